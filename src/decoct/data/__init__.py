@@ -1,0 +1,1 @@
+"""Images at rest, where they come from, and how they are varied."""

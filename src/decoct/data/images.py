@@ -1,0 +1,231 @@
+"""`Images`: uint8 pixels with the statistics that normalise them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from decoct import storage
+from decoct.console import note
+from decoct.errors import DecoctError
+
+_CHUNK = 4096  # images at a time where a pass over all of them needs floats
+
+
+@dataclass(frozen=True)
+class Images:
+    """N images of one size, uint8, with per-channel mean and standard deviation in [0, 1] units.
+
+    Labels, where there are any, are read by probes alone: distillation is unsupervised.
+    """
+
+    pixels: Tensor  # uint8, N x C x H x W
+    mean: Tensor  # float32, C
+    std: Tensor  # float32, C
+    labels: Tensor | None = None  # int64, N
+    class_names: tuple[str, ...] = ()
+    name: str = "images"
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    @property
+    def channels(self) -> int:
+        """C: 1 for grey, 3 for colour."""
+        return self.pixels.shape[1]
+
+    @property
+    def size(self) -> int:
+        """Height, which equals the width, in pixels."""
+        return self.pixels.shape[2]
+
+    @property
+    def digest(self) -> str:
+        """A digest of pixels, statistics and labels."""
+        labels = torch.zeros(0) if self.labels is None else self.labels
+        return storage.digest(self.pixels, self.mean, self.std, labels, self.class_names)
+
+    def to(self, device: torch.device) -> Self:
+        """The same images with their pixels on `device`."""
+        return replace(
+            self,
+            pixels=self.pixels.to(device), mean=self.mean.to(device), std=self.std.to(device),
+        )  # fmt: skip
+
+    def normalised(self, index: Tensor | slice = slice(None)) -> Tensor:
+        """Float images B x C x H x W of mean 0 and deviation 1 a channel, on the pixels' device."""
+        return normalise(self.pixels[index], self.mean, self.std)
+
+    def subset(self, index: Tensor) -> Self:
+        """The images at `index` (int64, m), with the statistics of the whole."""
+        labels = None if self.labels is None else self.labels[index]
+        return replace(self, pixels=self.pixels[index], labels=labels)
+
+    def with_statistics(self, mean: Tensor, std: Tensor) -> Self:
+        """The same pixels, to be normalised with another set's statistics."""
+        return replace(self, mean=mean, std=std)
+
+    def save(self, path: Path | str) -> None:
+        """Write one safetensors file."""
+        tensors = {"pixels": self.pixels, "mean": self.mean, "std": self.std}
+        if self.labels is not None:
+            tensors["labels"] = self.labels
+        meta = {"class_names": self.class_names, "name": self.name}
+        storage.save_tensors(path, tensors, kind="images", meta=meta)
+
+    @classmethod
+    def load(cls, path: Path | str) -> Self:
+        """Read what `save` wrote; raises `DecoctError` for a damaged file."""
+        tensors, meta = storage.load_tensors(path, kind="images")
+        return cls(
+            pixels=tensors["pixels"], mean=tensors["mean"], std=tensors["std"],
+            labels=tensors.get("labels"), class_names=tuple(meta["class_names"]),
+            name=meta["name"],
+        )  # fmt: skip
+
+    @classmethod
+    def from_array(
+        cls,
+        array: Any,
+        *,
+        labels: Any = None,
+        class_names: Sequence[str] = (),
+        size: int | None = None,
+        channels: int | None = None,
+        name: str = "images",
+    ) -> Self:
+        """Images from a numpy array or tensor: N x H x W, N x H x W x C or N x C x H x W.
+
+        uint8 is taken as it is, floats in [0, 1] are scaled to it. With `size`, pictures are
+        resized along their shorter side and centre-cropped; with `channels`, grey is repeated
+        to colour and colour mixed to grey. Raises `DecoctError` for shapes, values or labels that
+        cannot be images.
+
+        >>> Images.from_array(np.arange(2 * 8 * 8, dtype=np.uint8).reshape(2, 8, 8)).pixels.shape
+        torch.Size([2, 1, 8, 8])
+        """
+        pixels = _as_bytes(_channels_first(torch.as_tensor(array), name), name)
+        if len(pixels) == 0:
+            raise DecoctError(f"{name}: there are no images in it")
+        if size is not None:
+            pixels = resize_and_crop(pixels, size)
+        elif pixels.shape[2] != pixels.shape[3]:
+            raise DecoctError(
+                f"{name}: images are {pixels.shape[2]} x {pixels.shape[3]}; give a size to crop to"
+            )
+        if channels is not None:
+            pixels = convert_channels(pixels, channels)
+        mean, std = channel_statistics(pixels, name=name)
+        return cls(
+            pixels=pixels, mean=mean, std=std, labels=_as_labels(labels, len(pixels), name),
+            class_names=tuple(class_names), name=name,
+        )  # fmt: skip
+
+
+def normalise(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """(pixels / 255 - mean) / std in float32: uint8 B x C x H x W to float of the same shape."""
+    scale = (1 / (255 * std)).view(1, -1, 1, 1)
+    shift = (mean / std).view(1, -1, 1, 1)
+    return pixels.float() * scale - shift
+
+
+def denormalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """The inverse of `normalise`, rounded and clamped to uint8."""
+    unit = images * std.view(1, -1, 1, 1) + mean.view(1, -1, 1, 1)
+    return (unit * 255).round().clamp(0, 255).to(torch.uint8)
+
+
+def channel_statistics(pixels: Tensor, *, name: str) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation by channel, in [0, 1] units, summed exactly in float64.
+
+    Raises `DecoctError` where every pixel is the same; warns where some images are constant.
+    """
+    channels = pixels.shape[1]
+    total, squares = torch.zeros(2, channels, dtype=torch.float64)
+    constant = 0
+    for chunk in pixels.split(_CHUNK):
+        flat = chunk.flatten(2).double() / 255
+        total += flat.sum((0, 2))
+        squares += flat.square().sum((0, 2))
+        bytes_ = chunk.flatten(1)
+        constant += int((bytes_.amax(1) == bytes_.amin(1)).sum())
+    count = pixels.numel() / channels
+    mean = total / count
+    std = (squares / count - mean.square()).clamp_min(0).sqrt()
+    if constant == len(pixels) or bool((std < 1e-6).any()):
+        raise DecoctError(f"{name}: the images are constant; there is nothing to learn from them")
+    if constant:
+        note(f"{name}: {constant} of {len(pixels)} images are constant (one colour, no content)")
+    return mean.float(), std.float()
+
+
+def resize_and_crop(pixels: Tensor, size: int) -> Tensor:
+    """Shorter side to `size` (antialiased bicubic), then the centre `size` x `size`."""
+    height, width = pixels.shape[2:]
+    if (height, width) == (size, size):
+        return pixels
+    shorter = min(height, width)
+    shape = [max(size, round(side * size / shorter)) for side in (height, width)]
+    chunks = [
+        F.interpolate(chunk.float(), shape, mode="bicubic", antialias=True)
+        .round().clamp(0, 255).to(torch.uint8)
+        for chunk in pixels.split(_CHUNK)
+    ]  # fmt: skip
+    top, left = (shape[0] - size) // 2, (shape[1] - size) // 2
+    return torch.cat(chunks)[:, :, top : top + size, left : left + size].contiguous()
+
+
+def convert_channels(pixels: Tensor, channels: int) -> Tensor:
+    """Grey repeated to colour, or colour mixed to grey by ITU-R 601 luma weights."""
+    if pixels.shape[1] == channels:
+        return pixels
+    if pixels.shape[1] == 1:
+        return pixels.expand(-1, channels, -1, -1).contiguous()
+    luma = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
+    grey = [(chunk.float() * luma).sum(1, keepdim=True) for chunk in pixels.split(_CHUNK)]
+    return torch.cat(grey).round().clamp(0, 255).to(torch.uint8)
+
+
+def _channels_first(array: Tensor, name: str) -> Tensor:
+    if array.ndim == 3:
+        return array.unsqueeze(1)
+    if array.ndim != 4:
+        raise DecoctError(f"{name}: an array of shape {tuple(array.shape)} does not hold images")
+    if array.shape[1] in (1, 3):
+        return array
+    if array.shape[3] in (1, 3):
+        return array.permute(0, 3, 1, 2).contiguous()
+    raise DecoctError(
+        f"{name}: images of shape {tuple(array.shape[1:])} have neither 1 nor 3 channels, "
+        "first or last"
+    )
+
+
+def _as_bytes(array: Tensor, name: str) -> Tensor:
+    if array.dtype == torch.uint8:
+        return array
+    if not array.is_floating_point():
+        raise DecoctError(f"{name}: pixels are {array.dtype}; uint8, or floats in [0, 1], are needed")
+    finite = array.flatten(1).isfinite().all(1)
+    if not bool(finite.all()):
+        first = int((~finite).nonzero()[0])
+        raise DecoctError(
+            f"{name}: {int((~finite).sum())} images have non-finite pixels, the first at index {first}"
+        )
+    if array.numel() and (float(array.min()) < 0 or float(array.max()) > 1):
+        raise DecoctError(f"{name}: float pixels must lie in [0, 1]; bring them there, or give uint8")
+    return (array * 255).round().to(torch.uint8)
+
+
+def _as_labels(labels: Any, count: int, name: str) -> Tensor | None:
+    if labels is None:
+        return None
+    tensor = torch.as_tensor(np.asarray(labels)).long().flatten()
+    if len(tensor) != count:
+        raise DecoctError(f"{name}: {len(tensor)} labels for {count} images")
+    return tensor

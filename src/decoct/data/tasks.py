@@ -1,0 +1,169 @@
+"""`Task`: a labelled train and test set that a probe judges an encoder by."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from decoct import seeding
+from decoct.data.emoji import load_emoji_arrays
+from decoct.data.images import Images
+from decoct.data.sources import Split, load_images
+from decoct.errors import DecoctError
+
+
+@dataclass(frozen=True)
+class Task:
+    """Labelled training and test images of the same classes."""
+
+    name: str
+    train: Images
+    test: Images
+
+    def __post_init__(self) -> None:
+        for part, images in (("training", self.train), ("test", self.test)):
+            if images.labels is None:
+                raise DecoctError(f"task {self.name}: the {part} images have no labels")
+        unknown = sorted(set(self.test_labels.tolist()) - set(self.train_labels.tolist()))
+        if unknown:
+            names = ", ".join(self.class_name(label) for label in unknown)
+            raise DecoctError(f"task {self.name}: test labels unknown in training: {names}")
+        if len(self.train_labels.unique()) < 2:
+            raise DecoctError(f"task {self.name}: a single class leaves nothing to tell apart")
+
+    @property
+    def train_labels(self) -> Tensor:
+        """int64, N: the labels of the training images."""
+        assert self.train.labels is not None
+        return self.train.labels
+
+    @property
+    def test_labels(self) -> Tensor:
+        """int64, M: the labels of the test images."""
+        assert self.test.labels is not None
+        return self.test.labels
+
+    @property
+    def classes(self) -> int:
+        """The number of classes."""
+        return int(self.train_labels.max()) + 1
+
+    def class_name(self, label: int) -> str:
+        """The name of a class, or its number where it has none."""
+        names = self.train.class_names
+        return names[label] if label < len(names) else str(label)
+
+    def to(self, device: torch.device) -> Self:
+        """The same task with its pixels on `device`."""
+        return replace(self, train=self.train.to(device), test=self.test.to(device))
+
+
+def load_task(source: str, *, size: int = 32, channels: int = 3) -> Task:
+    """A task from a source that has a train and a test split.
+
+    A source is a `.npz` with `train_images`, `train_labels`, `test_images` and `test_labels`, a
+    folder with `train` and `test` inside (of class sub-folders), a folder of IDX files,
+    `emoji` (9 groups), `emoji-subgroups` (the larger of its subgroups), `torchvision:NAME` or
+    `hf:NAME`.
+
+    >>> load_task("emoji").classes
+    9
+    """
+    if source == "emoji-subgroups":
+        return _emoji_subgroups(size, channels)
+    path = Path(source)
+    if path.is_dir() and (path / "train").is_dir() and (path / "test").is_dir():
+        train, test = (
+            load_images(path / part, size=size, channels=channels) for part in ("train", "test")
+        )
+        test = _with_numbers_of(train, test, source)
+    else:
+        if path.suffix == ".npz" and path.exists():
+            _check_task_file(path)
+        train, test = (
+            load_images(source, size=size, channels=channels, split=part)
+            for part in _SPLITS
+        )
+    return Task(name=path.stem or source, train=train, test=test)
+
+
+_SPLITS: tuple[Split, Split] = ("train", "test")
+
+
+def _check_task_file(path: Path) -> None:
+    with np.load(path, allow_pickle=False) as data:
+        missing = [
+            f"{part}_{what}" for part in _SPLITS for what in ("images", "labels")
+            if f"{part}_{what}" not in data
+        ]  # fmt: skip
+    if missing:
+        raise DecoctError(f"{path} is no task: it lacks {', '.join(missing)}")
+
+
+def _with_numbers_of(train: Images, test: Images, source: str) -> Images:
+    """Number the test folder's classes as the training folder does."""
+    if train.labels is None or test.labels is None:
+        return test
+    unknown = sorted(set(test.class_names) - set(train.class_names))
+    if unknown:
+        raise DecoctError(f"task {source}: test labels unknown in training: {', '.join(unknown)}")
+    numbers = torch.tensor([train.class_names.index(name) for name in test.class_names])
+    return replace(test, labels=numbers[test.labels], class_names=train.class_names)
+
+
+def _emoji_subgroups(size: int, channels: int, at_least: int = 40) -> Task:
+    """The emoji's subgroups with at least that many training images, so that 5 % is a few."""
+    train, test = (load_emoji_arrays(split) for split in _SPLITS)
+    counts = np.bincount(train.subgroups, minlength=len(train.subgroup_names))
+    kept = np.flatnonzero(counts >= at_least)
+    names = tuple(train.subgroup_names[i] for i in kept)
+    parts = []
+    for emoji, split in ((train, "train"), (test, "test")):
+        index = np.flatnonzero(np.isin(emoji.subgroups, kept))
+        labels = np.searchsorted(kept, emoji.subgroups[index])
+        parts.append(
+            Images.from_array(
+                emoji.images[index], labels=labels, class_names=names, size=size,
+                channels=channels, name=f"emoji-subgroups ({split})",
+            )
+        )  # fmt: skip
+    return Task(name="emoji-subgroups", train=parts[0], test=parts[1])
+
+
+def labelled_indices(
+    task: Task, *, fraction: float | None = None, per_class: int | None = None, seed: int, draw: int = 0
+) -> Tensor:
+    """Training images whose labels a probe may see: stratified, the same for every method.
+
+    Either a `fraction` of each class, or a count `per_class`. Returns int64 indices, sorted.
+    Raises `DecoctError` where a class would have no labelled example.
+
+    >>> task = load_task("emoji")
+    >>> a = labelled_indices(task, per_class=2, seed=0)
+    >>> len(a)
+    18
+    """
+    if (fraction is None) == (per_class is None):
+        raise DecoctError("give either a label fraction or a count per class")
+    if fraction is not None and not 0 < fraction <= 1:
+        raise DecoctError(f"label fraction {fraction} is outside (0, 1]")
+    if per_class is not None and per_class < 1:
+        raise DecoctError(f"{per_class} labels a class: at least 1 is needed")
+    labels = task.train_labels
+    chosen = []
+    for label in labels.unique().tolist():
+        members = (labels == label).nonzero().flatten()
+        count = per_class if per_class is not None else round(float(fraction or 0) * len(members))
+        if count < 1 or count > len(members):
+            raise DecoctError(
+                f"task {task.name}: class {task.class_name(label)} has {len(members)} training "
+                f"images, which gives {count} labelled examples at "
+                f"{f'{fraction:.3g} of the labels' if fraction is not None else f'{per_class} a class'}"
+                "; ask for more, or for fewer than it has"
+            )
+        draws = seeding.generator(seed, "labels", task.name, label, draw)
+        chosen.append(members[torch.randperm(len(members), generator=draws)[:count]])
+    return torch.cat(chosen).sort().values

@@ -1,0 +1,1 @@
+"""Networks: features, and a linear head on top of them."""

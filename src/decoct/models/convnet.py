@@ -1,0 +1,29 @@
+"""ConvNet: the student of the dataset-distillation literature (Gidaris & Komodakis 2018)."""
+
+from torch import nn
+
+from decoct.errors import DecoctError
+from decoct.models.network import Network
+
+
+def convnet(
+    *, channels: int = 3, size: int = 32, outputs: int, width: int = 128, depth: int = 3
+) -> Network:
+    """`depth` blocks of [3x3 convolution, instance norm, ReLU, 2x2 average pool], then linear.
+
+    >>> sum(p.numel() for p in convnet(outputs=512).parameters())
+    1348608
+    """
+    side = size >> depth
+    if side < 1:
+        raise DecoctError(f"a ConvNet of depth {depth} halves {size} px to nothing; use less depth")
+    blocks: list[nn.Module] = []
+    for i in range(depth):
+        blocks += [
+            nn.Conv2d(channels if i == 0 else width, width, kernel_size=3, padding=1),
+            nn.GroupNorm(width, width),  # one group a channel: instance norm with affine
+            nn.ReLU(),
+            nn.AvgPool2d(2),
+        ]
+    body = nn.Sequential(*blocks, nn.Flatten())
+    return Network(body, features=width * side**2, outputs=outputs)

@@ -1,0 +1,23 @@
+"""What every network here is: features, flattened, and a linear head that pre-training uses."""
+
+from torch import Tensor, nn
+
+
+class Network(nn.Module):
+    """A body that maps normalised images to B x F features, and a linear head to the targets."""
+
+    def __init__(self, body: nn.Module, *, features: int, outputs: int) -> None:
+        super().__init__()
+        self.body = body
+        self.feature_count = features
+        self.head = nn.Linear(features, outputs)
+
+    def features(self, images: Tensor) -> Tensor:
+        """B x C x H x W to B x F: what is left when the head is taken off."""
+        features: Tensor = self.body(images)
+        return features
+
+    def forward(self, images: Tensor) -> Tensor:
+        """B x C x H x W to B x outputs."""
+        output: Tensor = self.head(self.features(images))
+        return output

@@ -1,0 +1,17 @@
+"""Any network of timm's, as one of ours (extra: timm)."""
+
+from typing import Any
+
+from decoct.errors import DecoctError
+from decoct.extras import import_extra
+from decoct.models.network import Network
+
+
+def timm_network(name: str, *, channels: int, outputs: int, pretrained: bool = False) -> Network:
+    """timm's `name` without its classifier, global-pooled, under a linear head."""
+    timm: Any = import_extra("timm", extra="timm", package="timm")
+    try:
+        body = timm.create_model(name, pretrained=pretrained, in_chans=channels, num_classes=0)
+    except Exception as error:  # timm and the hub raise many kinds
+        raise DecoctError(f"timm could not provide {name}: {error}") from error
+    return Network(body, features=body.num_features, outputs=outputs)

@@ -1,0 +1,88 @@
+"""`Teacher`: a network that represents images, with the normalisation and size it was trained at."""
+
+import importlib.resources
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from decoct import checkpoint, storage
+from decoct.console import progress
+from decoct.data.images import Images, convert_channels, normalise, resize_and_crop
+from decoct.errors import DecoctError
+from decoct.models.network import Network
+from decoct.models.registry import NetworkConfig, create_network
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A frozen network and its own preprocessing: uint8 images in, representations out."""
+
+    network: Network
+    config: NetworkConfig
+    size: int  # pixels; images of another size are resized to it
+    mean: Tensor  # C, in [0, 1] units
+    std: Tensor  # C
+    story: dict[str, Any]  # how it was trained: settings, loss by epoch
+
+    @property
+    def channels(self) -> int:
+        """The channels that the network takes."""
+        return len(self.mean)
+
+    @torch.inference_mode()
+    def embed(self, images: Images, *, device: torch.device, batch: int = 512) -> Tensor:
+        """Representations of the un-augmented images, in eval mode: N x D float32, on the CPU."""
+        network = self.network.to(device).eval()
+        mean, std = self.mean.to(device), self.std.to(device)
+        rows = []
+        with progress("representing images", total=-(-len(images) // batch)) as advance:
+            for chunk in images.pixels.split(batch):
+                pixels = convert_channels(chunk.cpu(), self.channels)
+                pixels = resize_and_crop(pixels, self.size).to(device)
+                rows.append(network.features(normalise(pixels, mean, std)).float().cpu())
+                advance("")
+        return torch.cat(rows)
+
+    def save(self, path: Path | str, *, dtype: torch.dtype = torch.float32) -> None:
+        """Write one safetensors file; `dtype` float16 halves it."""
+        body = checkpoint.module_tensors("body", self.network.body)
+        stored = {k: v.to(dtype) if v.is_floating_point() else v for k, v in body.items()}
+        meta = {"config": asdict(self.config), "size": self.size, "story": self.story}
+        tensors = {**stored, "mean": self.mean, "std": self.std}
+        storage.save_tensors(path, tensors, kind="teacher", meta=meta)
+
+    @classmethod
+    def load(cls, path: Path | str) -> Self:
+        """Read what `save` wrote; raises `DecoctError` for a damaged file."""
+        tensors, meta = storage.load_tensors(path, kind="teacher")
+        config, mean = NetworkConfig(**meta["config"]), tensors.pop("mean")
+        std = tensors.pop("std")
+        network = headless(config, channels=len(mean), size=meta["size"])
+        checkpoint.restore_module("body", network.body, tensors)
+        return cls(
+            network=network, config=config, size=meta["size"], mean=mean, std=std,
+            story=meta["story"],
+        )  # fmt: skip
+
+
+def headless(config: NetworkConfig, *, channels: int, size: int) -> Network:
+    """A network whose output is its features."""
+    network = create_network(config, channels=channels, size=size, outputs=1)
+    network.head = nn.Identity()  # type: ignore[assignment]
+    return network
+
+
+def embedded_teacher() -> Teacher:
+    """The small teacher in the box: Barlow Twins on the training split of the embedded emoji.
+
+    >>> embedded_teacher().size
+    32
+    """
+    resource = importlib.resources.files("decoct.teachers") / "embedded" / "teacher.safetensors"
+    with importlib.resources.as_file(resource) as path:
+        if not path.exists():
+            raise DecoctError("this decoct was installed without its embedded teacher")
+        return Teacher.load(path)
