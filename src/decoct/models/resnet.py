@@ -1,4 +1,7 @@
-"""ResNet (He et al. 2016) of basic blocks, with the 3x3 stem that small images need."""
+"""ResNet (He et al. 2016) of basic blocks, with the 3x3 stem that small images need.
+
+Modules carry torchvision's names, so that published checkpoints load.
+"""
 
 from collections.abc import Sequence
 
@@ -14,19 +17,48 @@ class BasicBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
-        self.norm1 = nn.BatchNorm2d(outputs)
+        self.bn1 = nn.BatchNorm2d(outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
-        self.norm2 = nn.BatchNorm2d(outputs)
-        self.shortcut: nn.Module = nn.Identity()
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.downsample: nn.Module = nn.Identity()
         if stride != 1 or inputs != outputs:
-            self.shortcut = nn.Sequential(
+            self.downsample = nn.Sequential(
                 nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False), nn.BatchNorm2d(outputs)
             )
 
     def forward(self, x: Tensor) -> Tensor:
         """B x inputs x H x W to B x outputs x H/stride x W/stride."""
-        y = F.relu(self.norm1(self.conv1(x)))
-        return F.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
+        y = F.relu(self.bn1(self.conv1(x)))
+        return F.relu(self.bn2(self.conv2(y)) + self.downsample(x))
+
+
+class ResNetBody(nn.Module):
+    """Stem, four stages of basic blocks, global average pool: B x C x H x W to B x 8 width."""
+
+    def __init__(
+        self, *, channels: int, width: int, blocks: Sequence[int], strides: Sequence[int]
+    ) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, width, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        widths = [width, *(width << i for i in range(4))]
+        self.layer1, self.layer2, self.layer3, self.layer4 = (
+            _stage(widths[i], widths[i + 1], blocks[i], strides[i]) for i in range(4)
+        )
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """B x C x H x W to B x 8 width."""
+        x = F.relu(self.bn1(self.conv1(x)))
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return x.mean((2, 3))
+
+
+def _stage(inputs: int, outputs: int, blocks: int, stride: int) -> nn.Sequential:
+    rest = [BasicBlock(outputs, outputs, 1) for _ in range(blocks - 1)]
+    return nn.Sequential(BasicBlock(inputs, outputs, stride), *rest)
 
 
 def resnet(
@@ -44,22 +76,5 @@ def resnet(
     >>> resnet(outputs=10).feature_count
     512
     """
-    layers: list[nn.Module] = [
-        nn.Conv2d(channels, width, 3, padding=1, bias=False),
-        nn.BatchNorm2d(width),
-        nn.ReLU(),
-    ]
-    inputs = width
-    for i, (count, stride) in enumerate(zip(blocks, strides, strict=True)):
-        for j in range(count):
-            layers.append(BasicBlock(inputs, width << i, stride if j == 0 else 1))
-            inputs = width << i
-    body = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    _initialise(body)
-    return Network(body, features=inputs, outputs=outputs)
-
-
-def _initialise(body: nn.Module) -> None:
-    for module in body.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    body = ResNetBody(channels=channels, width=width, blocks=blocks, strides=strides)
+    return Network(body, features=8 * width, outputs=outputs)

@@ -13,12 +13,12 @@ from decoct import checkpoint, seeding
 from decoct.console import Metrics, progress
 from decoct.data.images import Images
 from decoct.data.views import ViewsConfig, make_views
+from decoct.encoder import Encoder
 from decoct.errors import DecoctError
 from decoct.models.network import Network
 from decoct.models.registry import NetworkConfig, create_network
 from decoct.teachers.barlow_twins import barlow_twins_loss
 from decoct.teachers.simclr import simclr_loss
-from decoct.teachers.teacher import Teacher
 from decoct.teachers.vicreg import vicreg_loss
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -56,7 +56,7 @@ def train_teacher(
     device: torch.device | str = "cpu",
     state: Path | None = None,
     metrics: Path | None = None,
-) -> Teacher:
+) -> Encoder:
     """Train `config.network` on `images` without labels.
 
     `state` is where a checkpoint an epoch is kept: with one there, training goes on from it, to
@@ -86,9 +86,9 @@ def train_teacher(
             log.write(epoch=epoch, loss=loss)
             _save(state, network, optimiser, losses)
             advance(f"loss {loss:.4g}")
-    network.head = nn.Identity()  # type: ignore[assignment]
+    network.remove_head()
     story = {"config": asdict(config), "images": images.name, "seed": seed, "losses": losses}
-    return Teacher(
+    return Encoder(
         network=network.to("cpu", memory_format=torch.contiguous_format).eval(), config=config.network, size=images.size,
         mean=images.mean.cpu(), std=images.std.cpu(), story=story,
     )  # fmt: skip
@@ -101,7 +101,7 @@ def _fresh(
         network = create_network(
             config.network, channels=images.channels, size=images.size, outputs=1
         )
-        network.head = _projector(network.feature_count, config.projector)  # type: ignore[assignment]
+        network.head = _projector(network.feature_count, config.projector)
     # Batch-norm networks run 1.3 to 1.5 times faster on a CPU with the channels innermost.
     network.to(device, memory_format=torch.channels_last)
     optimiser = torch.optim.Adam(

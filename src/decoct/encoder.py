@@ -1,23 +1,24 @@
-"""`Teacher`: a network that represents images, with the normalisation and size it was trained at."""
+"""`Encoder`: a network without its head, with its own normalisation and input size.
 
-import importlib.resources
-from dataclasses import asdict, dataclass
+A teacher is one, and so is what pre-training on a distilled set gives.
+"""
+
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from decoct import checkpoint, storage
 from decoct.console import progress
 from decoct.data.images import Images, convert_channels, normalise, resize_and_crop
-from decoct.errors import DecoctError
 from decoct.models.network import Network
 from decoct.models.registry import NetworkConfig, create_network
 
 
 @dataclass(frozen=True)
-class Teacher:
+class Encoder:
     """A frozen network and its own preprocessing: uint8 images in, representations out."""
 
     network: Network
@@ -25,7 +26,7 @@ class Teacher:
     size: int  # pixels; images of another size are resized to it
     mean: Tensor  # C, in [0, 1] units
     std: Tensor  # C
-    story: dict[str, Any]  # how it was trained: settings, loss by epoch
+    story: dict[str, Any] = field(default_factory=dict)  # how it was trained
 
     @property
     def channels(self) -> int:
@@ -33,14 +34,15 @@ class Teacher:
         return len(self.mean)
 
     @torch.inference_mode()
-    def embed(self, images: Images, *, device: torch.device, batch: int = 512) -> Tensor:
-        """Representations of the un-augmented images, in eval mode: N x D float32, on the CPU."""
+    def embed(self, images: Images, *, device: torch.device | str, batch: int = 512) -> Tensor:
+        """Representations of the un-augmented images, in eval mode: N x F float32, on the CPU."""
+        device = torch.device(device)
         network = self.network.to(device).eval()
         mean, std = self.mean.to(device), self.std.to(device)
         rows = []
         with progress("representing images", total=-(-len(images) // batch)) as advance:
             for chunk in images.pixels.split(batch):
-                pixels = convert_channels(chunk.cpu(), self.channels)
+                pixels = convert_channels(chunk, self.channels)
                 pixels = resize_and_crop(pixels, self.size).to(device)
                 rows.append(network.features(normalise(pixels, mean, std)).float().cpu())
                 advance("")
@@ -52,37 +54,17 @@ class Teacher:
         stored = {k: v.to(dtype) if v.is_floating_point() else v for k, v in body.items()}
         meta = {"config": asdict(self.config), "size": self.size, "story": self.story}
         tensors = {**stored, "mean": self.mean, "std": self.std}
-        storage.save_tensors(path, tensors, kind="teacher", meta=meta)
+        storage.save_tensors(path, tensors, kind="encoder", meta=meta)
 
     @classmethod
     def load(cls, path: Path | str) -> Self:
         """Read what `save` wrote; raises `DecoctError` for a damaged file."""
-        tensors, meta = storage.load_tensors(path, kind="teacher")
-        config, mean = NetworkConfig(**meta["config"]), tensors.pop("mean")
-        std = tensors.pop("std")
-        network = headless(config, channels=len(mean), size=meta["size"])
+        tensors, meta = storage.load_tensors(path, kind="encoder")
+        config, mean, std = NetworkConfig(**meta["config"]), tensors.pop("mean"), tensors.pop("std")
+        network = create_network(config, channels=len(mean), size=meta["size"], outputs=1)
+        network.remove_head()
         checkpoint.restore_module("body", network.body, tensors)
         return cls(
-            network=network, config=config, size=meta["size"], mean=mean, std=std,
+            network=network.eval(), config=config, size=meta["size"], mean=mean, std=std,
             story=meta["story"],
         )  # fmt: skip
-
-
-def headless(config: NetworkConfig, *, channels: int, size: int) -> Network:
-    """A network whose output is its features."""
-    network = create_network(config, channels=channels, size=size, outputs=1)
-    network.head = nn.Identity()  # type: ignore[assignment]
-    return network
-
-
-def embedded_teacher() -> Teacher:
-    """The small teacher in the box: Barlow Twins on the training split of the embedded emoji.
-
-    >>> embedded_teacher().size
-    32
-    """
-    resource = importlib.resources.files("decoct.teachers") / "embedded" / "teacher.safetensors"
-    with importlib.resources.as_file(resource) as path:
-        if not path.exists():
-            raise DecoctError("this decoct was installed without its embedded teacher")
-        return Teacher.load(path)

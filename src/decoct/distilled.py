@@ -1,0 +1,133 @@
+"""`DistilledSet`: a few images and their targets, and how to train on them."""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from decoct import storage
+from decoct.data.images import denormalise
+from decoct.errors import DecoctError
+from decoct.models.registry import NetworkConfig
+
+
+@dataclass(frozen=True)
+class TrainingRule:
+    """The optimiser that a learning rate belongs to: SGD, and its batch."""
+
+    lr: float
+    momentum: float
+    weight_decay: float
+    batch: int
+
+
+@dataclass(frozen=True)
+class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
+    """m images with their targets; a subset is one whose images happen to be real.
+
+    As a `torch.utils.data.Dataset` it gives (normalised image C x H x W, target D).
+    """
+
+    images: Tensor  # float32, m x C x H x W, normalised by mean and std
+    targets: Tensor  # float32, m x D
+    mean: Tensor  # C, in [0, 1] units
+    std: Tensor  # C
+    rule: TrainingRule  # what the encoder is trained with, unless the user says otherwise
+    method: str
+    start: Tensor | None = None  # float32, m x C x H x W: the real images it started from
+    index: Tensor | None = None  # int64, m: where those stand in the pool
+    network: NetworkConfig = field(default_factory=NetworkConfig)  # the student it was made with
+    history: dict[str, Tensor] = field(default_factory=dict)  # by iteration: loss, lr
+    story: dict[str, Any] = field(default_factory=dict)  # settings, versions
+
+    def __post_init__(self) -> None:
+        if len(self.images) != len(self.targets):
+            raise DecoctError(f"{len(self.targets)} targets for {len(self.images)} images")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return self.images[index], self.targets[index]
+
+    @property
+    def size(self) -> int:
+        """Height, which equals the width, in pixels."""
+        return self.images.shape[2]
+
+    @property
+    def channels(self) -> int:
+        """1 for grey, 3 for colour."""
+        return self.images.shape[1]
+
+    @property
+    def bytes(self) -> int:
+        """What images and targets take as they are stored."""
+        return sum(t.numel() * t.element_size() for t in (self.images, self.targets))
+
+    def pixels(self) -> Tensor:
+        """The images as a person would see them: uint8, m x C x H x W."""
+        return denormalise(self.images, self.mean, self.std)
+
+    def start_pixels(self) -> Tensor | None:
+        """The real images that it started from: uint8, m x C x H x W."""
+        return None if self.start is None else denormalise(self.start, self.mean, self.std)
+
+    def save(self, path: Path | str) -> None:
+        """Write one safetensors file, everything in it."""
+        tensors = {name: getattr(self, name) for name in ("images", "targets", "mean", "std")}
+        for name in ("start", "index"):
+            if getattr(self, name) is not None:
+                tensors[name] = getattr(self, name)
+        tensors |= {f"history.{name}": values for name, values in self.history.items()}
+        meta = {
+            "rule": asdict(self.rule), "method": self.method, "network": asdict(self.network),
+            "story": self.story,
+        }  # fmt: skip
+        storage.save_tensors(path, tensors, kind="distilled", meta=meta)
+
+    @classmethod
+    def load(cls, path: Path | str) -> Self:
+        """Read what `save` wrote; raises `DecoctError` for a damaged file."""
+        tensors, meta = storage.load_tensors(path, kind="distilled")
+        history = {
+            name.removeprefix("history."): tensors.pop(name)
+            for name in list(tensors) if name.startswith("history.")
+        }  # fmt: skip
+        return cls(
+            **tensors, rule=TrainingRule(**meta["rule"]), method=meta["method"],
+            network=NetworkConfig(**meta["network"]), history=history, story=meta["story"],
+        )  # fmt: skip
+
+
+def load_distilled(path: Path | str) -> DistilledSet:
+    """A distilled set from its file, ready for a `torch.utils.data.DataLoader`."""
+    return DistilledSet.load(path)
+
+
+def resolve_size(*, size: int, fraction: float, total: int) -> int:
+    """How many images a set has: `size` if it is not 0, else a fraction of `total`.
+
+    >>> resolve_size(size=0, fraction=0.02, total=18880)
+    378
+    """
+    if size < 0 or size > total:
+        raise DecoctError(f"a distilled set of {size} images cannot be made from {total}")
+    if size == 0 and not 0 < fraction <= 1:
+        raise DecoctError(f"distilled fraction {fraction} is outside (0, 1]")
+    count = size or round(fraction * total)
+    if count < 1:
+        raise DecoctError(
+            f"{fraction:.3g} of {total} images is a distilled set of 0; ask for more"
+        )
+    return count
+
+
+def versions() -> dict[str, str]:
+    """What an artefact was made with."""
+    from decoct import __version__
+
+    return {"decoct": __version__, "torch": torch.__version__}

@@ -1,0 +1,1 @@
+"""Ways to a small synthetic set."""

@@ -1,0 +1,297 @@
+"""MKDT: match the trajectories of students trained by knowledge distillation (section 5).
+
+Images, targets and learning rate are learnt so that a student that starts at an expert's epoch s
+and trains on them for T steps lands where the expert was at epoch s + expert_epochs.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from decoct import checkpoint, seeding
+from decoct.console import Metrics, note, progress
+from decoct.data.images import Images
+from decoct.distilled import DistilledSet, TrainingRule, versions
+from decoct.distillers.unroll import (
+    FlatLoss,
+    MatchingGradient,
+    distillation_loss,
+    matching_gradient,
+    matching_loss,
+    train,
+)
+from decoct.errors import DecoctError
+from decoct.models.registry import create_network
+from decoct.targets import Targets
+from decoct.trajectories import Trajectories
+
+
+@dataclass(frozen=True)
+class MKDTConfig:
+    """How a set is distilled; the defaults are the paper's for CIFAR at 2 %."""
+
+    start: Literal["high-loss", "random"] = "high-loss"
+    iterations: int = 5000
+    inner_steps: int = 40  # T
+    expert_epochs: int = 2
+    max_start: int = 2  # s is uniform in [0, max_start)
+    batch: int = 256
+    experts_per_step: int = 1  # the gradient is averaged over so many
+    optimiser: Literal["sgd", "adam"] = "sgd"
+    lr_images: float = 1e3
+    lr_targets: float = 1.0
+    lr_log_rate: float = 1e-2  # of log lr; at lr = 0.1 this is the published 1e-4 of lr itself
+    momentum: float = 0.5  # of SGD
+    rate: float = 0.0  # the first inner learning rate; 0: searched for along the line
+    checkpoint_every: int = 20  # iterations
+
+    def __post_init__(self) -> None:
+        for name in ("iterations", "inner_steps", "expert_epochs", "max_start", "batch"):
+            if getattr(self, name) < 1:
+                raise DecoctError(f"distill.{name} is {getattr(self, name)}; at least 1 is needed")
+
+
+def mkdt(
+    *,
+    images: Images,
+    targets: Targets,
+    trajectories: Trajectories,
+    start: Tensor,
+    config: MKDTConfig | None = None,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    state: Path | None = None,
+    metrics: Path | None = None,
+) -> DistilledSet:
+    """Distil the images at `start` (int64, m) and their targets.
+
+    `state` is where a checkpoint is kept; with one there, distilling goes on from it, to the same
+    bits. Where the loss becomes non-finite it stops, with the last good state. Raises `DecoctError`
+    where the trajectories are too short, or the very first loss is not finite.
+    """
+    config = config or MKDTConfig()
+    _check(config, trajectories, start)
+    device = torch.device(device)
+    real = images.subset(start).to(device).normalised()
+    network = create_network(
+        trajectories.network, channels=images.channels, size=images.size,
+        outputs=targets.dimensions,
+    ).to(device)  # fmt: skip
+    loss = distillation_loss(network)
+    learner = _Learner(real, targets.values[start].to(device), config)
+    saved = checkpoint.load(state)
+    if saved is None:
+        rate = config.rate or search_rate(loss, learner, trajectories, config, seed)
+        learner.log_rate.data.fill_(math.log(rate))
+    else:
+        learner.restore(*saved)
+    _learn(learner, loss, trajectories, config, seed, state, Metrics(metrics))
+    rule = TrainingRule(lr=learner.rate, momentum=0.0, weight_decay=0.0, batch=config.batch)
+    return DistilledSet(
+        images=learner.images.detach().cpu(), targets=learner.targets.detach().cpu(),
+        mean=images.mean.cpu(), std=images.std.cpu(), rule=rule, method="mkdt", start=real.cpu(),
+        index=start, network=trajectories.network,
+        history={name: torch.tensor(values) for name, values in learner.history.items()},
+        story={"config": asdict(config), "seed": seed, "images": images.name, **versions()},
+    )  # fmt: skip
+
+
+class _Learner:
+    """What is learnt, its optimiser, and the history of its loss."""
+
+    def __init__(self, images: Tensor, targets: Tensor, config: MKDTConfig) -> None:
+        self.images, self.targets = images.clone(), targets.clone()
+        self.log_rate = torch.zeros((), device=images.device)
+        groups = [
+            {"params": [self.images], "lr": config.lr_images},
+            {"params": [self.targets], "lr": config.lr_targets},
+            {"params": [self.log_rate], "lr": config.lr_log_rate},
+        ]
+        self.optimiser: torch.optim.Optimizer = (
+            torch.optim.Adam(groups)
+            if config.optimiser == "adam"
+            else torch.optim.SGD(groups, momentum=config.momentum)
+        )
+        self.history: dict[str, list[float]] = {"loss": [], "rate": []}
+        self._good = self._copy()
+
+    @property
+    def rate(self) -> float:
+        """The inner learning rate."""
+        return math.exp(self.log_rate.item())
+
+    def step(self, gradient: MatchingGradient) -> None:
+        """One step of the outer optimiser, recorded."""
+        self._good = self._copy()
+        self.history["loss"].append(gradient.loss.item())
+        self.history["rate"].append(self.rate)
+        self.images.grad, self.targets.grad = gradient.images, gradient.targets
+        self.log_rate.grad = gradient.lr * self.log_rate.exp()
+        self.optimiser.step()
+
+    def back_to_last_good(self) -> None:
+        """Undo the step that led to a non-finite loss."""
+        self.images, self.targets, self.log_rate = self._good
+
+    def _copy(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self.images.clone(), self.targets.clone(), self.log_rate.clone()
+
+    def save(self, path: Path | None) -> None:
+        tensors = {"images": self.images, "targets": self.targets, "log_rate": self.log_rate}
+        tensors |= checkpoint.optimiser_tensors("optimiser", self.optimiser)
+        checkpoint.save(path, tensors, meta=self.history)
+
+    def restore(self, tensors: dict[str, Tensor], history: dict[str, list[float]]) -> None:
+        for name in ("images", "targets", "log_rate"):
+            getattr(self, name).copy_(tensors[name])
+        checkpoint.restore_optimiser("optimiser", self.optimiser, tensors)
+        self.history, self._good = history, self._copy()
+
+
+def _check(config: MKDTConfig, trajectories: Trajectories, start: Tensor) -> None:
+    last = config.max_start - 1 + config.expert_epochs
+    if last > trajectories.epochs:
+        raise DecoctError(
+            f"max_start {config.max_start} and expert_epochs {config.expert_epochs} read epoch "
+            f"{last}, but the experts were trained for {trajectories.epochs}"
+        )
+    if len(start) < 1:
+        raise DecoctError("a distilled set of 0 images was asked for")
+
+
+def _learn(
+    learner: _Learner,
+    loss: FlatLoss,
+    trajectories: Trajectories,
+    config: MKDTConfig,
+    seed: int,
+    state: Path | None,
+    log: Metrics,
+) -> None:
+    done = len(learner.history["loss"])
+    with progress("MKDT, iterations", total=config.iterations, done=done) as advance:
+        for iteration in range(done, config.iterations):
+            gradient = _gradient(learner, loss, trajectories, config, seed, iteration)
+            if not _is_finite(gradient):
+                if iteration == 0:
+                    raise DecoctError(
+                        "the first matching loss is not finite; give a smaller distill.rate"
+                    )
+                note(f"MKDT: non-finite loss at iteration {iteration}; kept the state before it")
+                learner.back_to_last_good()
+                return
+            learner.step(gradient)
+            values = {name: values[-1] for name, values in learner.history.items()}
+            log.write(iteration=iteration, **values)
+            if (iteration + 1) % config.checkpoint_every == 0:
+                learner.save(state)
+            advance(f"loss {values['loss']:.4f}, rate {values['rate']:.3f}")
+
+
+def _gradient(
+    learner: _Learner,
+    loss: FlatLoss,
+    trajectories: Trajectories,
+    config: MKDTConfig,
+    seed: int,
+    iteration: int,
+) -> MatchingGradient:
+    """The mean over `experts_per_step` experts, each drawn afresh."""
+    gradients = []
+    for i in range(config.experts_per_step):
+        draws = seeding.generator(seed, "mkdt", iteration, i)
+        start, goal = draw_expert(trajectories, config, draws, learner.images.device)
+        batches = draw_batches(len(learner.images), config, draws, learner.images.device)
+        gradients.append(
+            matching_gradient(
+                loss, start=start, goal=goal, images=learner.images, targets=learner.targets,
+                lr=learner.log_rate.exp(), batches=batches,
+            )
+        )  # fmt: skip
+    names = ("loss", "images", "targets", "lr")
+    return MatchingGradient(
+        **{n: torch.stack([getattr(g, n) for g in gradients]).mean(0) for n in names}
+    )
+
+
+def _is_finite(gradient: MatchingGradient) -> bool:
+    return all(bool(tensor.isfinite().all()) for tensor in vars(gradient).values())
+
+
+def draw_expert(
+    trajectories: Trajectories, config: MKDTConfig, draws: torch.Generator, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """An expert's parameters at a random epoch s, and at s + expert_epochs."""
+    k = int(torch.randint(len(trajectories), (), generator=draws))
+    s = int(torch.randint(config.max_start, (), generator=draws))
+    expert = trajectories.expert(k)
+    return expert[s].to(device), expert[s + config.expert_epochs].to(device)
+
+
+def draw_batches(
+    count: int, config: MKDTConfig, draws: torch.Generator, device: torch.device
+) -> list[Tensor]:
+    """T batches of indices without replacement, reshuffled when the images are used up."""
+    batches: list[Tensor] = []
+    while len(batches) < config.inner_steps:
+        batches += torch.randperm(count, generator=draws).to(device).split(config.batch)
+    return batches[: config.inner_steps]
+
+
+def search_rate(
+    loss: FlatLoss,
+    learner: _Learner,
+    trajectories: Trajectories,
+    config: MKDTConfig,
+    seed: int,
+    tries: int = 3,
+) -> float:
+    """The inner rate that minimises the matching loss at the start, mean over `tries` experts.
+
+    Rates double from 0.02 until the loss has risen; a parabola through the best three, in log
+    rate, gives the minimum.
+    """
+    device = learner.images.device
+    cases = []
+    for i in range(tries):
+        draws = seeding.generator(seed, "mkdt", "rate", i)
+        start, goal = draw_expert(trajectories, config, draws, device)
+        cases.append((start, goal, draw_batches(len(learner.images), config, draws, device)))
+
+    def mean_loss(rate: float) -> float:
+        lr = torch.tensor(rate, device=device)
+        values = [
+            matching_loss(
+                train(loss, start, learner.images, learner.targets, lr, batches)[-1], start, goal
+            )
+            for start, goal, batches in cases
+        ]
+        return float(torch.stack(values).mean())
+
+    return _minimum_by_doubling(mean_loss, first=0.02, doublings=10)
+
+
+def _minimum_by_doubling(value: Callable[[float], float], *, first: float, doublings: int) -> float:
+    """The positive argument that minimises a function with one valley.
+
+    >>> round(_minimum_by_doubling(lambda x: math.log(x / 0.3) ** 2, first=0.02, doublings=10), 6)
+    0.3
+    """
+    points = [(first, value(first))]
+    for i in range(1, doublings + 1):
+        x = first * 2**i
+        y = value(x)
+        points.append((x, y if math.isfinite(y) else math.inf))
+        if points[-1][1] > points[-2][1]:
+            break
+    best = min(range(len(points)), key=lambda i: points[i][1])
+    if best in (0, len(points) - 1) or math.isinf(points[best + 1][1]):
+        return points[best][0]
+    left, middle, right = (points[best + i][1] for i in (-1, 0, 1))
+    offset = 0.5 * (left - right) / (left - 2 * middle + right)
+    return points[best][0] * 2.0**offset

@@ -1,0 +1,1 @@
+"""Real images with their targets, chosen: the baselines that distillation must beat."""

@@ -1,0 +1,153 @@
+"""`Targets`: what the teacher says of every image, on a scale that students learn well."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from decoct import storage
+from decoct.data.images import Images
+from decoct.encoder import Encoder
+from decoct.errors import DecoctError
+
+
+@dataclass(frozen=True)
+class TargetsConfig:
+    """Where the representations come from, and the affine map applied to them."""
+
+    source: str = ""  # a .npy, .npz or .safetensors of N x D made elsewhere; "": the teacher
+    components: int = 0  # principal components kept; 0: no PCA
+    scaling: Literal["overall", "dimension", "none"] = "overall"
+
+    def __post_init__(self) -> None:
+        if self.components < 0:
+            raise DecoctError(f"targets.components is {self.components}; 0 means no PCA")
+
+
+@dataclass(frozen=True)
+class Targets:
+    """N x D targets: (representations - shift) @ rotation / scale."""
+
+    values: Tensor  # float32, N x D
+    shift: Tensor  # F: the mean that was taken off
+    rotation: Tensor  # F x D: the principal directions; 0 x 0 where there was no PCA
+    scale: Tensor  # D: what the result was divided by
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def dimensions(self) -> int:
+        """D."""
+        return self.values.shape[1]
+
+    def save(self, path: Path | str) -> None:
+        """Write one safetensors file."""
+        storage.save_tensors(path, vars(self), kind="targets", meta={})
+
+    @classmethod
+    def load(cls, path: Path | str) -> Self:
+        """Read what `save` wrote; raises `DecoctError` for a damaged file."""
+        return cls(**storage.load_tensors(path, kind="targets")[0])
+
+
+def compute_targets(
+    *,
+    images: Images,
+    teacher: Encoder | None = None,
+    config: TargetsConfig | None = None,
+    device: torch.device | str = "cpu",
+) -> Targets:
+    """The targets of all images: from the file that `config` names, else from the teacher.
+
+    Raises `DecoctError` where there is neither, or their number differs from the images'.
+    """
+    config = config or TargetsConfig()
+    if config.source:
+        representations = read_representations(Path(config.source))
+    elif teacher is not None:
+        representations = teacher.embed(images, device=device)
+    else:
+        raise DecoctError("targets need a teacher, or a file of representations")
+    if len(representations) != len(images):
+        raise DecoctError(
+            f"{config.source or 'the teacher'} gives {len(representations)} targets for "
+            f"{len(images)} images; they must be in the same order, one each"
+        )
+    return fit_targets(representations, config)
+
+
+def fit_targets(representations: Tensor, config: TargetsConfig) -> Targets:
+    """Centre, rotate to principal components, and scale N x F representations.
+
+    Scaling `overall` divides by one number, so that the variance is 1 on the mean over dimensions
+    and large directions stay large; `dimension` gives each variance 1; `none` leaves the
+    representations as they are (without PCA, not even centred), as published.
+
+    >>> config = TargetsConfig(components=1)
+    >>> fit_targets(torch.tensor([[0.0, 1.0], [2.0, 1.0]]), config).values.abs()
+    tensor([[1.],
+            [1.]])
+    """
+    x = representations.double()
+    features = x.shape[1]
+    if config.components > min(x.shape):
+        raise DecoctError(
+            f"{config.components} principal components cannot be had from {len(x)} targets of "
+            f"{features} dimensions"
+        )
+    plain = config.scaling == "none" and not config.components
+    shift = torch.zeros_like(x[0]) if plain else x.mean(0)
+    x = x - shift
+    rotation = torch.zeros(0, 0, dtype=torch.float64)
+    if config.components:
+        rotation = _principal_directions(x, config.components)
+        x = x @ rotation
+    if config.scaling == "none":
+        scale = torch.ones_like(x[0])
+    elif config.scaling == "overall":
+        scale = x.square().mean().sqrt().expand(x.shape[1])
+    else:
+        scale = x.square().mean(0).sqrt().clamp_min(1e-8)
+    if not bool((scale > 0).all()):
+        raise DecoctError("the targets are constant: the teacher tells no image from another")
+    return Targets(
+        values=(x / scale).float(), shift=shift.float(), rotation=rotation.float(),
+        scale=scale.float(),
+    )  # fmt: skip
+
+
+def _principal_directions(centred: Tensor, count: int) -> Tensor:
+    _, vectors = torch.linalg.eigh(centred.T @ centred)
+    directions = vectors.flip(1)[:, :count]
+    largest = directions.gather(0, directions.abs().argmax(0, keepdim=True))
+    return directions * largest.sign()  # a sign that does not depend on the solver
+
+
+def read_representations(path: Path) -> Tensor:
+    """N x D float32 from a .npy, .npz or .safetensors file (its only, or first, 2-D array)."""
+    if not path.is_file():
+        raise DecoctError(f"targets file {path} does not exist")
+    try:
+        arrays = _read_arrays(path)
+    except (ValueError, OSError, safetensors.SafetensorError) as error:
+        raise DecoctError(f"targets file {path} cannot be read: {error}") from error
+    found = next((a for a in arrays if a.ndim == 2), None)
+    if found is None:
+        raise DecoctError(f"targets file {path} holds no N x D array")
+    if not bool(found.isfinite().all()):
+        raise DecoctError(f"targets file {path} holds non-finite numbers")
+    return found.float()
+
+
+def _read_arrays(path: Path) -> list[Tensor]:
+    if path.suffix == ".safetensors":
+        return list(safetensors.torch.load_file(path).values())
+    data = np.load(path, allow_pickle=False)
+    arrays = [data] if isinstance(data, np.ndarray) else [data[key] for key in data]
+    return [torch.as_tensor(array) for array in arrays]
