@@ -39,8 +39,11 @@ def resolve_device(name: str = "auto") -> torch.device:
         name = "cuda" if cuda else "mps" if mps else "cpu"
     try:
         device = torch.device(name)
+        known = device.type in ("cpu", "cuda", "mps")
     except RuntimeError:
-        raise DecoctError(f"device {name!r} is unknown; use auto, cpu, cuda or mps") from None
+        known = False
+    if not known:
+        raise DecoctError(f"device {name!r} is unknown; use auto, cpu, cuda or mps")
     if device.type == "cuda" and not cuda:
         raise DecoctError("device cuda was asked for, but torch sees no CUDA GPU here; use --device cpu")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():

@@ -13,6 +13,8 @@ from decoct.data.images import denormalise
 from decoct.errors import DecoctError
 from decoct.models.registry import NetworkConfig
 
+_FLOAT_IMAGES = {"images", "start"}  # what `save` may round to uint8
+
 
 @dataclass(frozen=True)
 class TrainingRule:
@@ -76,12 +78,17 @@ class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
         """The real images that it started from: uint8, m x C x H x W."""
         return None if self.start is None else denormalise(self.start, self.mean, self.std)
 
-    def save(self, path: Path | str) -> None:
-        """Write one safetensors file, everything in it."""
-        tensors = {name: getattr(self, name) for name in ("images", "targets", "mean", "std")}
-        for name in ("start", "index"):
-            if getattr(self, name) is not None:
-                tensors[name] = getattr(self, name)
+    def save(self, path: Path | str, *, uint8: bool = False) -> None:
+        """Write one safetensors file, everything in it.
+
+        `uint8` rounds images to 256 steps between each channel's least and largest value, which
+        clips nothing: synthetic pixels go beyond black and white. `load` undoes it.
+        """
+        names = ("images", "targets", "mean", "std", "start", "index")
+        tensors = {n: getattr(self, n) for n in names if getattr(self, n) is not None}
+        if uint8:
+            for name in _FLOAT_IMAGES & set(tensors):
+                tensors[f"{name}.uint8"], tensors[f"{name}.range"] = _quantise(tensors.pop(name))
         tensors |= {f"history.{name}": values for name, values in self.history.items()}
         meta = {
             "rule": asdict(self.rule), "method": self.method, "network": asdict(self.network),
@@ -93,6 +100,8 @@ class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
     def load(cls, path: Path | str) -> Self:
         """Read what `save` wrote; raises `DecoctError` for a damaged file."""
         tensors, meta = storage.load_tensors(path, kind="distilled")
+        for name in (name for name in _FLOAT_IMAGES if f"{name}.uint8" in tensors):
+            tensors[name] = _dequantise(tensors.pop(f"{name}.uint8"), tensors.pop(f"{name}.range"))
         history = {
             name.removeprefix("history."): tensors.pop(name)
             for name in list(tensors) if name.startswith("history.")
@@ -101,6 +110,18 @@ class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
             **tensors, rule=TrainingRule(**meta["rule"]), method=meta["method"],
             network=NetworkConfig(**meta["network"]), history=history, story=meta["story"],
         )  # fmt: skip
+
+
+def _quantise(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Float B x C x H x W as uint8, and the 2 x C least and largest values that it stands for."""
+    low, high = images.amin((0, 2, 3)), images.amax((0, 2, 3))
+    step = ((high - low) / 255).clamp_min(1e-12).view(1, -1, 1, 1)
+    return ((images - low.view(1, -1, 1, 1)) / step).round().to(torch.uint8), torch.stack([low, high])
+
+
+def _dequantise(pixels: Tensor, limits: Tensor) -> Tensor:
+    low, high = limits.view(2, 1, -1, 1, 1)
+    return low + pixels.float() * ((high - low) / 255)
 
 
 def load_distilled(path: Path | str) -> DistilledSet:

@@ -1,4 +1,127 @@
-"""Placeholder until show lands."""
+"""Say what an artefact is, and draw it where it holds images."""
+
+import json
+import math
 from pathlib import Path
-def describe(path: Path) -> str:
-    return str(path)
+from typing import Any
+
+from PIL import Image
+from torch import Tensor
+
+from decoct import storage
+from decoct.data.images import Images
+from decoct.descriptions import DESCRIBERS, describe_experts
+from decoct.distilled import DistilledSet
+from decoct.errors import DecoctError
+from decoct.grid import image_grid, paired_grid, png_bytes
+
+_EXPERTS = "[0-9]*.safetensors"  # as `Trajectories` names them
+_SIDE = 1600  # pixels: about how wide a picture is made
+_LIMIT = 400  # images in a picture
+
+
+def describe(path: Path | str) -> str:
+    """What an artefact is, in a few lines: any file of ours, a stage's folder or a run's.
+
+    Raises `DecoctError` for what is missing, damaged or not ours.
+    """
+    path = _artefact(Path(path))
+    if path.is_dir():
+        return describe_experts(path)
+    return DESCRIBERS[_kind(path)](path)
+
+
+def show(path: Path | str, *, out: Path | None = None) -> str:
+    """Describe an artefact; draw images and distilled sets as a PNG beside it, or at `out`.
+
+    In the picture of a distilled set the real images that it started from stand on the left, what
+    became of each on the right. Raises `DecoctError` as `describe` does.
+    """
+    path = _artefact(Path(path))
+    text, picture = describe(path), _picture(path)
+    if picture is None:
+        return text
+    image, caption = picture
+    target = out or path.with_suffix(".png")
+    if target.is_dir():
+        target /= path.with_suffix(".png").name
+    try:
+        with storage.atomic_path(target) as temporary:
+            temporary.write_bytes(png_bytes(image))
+    except OSError as error:
+        raise DecoctError(f"{target} cannot be written: {error.strerror}") from error
+    return f"{text}\n{caption}: {target}"
+
+
+def _picture(path: Path) -> tuple[Image.Image, str] | None:
+    """The image grid of an artefact that has one, and what is on it."""
+    kind = "" if path.is_dir() else _kind(path)
+    if kind not in ("images", "distilled"):
+        return None
+    start = None
+    if kind == "images":
+        pixels = Images.load(path).pixels
+    else:
+        distilled = DistilledSet.load(path)
+        start, pixels = distilled.start_pixels(), distilled.pixels()
+    count = f"the first {_LIMIT} of {len(pixels)}" if len(pixels) > _LIMIT else f"all {len(pixels)}"
+    if start is None:
+        return _grid(pixels), f"{count} images"
+    return _grid(start, pixels), f"{count} images, real on the left, synthetic on the right"
+
+
+def _grid(*parts: Tensor) -> Image.Image:
+    columns = math.ceil(math.sqrt(min(_LIMIT, len(parts[0]))))
+    fitting = _SIDE // (len(parts) * columns * (parts[0].shape[3] + 2))
+    scale = min(4, max(1, fitting))
+    if len(parts) == 1:
+        return image_grid(parts[0], columns=columns, scale=scale, limit=_LIMIT)
+    return paired_grid(*parts, columns=columns, scale=scale, limit=_LIMIT)
+
+
+def _artefact(path: Path) -> Path:
+    """The file that a path stands for; the folder itself where it holds experts."""
+    if not path.exists():
+        raise DecoctError(f"{path} does not exist")
+    if not path.is_dir():
+        return path
+    if (path / "run.json").is_file():
+        return path / "run.json"
+    if any(path.glob(_EXPERTS)):
+        return path
+    found = [f for f in sorted(path.iterdir()) if f.name in _STAGE_FILES]
+    if len(found) != 1:
+        raise DecoctError(
+            f"folder {path} holds no run, no experts and no single artefact of decoct"
+        )
+    return found[0]
+
+
+_STAGE_FILES = {
+    "images.safetensors", "teacher.safetensors", "targets.safetensors", "difficulty.safetensors",
+    "distilled.safetensors", "encoder.safetensors", "probe.json", "scores.json",
+}  # fmt: skip
+
+
+def _kind(path: Path) -> str:
+    """The kind that a file's header names; raises `DecoctError` where there is none of ours."""
+    if path.suffix == ".json":
+        kind = _json_kind(path)
+    elif path.suffix == ".safetensors":
+        kind = storage.read_header(path).get("kind")
+    else:
+        raise DecoctError(
+            f"{path} is no artefact of decoct: those are .safetensors and .json files, or a folder"
+        )
+    if kind not in DESCRIBERS:
+        raise DecoctError(f"{path} holds {kind!r}, which this decoct knows nothing to say about")
+    return str(kind)
+
+
+def _json_kind(path: Path) -> Any:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return content["kind"]
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        storage.load_json(path, kind="decoct")  # says what is wrong with it
+        raise DecoctError(f"{path} is a JSON file, but not one that decoct wrote") from None

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,25 +25,31 @@ _METADATA_KEY = "decoct"  # one key: safetensors does not keep the order of seve
 def atomic_path(path: Path) -> Iterator[Path]:
     """Give a temporary name beside `path`; on success sync it and move it into place.
 
-    A full disk becomes a `DecoctError`; on any error the temporary file is removed.
+    A full disk, or a folder that cannot be written to, becomes a `DecoctError`; on any error the
+    temporary file is removed.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
     except (OSError, safetensors.SafetensorError) as error:
-        full = isinstance(error, OSError) and error.errno == errno.ENOSPC
-        if full or f"os error {errno.ENOSPC}" in str(error):
-            raise DecoctError(
-                f"no space left on the device while writing {path}; free some and run again: "
-                "the work done so far is kept"
-            ) from error
-        raise
+        raise _unwritable(path, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _unwritable(path: Path, error: Exception) -> DecoctError:
+    full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+    if full or f"os error {errno.ENOSPC}" in str(error):
+        return DecoctError(
+            f"no space left on the device while writing {path}; free some and run again: "
+            "the work done so far is kept"
+        )
+    return DecoctError(f"{path} cannot be written ({error}); choose another folder")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -112,8 +118,11 @@ def read_header(path: Path) -> dict[str, Any]:
         raise _damaged(path, str(error)) from error
     if _METADATA_KEY not in metadata:
         raise DecoctError(f"{path} is a safetensors file, but not one that decoct wrote")
-    header: dict[str, Any] = json.loads(metadata[_METADATA_KEY])
-    return header
+    try:
+        header: Any = json.loads(metadata[_METADATA_KEY])
+    except json.JSONDecodeError as error:
+        raise _damaged(path, str(error)) from error
+    return _checked_shape(path, header)
 
 
 def save_json(path: Path | str, content: Mapping[str, Any], *, kind: str) -> None:
@@ -132,9 +141,7 @@ def load_json(path: Path | str, *, kind: str) -> dict[str, Any]:
         header = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise _damaged(path, str(error)) from error
-    if not isinstance(header, dict) or "meta" not in header:
-        raise DecoctError(f"{path} is a JSON file, but not one that decoct wrote")
-    _check_header(path, header, kind)
+    _check_header(path, _checked_shape(path, header), kind)
     if header.get("digest") != digest(header["meta"]):
         raise _damaged(path, "its digest does not match its contents")
     meta: dict[str, Any] = header["meta"]
@@ -176,6 +183,12 @@ def _check_header(path: Path, header: Mapping[str, Any], kind: str) -> None:
             f"{path} was written in format version {header.get('version')}; this decoct reads "
             f"version {FORMAT_VERSION}: make it again, or install the decoct that wrote it"
         )
+
+
+def _checked_shape(path: Path, header: Any) -> dict[str, Any]:
+    if not isinstance(header, dict) or not {"kind", "version", "digest", "meta"} <= set(header):
+        raise DecoctError(f"{path} holds no header as decoct writes it")
+    return header
 
 
 def _damaged(path: Path, reason: str) -> DecoctError:

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
 
-import numpy as np
 import safetensors
 import safetensors.torch
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from decoct import storage
 from decoct.data.images import Images
+from decoct.data.sources import read_arrays
 from decoct.encoder import Encoder
 from decoct.errors import DecoctError
 
@@ -135,7 +135,7 @@ def read_representations(path: Path) -> Tensor:
         raise DecoctError(f"targets file {path} does not exist")
     try:
         arrays = _read_arrays(path)
-    except (ValueError, OSError, safetensors.SafetensorError) as error:
+    except (OSError, safetensors.SafetensorError) as error:
         raise DecoctError(f"targets file {path} cannot be read: {error}") from error
     found = next((a for a in arrays if a.ndim == 2), None)
     if found is None:
@@ -148,6 +148,7 @@ def read_representations(path: Path) -> Tensor:
 def _read_arrays(path: Path) -> list[Tensor]:
     if path.suffix == ".safetensors":
         return list(safetensors.torch.load_file(path).values())
-    data = np.load(path, allow_pickle=False)
-    arrays = [data] if isinstance(data, np.ndarray) else [data[key] for key in data]
-    return [torch.as_tensor(array) for array in arrays]
+    if path.suffix not in (".npy", ".npz"):
+        raise DecoctError(f"targets file {path} is neither .npy, .npz nor .safetensors")
+    numbers = (array for array in read_arrays(path).values() if array.dtype.kind in "fiu")
+    return [torch.as_tensor(array) for array in numbers]

@@ -109,7 +109,7 @@ class Images:
         >>> Images.from_array(np.arange(2 * 8 * 8, dtype=np.uint8).reshape(2, 8, 8)).pixels.shape
         torch.Size([2, 1, 8, 8])
         """
-        pixels = _as_bytes(_channels_first(torch.as_tensor(array), name), name)
+        pixels = _as_bytes(_channels_first(_as_tensor(array, name), name), name)
         if len(pixels) == 0:
             raise DecoctError(f"{name}: there are no images in it")
         if size is not None:
@@ -191,6 +191,21 @@ def convert_channels(pixels: Tensor, channels: int) -> Tensor:
     return torch.cat(grey).round().clamp(0, 255).to(torch.uint8)
 
 
+def _as_tensor(array: Any, name: str) -> Tensor:
+    if isinstance(array, list | tuple) and array:
+        shapes = sorted({tuple(np.shape(image)) for image in array})
+        if len(shapes) > 1:
+            raise DecoctError(
+                f"{name}: images differ in size or channels ({', '.join(map(str, shapes[:4]))}); "
+                "bring them to one, or give a folder of pictures"
+            )
+        array = np.stack([np.asarray(image) for image in array])
+    try:
+        return torch.as_tensor(array)
+    except (TypeError, ValueError) as error:
+        raise DecoctError(f"{name}: this array does not hold images: {error}") from error
+
+
 def _channels_first(array: Tensor, name: str) -> Tensor:
     if array.ndim == 3:
         return array.unsqueeze(1)
@@ -225,7 +240,10 @@ def _as_bytes(array: Tensor, name: str) -> Tensor:
 def _as_labels(labels: Any, count: int, name: str) -> Tensor | None:
     if labels is None:
         return None
-    tensor = torch.as_tensor(np.asarray(labels)).long().flatten()
+    numbers = np.asarray(labels)
+    if numbers.dtype.kind not in "iu":
+        raise DecoctError(f"{name}: labels are {numbers.dtype}; whole numbers are needed")
+    tensor = torch.as_tensor(numbers.astype(np.int64)).flatten()
     if len(tensor) != count:
         raise DecoctError(f"{name}: {len(tensor)} labels for {count} images")
     return tensor

@@ -1,14 +1,17 @@
 """Images by name: folders, arrays on disk, IDX files, emoji, torchvision and Hugging Face sets."""
 
 import gzip
+import math
 import struct
+import zipfile
+import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from decoct import storage
 from decoct.console import note, progress
@@ -19,6 +22,7 @@ from decoct.extras import import_extra
 
 Split = Literal["train", "test", "all"]
 _ARRAY_SUFFIXES = (".npz", ".npy")
+_HUB_TEST_SPLITS = ("test", "validation", "valid", "val")
 _MAX_UNREADABLE = 0.5  # a folder of which more than this cannot be read is refused
 
 
@@ -75,7 +79,7 @@ def _read(source: str, *, size: int, channels: int, split: Split) -> Arrays:
             "file, emoji, torchvision:NAME or hf:NAME"
         )
     if path.is_dir():
-        idx = _find_idx(path, split)
+        idx = find_idx(path, split)
         return _read_idx(idx) if idx else _read_folder(path, size, channels)
     if path.suffix in _ARRAY_SUFFIXES:
         return _read_numpy(path, split)
@@ -85,14 +89,21 @@ def _read(source: str, *, size: int, channels: int, split: Split) -> Arrays:
     return _read_idx(path)
 
 
-def _read_numpy(path: Path, split: Split) -> Arrays:
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays of a .npz by name, or that of a .npy under the empty name; nothing is unpickled."""
     try:
         data = np.load(path, allow_pickle=False)
-    except (ValueError, OSError) as error:
+        if isinstance(data, np.ndarray):
+            return {"": data}
+        with data:
+            return dict(data)
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DecoctError(f"{path} cannot be read as numpy data: {error}") from error
-    if isinstance(data, np.ndarray):
-        return data, None, ()
-    names = (f"{split}_images", "images", "x", "arr_0")
+
+
+def _read_numpy(path: Path, split: Split) -> Arrays:
+    data = read_arrays(path)
+    names = ("", f"{split}_images", "images", "x", "arr_0")
     key = next((name for name in names if name in data), None)
     if key is None:
         raise DecoctError(f"{path} holds {', '.join(data)}; an array called images is needed")
@@ -101,7 +112,8 @@ def _read_numpy(path: Path, split: Split) -> Arrays:
     return data[key], None if label_key is None else data[label_key], class_names
 
 
-def _find_idx(folder: Path, split: Split) -> Path | None:
+def find_idx(folder: Path, split: Split) -> Path | None:
+    """The IDX file of a split's images in a folder that has one, gzipped or not."""
     prefix = "t10k" if split == "test" else "train"
     return next(iter(sorted(folder.glob(f"{prefix}-images*idx3-ubyte*"))), None)
 
@@ -119,14 +131,17 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             data = file.read()
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DecoctError(f"{path} cannot be read: {error}") from error
     if len(data) < 4 or data[:3] != b"\0\0\x08":
         raise DecoctError(f"{path} is not an IDX file of unsigned bytes")
+    start = 4 + 4 * data[3]
+    if len(data) < start:
+        raise DecoctError(f"{path} is cut short within its header")
     shape = struct.unpack_from(f">{data[3]}I", data, 4)
-    body = np.frombuffer(data, np.uint8, offset=4 + 4 * data[3])
-    if body.size != int(np.prod(shape)):
-        raise DecoctError(f"{path} is cut short: {body.size} bytes of {int(np.prod(shape))}")
+    body = np.frombuffer(bytearray(data[start:]), np.uint8)  # a copy that can be written to
+    if body.size != math.prod(shape):
+        raise DecoctError(f"{path} holds {body.size} bytes where its header says {math.prod(shape)}")
     return body.reshape(shape)
 
 
@@ -142,7 +157,7 @@ def _read_folder(folder: Path, size: int, channels: int) -> Arrays:
                 with Image.open(file) as picture:
                     pixels.append(fit(picture, size=size, channels=channels))
                 kept.append(file)
-            except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            except Exception as error:  # Pillow's plugins raise many kinds for a damaged file
                 unreadable.append(f"{file.relative_to(folder)}: {_reason(error)}")
             advance("")
     _report_unreadable(folder, unreadable, len(files))
@@ -173,8 +188,17 @@ def _folder_labels(folder: Path, files: list[Path]) -> tuple[Any, tuple[str, ...
 
 
 def fit(picture: Image.Image, *, size: int, channels: int) -> NDArray[np.uint8]:
-    """One picture on white, its shorter side resized to `size`, centre-cropped: size x size x C."""
+    """One picture upright on white, its shorter side at `size`, centre-cropped: size x size x C.
+
+    Raises `ValueError` for a picture of floating-point numbers, whose range nobody knows.
+    """
     picture.draft("RGB", (size, size))  # lets JPEG decode at a lower resolution; harmless elsewhere
+    if picture.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+        picture = ImageOps.exif_transpose(picture)
+    if picture.mode == "F":
+        raise ValueError("floating-point pixels; save it with 8 or 16 bits")
+    if picture.mode.startswith("I"):  # 16 bits: Pillow would clip what is above 255
+        picture = Image.fromarray((np.asarray(picture) >> 8).clip(0, 255).astype(np.uint8))
     if picture.has_transparency_data:
         rgba = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
@@ -191,23 +215,30 @@ def _read_torchvision(name: str, size: int, channels: int, split: Split) -> Arra
     module: Any = import_extra("torchvision.datasets", extra="torchvision", package="torchvision")
     if not hasattr(module, name):
         raise DecoctError(f"torchvision has no data set called {name}")
-    factory: Callable[..., Any] = getattr(module, name)
-    root = Path.home() / ".cache" / "decoct" / "torchvision"
+    root = str(Path.home() / ".cache" / "decoct" / "torchvision")
     try:
-        dataset = factory(root=str(root), download=True, train=split != "test")
-    except TypeError:  # newer sets name the split instead
-        dataset = factory(root=str(root), download=True, split="test" if split == "test" else "train")
-    except (RuntimeError, OSError) as error:
+        dataset = _torchvision_set(getattr(module, name), root, split)
+    except (RuntimeError, OSError, TypeError, ValueError) as error:
         raise DecoctError(f"torchvision could not provide {name}: {error}") from error
     pairs = (dataset[i] for i in range(len(dataset)))
     class_names = tuple(map(str, getattr(dataset, "classes", ())))
     return _read_pairs(name, pairs, len(dataset), size=size, channels=channels, names=class_names)
 
 
+def _torchvision_set(factory: Callable[..., Any], root: str, split: Split) -> Any:
+    try:
+        return factory(root=root, download=True, train=split != "test")
+    except TypeError:  # newer sets name the split instead
+        return factory(root=root, download=True, split="test" if split == "test" else "train")
+
+
 def _read_hugging_face(name: str, size: int, channels: int, split: Split) -> Arrays:
     module: Any = import_extra("datasets", extra="hf", package="datasets")
     repository, _, hub_split = name.partition("@")
     try:
+        if split == "test" and not hub_split:  # many sets call it something else
+            names = module.get_dataset_split_names(repository)
+            hub_split = next((name for name in _HUB_TEST_SPLITS if name in names), split)
         dataset = module.load_dataset(repository, split=hub_split or split)
     except Exception as error:  # the hub's own exceptions have no common base
         raise DecoctError(f"Hugging Face could not provide {name}: {error}") from error
@@ -215,9 +246,9 @@ def _read_hugging_face(name: str, size: int, channels: int, split: Split) -> Arr
     label_key = next((k for k in ("label", "labels", "fine_label") if k in dataset.features), None)
     if image_key is None:
         raise DecoctError(f"hf:{name} has columns {', '.join(dataset.features)}, but no image")
-    names = tuple(getattr(dataset.features.get(label_key), "names", None) or ())
+    class_names = tuple(getattr(dataset.features.get(label_key), "names", None) or ())
     pairs = ((row[image_key], row[label_key] if label_key else -1) for row in dataset)
-    return _read_pairs(name, pairs, len(dataset), size=size, channels=channels, names=names)
+    return _read_pairs(name, pairs, len(dataset), size=size, channels=channels, names=class_names)
 
 
 def _read_pairs(
@@ -229,9 +260,13 @@ def _read_pairs(
     channels: int,
     names: tuple[str, ...],
 ) -> Arrays:
+    if total == 0:
+        raise DecoctError(f"{name} holds no images")
     pixels, labels = [], []
     with progress(f"reading {name}", total=total) as advance:
         for picture, label in pairs:
+            if not isinstance(label, int | np.integer):
+                raise DecoctError(f"{name}: labels are numbers, but the first is {label!r}")
             pixels.append(fit(picture, size=size, channels=channels))
             labels.append(int(label))
             advance("")

@@ -11,7 +11,7 @@ from torch import Tensor
 from decoct import seeding
 from decoct.data.emoji import load_emoji_arrays
 from decoct.data.images import Images
-from decoct.data.sources import Split, load_images
+from decoct.data.sources import Split, find_idx, load_images, read_arrays
 from decoct.errors import DecoctError
 
 
@@ -27,6 +27,8 @@ class Task:
         for part, images in (("training", self.train), ("test", self.test)):
             if images.labels is None:
                 raise DecoctError(f"task {self.name}: the {part} images have no labels")
+        if int(min(self.train_labels.min(), self.test_labels.min())) < 0:
+            raise DecoctError(f"task {self.name}: labels count from 0, but some are negative")
         unknown = sorted(set(self.test_labels.tolist()) - set(self.train_labels.tolist()))
         if unknown:
             names = ", ".join(self.class_name(label) for label in unknown)
@@ -81,8 +83,7 @@ def load_task(source: str, *, size: int = 32, channels: int = 3) -> Task:
         )
         test = _with_numbers_of(train, test, source)
     else:
-        if path.suffix == ".npz" and path.exists():
-            _check_task_file(path)
+        _check_splits(source, path)
         train, test = (
             load_images(source, size=size, channels=channels, split=part)
             for part in _SPLITS
@@ -93,14 +94,18 @@ def load_task(source: str, *, size: int = 32, channels: int = 3) -> Task:
 _SPLITS: tuple[Split, Split] = ("train", "test")
 
 
-def _check_task_file(path: Path) -> None:
-    with np.load(path, allow_pickle=False) as data:
-        missing = [
-            f"{part}_{what}" for part in _SPLITS for what in ("images", "labels")
-            if f"{part}_{what}" not in data
-        ]  # fmt: skip
+def _check_splits(source: str, path: Path) -> None:
+    """Refuse a source of which train and test would be the same images."""
+    if not path.exists():
+        return
+    missing: list[str] = []
+    if path.suffix == ".npz":
+        needed = (f"{part}_{what}" for part in _SPLITS for what in ("images", "labels"))
+        missing = sorted(set(needed) - set(read_arrays(path)))
+    elif not path.is_dir() or any(find_idx(path, part) is None for part in _SPLITS):
+        missing = ["a train and a test part (a folder each, or IDX files, or one .npz of both)"]
     if missing:
-        raise DecoctError(f"{path} is no task: it lacks {', '.join(missing)}")
+        raise DecoctError(f"{source} is no task: it lacks {', '.join(missing)}")
 
 
 def _with_numbers_of(train: Images, test: Images, source: str) -> Images:

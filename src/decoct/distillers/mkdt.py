@@ -51,9 +51,14 @@ class MKDTConfig:
     checkpoint_every: int = 20  # iterations
 
     def __post_init__(self) -> None:
-        for name in ("iterations", "inner_steps", "expert_epochs", "max_start", "batch"):
+        for name in (
+            "iterations", "inner_steps", "expert_epochs", "max_start", "batch", "experts_per_step",
+            "checkpoint_every",
+        ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise DecoctError(f"distill.{name} is {getattr(self, name)}; at least 1 is needed")
+        if not 0 <= self.rate < math.inf:
+            raise DecoctError(f"distill.rate is {self.rate}; give a positive one, or 0 to search")
 
 
 def mkdt(
@@ -185,11 +190,11 @@ def _learn(
                 note(f"MKDT: non-finite loss at iteration {iteration}; kept the state before it")
                 learner.back_to_last_good()
                 return
+            if iteration > done and iteration % config.checkpoint_every == 0:
+                learner.save(state)  # before the step: what is kept is known to be good
             learner.step(gradient)
             values = {name: values[-1] for name, values in learner.history.items()}
             log.write(iteration=iteration, **values)
-            if (iteration + 1) % config.checkpoint_every == 0:
-                learner.save(state)
             advance(f"loss {values['loss']:.4f}, rate {values['rate']:.3f}")
 
 

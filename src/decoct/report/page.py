@@ -1,4 +1,218 @@
-"""Placeholder."""
+"""Write the report: one HTML page that needs nothing but itself."""
+
+import base64
+import platform
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-def write_report(folder: Path) -> Path:
-    return folder
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from torch import Tensor
+
+from decoct import storage
+from decoct.distilled import DistilledSet, versions
+from decoct.errors import DecoctError
+from decoct.grid import image_grid, png_bytes
+from decoct.report.contents import Contents, read_contents
+from decoct.report.plots import curves
+from decoct.report.verdicts import Comparison, comparisons, costs, headline
+from decoct.table import legend
+
+_PAIRS, _FIRST = 400, 48  # pairs on the page at most, and those seen without unfolding
+_SIDES = (56, 96)  # pixels: small images are enlarged, by a whole number, to between the two
+
+
+def write_report(folder: Path | str, *, out: Path | None = None) -> Path:
+    """Write the page about a run's folder, by default as `report.html` in it; returns its path.
+
+    What the run has not made is left out, and said to be. Raises `DecoctError` where the folder
+    is not a run's.
+    """
+    folder = Path(folder)
+    html = render(read_contents(folder))
+    target = out or folder / "report.html"
+    try:
+        storage.write_text(target, html)
+    except OSError as error:
+        raise DecoctError(f"{target} cannot be written: {error.strerror}") from error
+    return target
+
+
+def render(contents: Contents) -> str:
+    """The page as HTML; all text from data is escaped.
+
+    >>> "<b>" in render(Contents(name="<b>"))
+    False
+    """
+    environment = Environment(
+        loader=PackageLoader("decoct", "report"), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    scores = contents.scores if contents.scores and contents.scores.scores else None
+    first = next(iter(contents.sets.values()), None)
+    compared: list[Comparison] = comparisons(scores) if scores else []
+    return environment.get_template("page.html").render(
+        contents=contents,
+        lede=_lede(contents, first),
+        glance=_glance(contents, first, compared),
+        pairs=pairs(first) if first else None,
+        learning=list(_learning(contents)),
+        compared=compared,
+        costs=costs(scores) if scores else [],
+        legend=legend(scores) if scores else "",
+        stages=stage_times(contents.seconds),
+        total=duration(sum(contents.seconds.values())),
+        versions=_versions(contents),
+    )
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Real images and what became of them, as PNG data URIs."""
+
+    seed: int
+    total: int
+    side: int  # pixels on the page
+    first: list[tuple[str, str]]  # real (or empty), synthetic
+    rest: list[tuple[str, str]]
+
+
+def pairs(distilled: DistilledSet) -> Pairs:
+    """The start images and the synthetic ones, in pairs; without a start, the synthetic alone."""
+    start, size = distilled.start_pixels(), distilled.size
+    real = [""] * _PAIRS if start is None else [_data_uri(x) for x in start[:_PAIRS]]
+    found = list(zip(real, map(_data_uri, distilled.pixels()[:_PAIRS]), strict=False))
+    side = min(_SIDES[1], max(size, size * round(_SIDES[0] / size)))
+    return Pairs(
+        seed=distilled.story.get("seed", 0), total=len(distilled), side=side,
+        first=found[:_FIRST], rest=found[_FIRST:],
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The seconds of one sort of stage, over all seeds and methods."""
+
+    name: str
+    parts: int
+    seconds: float
+    share: float  # of the longest
+
+    @property
+    def time(self) -> str:
+        """Seconds as one reads them."""
+        return duration(self.seconds)
+
+
+_SORTS = {"encoder": "pre-training", "probe": "probing", "mkdt": "distilling (mkdt)"}
+
+
+def stage_times(seconds: dict[str, float]) -> list[Stage]:
+    """Stages by the time that they took, seeds and methods taken together.
+
+    >>> [(s.name, s.parts) for s in stage_times({"probe-mkdt-seed0": 1.0, "probe-none-seed1": 1.0})]
+    [('probing', 2)]
+    """
+    groups: dict[str, list[float]] = {}
+    for label, value in seconds.items():
+        plain = re.sub(r"-seed\d+$", "", label)
+        sort = plain.partition("-")[0]
+        groups.setdefault(_SORTS.get(sort, plain), []).append(value)
+    longest = max((sum(values) for values in groups.values()), default=0.0) or 1.0
+    stages = [Stage(n, len(v), sum(v), sum(v) / longest) for n, v in groups.items()]
+    return sorted(stages, key=lambda stage: -stage.seconds)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as one reads them.
+
+    >>> duration(0.42), duration(75), duration(3 * 3600 + 299)
+    ('0.4 s', '1 min 15 s', '3 h 05 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes:02d} min"
+
+
+def _lede(contents: Contents, first: DistilledSet | None) -> str:
+    """What the page shows, in two sentences."""
+    if first is None:
+        made = "This run compares ways to choose a few images on which to pre-train a network"
+    else:
+        source = first.story.get("images", "")
+        pool = f"the unlabelled images of {source}" if source else "unlabelled images"
+        made = (
+            f"From {pool}, decoct distilled a set of {len(first)} synthetic ones, so that a "
+            "network pre-trained on these few learns what it would have learnt from all"
+        )
+    shown = "the images, how they were learnt, and " if first else ""
+    return (
+        f"{made}. Below are {shown}how well such a network serves a linear classifier that sees "
+        "few labels, beside honest baselines."
+    )
+
+
+def _glance(
+    contents: Contents, first: DistilledSet | None, compared: list[Comparison]
+) -> list[tuple[str, str, str]]:
+    """The numbers to see first: what it is, the number, a remark."""
+    cards = []
+    if first:
+        shape = f"{first.size} × {first.size} pixels"
+        cards.append(("synthetic images", f"{len(first):,}", shape))
+    cards += [card for comparison in compared for card in headline(comparison)]
+    if contents.seconds:
+        parts = len(contents.seconds)
+        cards.append(("time", duration(sum(contents.seconds.values())), f"{parts} stages"))
+    return cards
+
+
+def _learning(contents: Contents) -> Iterator[tuple[str, str, Markup]]:
+    """Title, explanation and plot of each learning curve there is."""
+    for key, title, y, text in _CURVES:
+        series = {
+            f"seed {seed}": found.history[key].tolist()
+            for seed, found in contents.sets.items()
+            if len(found.history.get(key, ()))
+        }
+        if series:
+            yield title, text, curves(series, title=title, x="iteration", y=y)
+    if contents.teacher_losses:
+        title = "The teacher's loss"
+        text = "The self-supervised loss of the teacher whose representations were distilled."
+        plot = curves({"": contents.teacher_losses}, title=title, x="epoch", y="loss")
+        yield title, text, plot
+
+
+_CURVES = (
+    (
+        "loss", "The matching loss", "loss",
+        "How far from an expert's later parameters a student lands that trains on the synthetic "
+        "images: at 1 it is no nearer than where it set out.",
+    ),
+    (
+        "rate", "The learnt learning rate", "rate",
+        "The rate of the student's gradient descent, learnt together with images and targets.",
+    ),
+)  # fmt: skip
+
+
+def _versions(contents: Contents) -> list[tuple[str, str]]:
+    """What the run was made with, and what this page was written with."""
+    here = {"python": platform.python_version(), **versions(), "platform": platform.platform()}
+    return [
+        *((f"{name} (of the run)", text) for name, text in contents.versions.items()),
+        *((f"{name} (of this page)", text) for name, text in here.items()),
+    ]
+
+
+def _data_uri(pixels: Tensor) -> str:
+    png: Any = png_bytes(image_grid(pixels.unsqueeze(0)).convert("RGB"))
+    return "data:image/png;base64," + base64.b64encode(png).decode()

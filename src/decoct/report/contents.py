@@ -1,0 +1,93 @@
+"""What a run's folder holds, as far as it is there."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from decoct import storage
+from decoct.distilled import DistilledSet
+from decoct.encoder import Encoder
+from decoct.errors import DecoctError
+from decoct.scores import Scores
+from decoct.teachers.embedded import embedded_teacher
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The artefacts that a report is made of; each may be missing."""
+
+    name: str  # of the recipe, else of the folder
+    recipe: str = ""  # YAML
+    scores: Scores | None = None
+    sets: dict[int, DistilledSet] = field(default_factory=dict)  # of MKDT, by seed
+    teacher_losses: tuple[float, ...] = ()
+    seconds: dict[str, float] = field(default_factory=dict)  # by stage
+    versions: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()  # what could not be read, and why
+
+
+def read_contents(folder: Path) -> Contents:
+    """Read what `run.json` names; raises `DecoctError` where the folder is no run's.
+
+    An artefact that is missing or damaged is noted, and the rest read all the same.
+    """
+    if not (folder / "run.json").is_file():
+        raise DecoctError(f"{folder} is not the folder of a run: there is no run.json in it")
+    manifest = storage.load_json(folder / "run.json", kind="run")
+    stages: dict[str, str] = manifest["stages"]
+    notes: list[str] = []
+    text, recipe = _recipe(folder / "recipe.yaml")
+    found = {
+        int(label.removeprefix("mkdt-seed")): _attempt(
+            lambda at=at: DistilledSet.load(folder / at / "distilled.safetensors"), notes
+        )
+        for label, at in stages.items()
+        if label.startswith("mkdt-seed")
+    }
+    file = folder / "scores.json"
+    return Contents(
+        name=str(recipe.get("name") or folder.resolve().name),
+        recipe=text,
+        scores=_attempt(lambda: Scores.load(file), notes) if file.exists() else None,
+        sets={seed: found_set for seed, found_set in sorted(found.items()) if found_set},
+        teacher_losses=tuple(_attempt(lambda: _teacher_losses(folder, stages, recipe), notes) or ()),
+        seconds=manifest["seconds"],
+        versions={k: v for k, v in manifest.items() if isinstance(v, str)},
+        notes=tuple(notes),
+    )
+
+
+def _attempt(read: Callable[[], T], notes: list[str]) -> T | None:
+    try:
+        return read()
+    except DecoctError as error:
+        notes.append(str(error))
+        return None
+
+
+def _recipe(path: Path) -> tuple[str, dict[str, Any]]:
+    """The recipe's text and its settings; empty where there is none to read."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        content = yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError):
+        return "", {}
+    except yaml.YAMLError:
+        return text, {}
+    return text, content if isinstance(content, dict) else {}
+
+
+def _teacher_losses(folder: Path, stages: dict[str, str], recipe: dict[str, Any]) -> list[float]:
+    """The loss by epoch of the teacher that was trained here, or of the one in the box."""
+    if "teacher" in stages:
+        story = Encoder.load(folder / stages["teacher"] / "teacher.safetensors").story
+        return list(story.get("losses", []))
+    teacher, targets = recipe.get("teacher") or {}, recipe.get("targets") or {}
+    if teacher.get("source") == "embedded" and not targets.get("source"):
+        return list(embedded_teacher().story.get("losses", []))
+    return []

@@ -1,0 +1,143 @@
+"""Plots as inline SVG, whose colours and fonts are those of the page, in light and dark mode."""
+
+import io
+import math
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from markupsafe import Markup, escape
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from decoct.scores import Interval
+
+_SEEDS = 5  # colours for series; further ones begin anew
+# matplotlib knows no CSS: each of these stands for a variable of the page, put in afterwards.
+_VARIABLES = {
+    "#010101": "--ink", "#020202": "--muted", "#030303": "--line", "#040404": "--accent",
+    **{f"#0505{i:02x}": f"--series-{i}" for i in range(_SEEDS)},
+}  # fmt: skip
+_COLOURS = {variable: sentinel for sentinel, variable in _VARIABLES.items()}
+_INK, _MUTED, _LINE, _ACCENT = (_COLOURS[f"--{n}"] for n in ("ink", "muted", "line", "accent"))
+_WIDTH = 5.0  # inches; the page scales it to its column
+_STYLE: dict[str, Any] = {
+    "svg.fonttype": "none", "svg.hashsalt": "decoct", "text.parse_math": False,
+    "font.family": "DejaVu Sans", "font.size": 10, "text.color": _INK, "axes.labelcolor": _MUTED,
+    "axes.edgecolor": _LINE, "axes.spines.top": False, "axes.spines.right": False,
+    "xtick.color": _LINE, "ytick.color": _LINE, "xtick.labelcolor": _MUTED,
+    "ytick.labelcolor": _MUTED, "xtick.major.size": 3, "ytick.major.size": 0, "axes.grid": True,
+    "grid.color": _LINE, "grid.linewidth": 0.6, "axes.axisbelow": True, "legend.frameon": False,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Whisker:
+    """One method's line in a plot of intervals."""
+
+    name: str
+    interval: Interval
+    points: Sequence[float] = ()  # one a seed
+    emphasis: bool = False
+
+
+def curves(series: Mapping[str, Sequence[float]], *, title: str, x: str, y: str) -> Markup:
+    """Series over their index, overlaid; long ones faint, with a running mean on top."""
+    with mpl.rc_context(_STYLE):
+        figure, axes = _figure(3.0)
+        for i, (name, values) in enumerate(series.items()):
+            colour = _COLOURS[f"--series-{i % _SEEDS}"]
+            window = len(values) // 25
+            steps = np.arange(1, len(values) + 1)
+            smooth = running_mean(values, window)
+            if window > 1:
+                axes.plot(steps, values, color=colour, linewidth=0.8, alpha=0.3)
+            axes.plot(
+                steps, smooth, color=colour, linewidth=1.8, label=name,
+                marker="o" if len(values) < 10 else None, markersize=3.5,
+            )  # fmt: skip
+        axes.set_xlabel(x)
+        axes.set_ylabel(y)
+        axes.margins(x=0.02)
+        axes.grid(visible=False, axis="x")
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        if len(series) > 1:
+            axes.legend(fontsize=9)
+        return _svg(figure, title)
+
+
+def intervals(whiskers: Sequence[Whisker], *, title: str, x: str, zero: bool = False) -> Markup:
+    """A dot and a whisker (95 % interval) for each method, and its single values, faint.
+
+    With `zero` there is a line there, and a dot is hollow where its interval includes it or
+    where there is none.
+    """
+    with mpl.rc_context(_STYLE):
+        figure, axes = _figure(0.75 + 0.36 * len(whiskers))
+        for row, whisker in enumerate(whiskers):
+            _draw(axes, row, whisker, hollow=zero and not whisker.interval.excludes_zero)
+        if zero:
+            axes.axvline(0, color=_MUTED, linewidth=1)
+        axes.set_yticks(range(len(whiskers)), [w.name for w in whiskers])
+        for label, whisker in zip(axes.get_yticklabels(), whiskers, strict=True):
+            label.set_color(_ACCENT if whisker.emphasis else _INK)
+        axes.set_ylim(len(whiskers) - 0.4, -0.6)
+        axes.grid(visible=False, axis="y")
+        axes.spines["left"].set_visible(False)
+        axes.xaxis.set_major_locator(MaxNLocator(7))
+        axes.set_xlabel(x)
+        return _svg(figure, title)
+
+
+def running_mean(values: Sequence[float], window: int) -> list[float]:
+    """The centred mean over about `window` values, over fewer at the ends.
+
+    >>> running_mean([1.0, 2.0, 6.0], 3)
+    [1.5, 3.0, 4.0]
+    """
+    half = max(0, window // 2)
+    return [float(np.mean(values[max(0, i - half) : i + half + 1])) for i in range(len(values))]
+
+
+def _draw(axes: Axes, row: int, whisker: Whisker, *, hollow: bool) -> None:
+    colour = _ACCENT if whisker.emphasis else _INK
+    axes.plot(
+        whisker.points, [row] * len(whisker.points), "o", color=colour, alpha=0.3, markersize=3.5,
+        markeredgewidth=0,
+    )  # fmt: skip
+    mean, half_width = whisker.interval.mean, whisker.interval.half_width
+    if not math.isnan(half_width):
+        ends = [mean - half_width, mean + half_width]
+        axes.plot(ends, [row, row], color=colour, linewidth=1.8, solid_capstyle="round")
+    face = "none" if hollow else colour
+    axes.plot(mean, row, "o", color=colour, markerfacecolor=face, markersize=7, markeredgewidth=1.5)
+
+
+def _figure(height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(_WIDTH, height), layout="constrained")
+    return figure, figure.subplots()
+
+
+def _svg(figure: Figure, title: str) -> Markup:
+    """The figure as an SVG element that fits its column and takes the page's colours."""
+    buffer = io.StringIO()
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")  # the page's font may well have it
+        figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL)  # it would hold for all the page
+    svg = re.sub(r'(<svg [^>]*?)width="[^"]*" height="[^"]*"', r"\1", svg, count=1)
+    svg = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", svg)
+    svg = re.sub(r"font-family: [^;\"]*;? ?", "", svg)
+    svg = re.sub(r' id="(?![mp][0-9a-f]{10}")[^"]*"', "", svg)  # all but what is referred to
+    for sentinel, variable in _VARIABLES.items():
+        svg = svg.replace(sentinel, f"var({variable})")
+    label = escape(title)
+    return Markup(svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1))

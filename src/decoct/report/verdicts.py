@@ -1,0 +1,164 @@
+"""What a comparison says, in words, rows and plots."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from decoct.report.plots import Whisker, intervals
+from decoct.scores import REFERENCE, Interval, Row, Scores
+from decoct.table import table_rows
+
+_OURS, _TEACHER = "mkdt", "teacher"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A method's difference to random, in a sentence, and how sure it is."""
+
+    method: str
+    text: str
+    mark: str  # above, below, within noise, or one seed
+
+
+@dataclass(frozen=True)
+class Line:
+    """A method's line in the table."""
+
+    method: str
+    cells: list[str]
+    mark: str  # "" where there is no difference
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The methods at one choice of labels."""
+
+    labels: str
+    header: list[str]
+    lines: list[Line]
+    verdicts: list[Verdict]
+    rows: list[Row]
+    accuracy: Markup
+    difference: Markup | None
+
+
+def comparisons(scores: Scores) -> list[Comparison]:
+    """One for each choice of labels, in their order."""
+    return [_comparison(scores, labels) for labels in scores.labels()]
+
+
+def headline(comparison: Comparison) -> Iterator[tuple[str, str, str]]:
+    """The method's difference to random as a number to see first."""
+    for row in comparison.rows:
+        if row.method == _OURS and row.over_random:
+            name = f"{_OURS} over {REFERENCE}, {comparison.labels} of labels"
+            yield name, signed(row.over_random), f"points: {mark(row.over_random)}"
+
+
+def costs(scores: Scores) -> list[tuple[str, str, str, str]]:
+    """Method, images, bytes and steps, where they are known."""
+    return [
+        (
+            method,
+            *(f"{facts[k]:,}" if k in facts else "" for k in ("images",)),
+            size(facts["bytes"]) if "bytes" in facts else "",
+            f"{facts['steps']:,}" if "steps" in facts else "",
+        )
+        for method, facts in scores.facts.items()
+        if facts
+    ]  # fmt: skip
+
+
+def verdict(row: Row) -> Verdict | None:
+    """What the paired difference of a row says; None where there is none."""
+    over = row.over_random
+    if over is None:
+        return None
+    what = mark(over)
+    text = {
+        "one seed": f"{signed(over)} points to random, from one seed: without an interval this "
+        "cannot be told from noise.",
+        "within noise": f"{signed(over)} points to random: within noise, the 95 % interval "
+        "includes zero.",
+    }.get(what, f"{signed(over).lstrip('+-−')} points {what} random.")
+    return Verdict(row.method, text, what)
+
+
+def mark(over: Interval) -> str:
+    """How sure a difference is.
+
+    >>> mark(Interval(1.0, 0.5)), mark(Interval(-1.0, 2.0)), mark(Interval(1.0, math.nan))
+    ('above', 'within noise', 'one seed')
+    """
+    if math.isnan(over.half_width):
+        return "one seed"
+    if not over.excludes_zero:
+        return "within noise"
+    return "above" if over.mean > 0 else "below"
+
+
+def signed(over: Interval) -> str:
+    """A difference and its half-width.
+
+    >>> signed(Interval(-1.04, 0.5)), signed(Interval(2.0, math.nan))
+    ('−1.0 ± 0.5', '+2.0')
+    """
+    width = "" if math.isnan(over.half_width) else f" ± {over.half_width:.1f}"
+    return f"{over.mean:+.1f}{width}".replace("-", "−")
+
+
+def size(count: int) -> str:
+    """Bytes as one reads them.
+
+    >>> size(950), size(1_330_000)
+    ('950 B', '1.3 MB')
+    """
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= factor:
+            return f"{count / factor:.1f} {unit}"
+    return f"{count} B"
+
+
+def _comparison(scores: Scores, labels: str) -> Comparison:
+    header, *texts = table_rows(scores, labels)
+    rows = [row for row in scores.table() if row.labels == labels]
+    lines = [
+        Line(row.method, text, mark(row.over_random) if row.over_random else "")
+        for row, text in zip(rows, texts, strict=True)
+    ]
+    # The teacher, another and larger network, would dwarf the differences between the rest.
+    differing = [r for r in rows if r.over_random and r.method != _TEACHER]
+    return Comparison(
+        labels=labels, header=header, lines=lines, rows=rows,
+        verdicts=[found for row in rows if (found := verdict(row))],
+        accuracy=_accuracy(scores, rows, labels),
+        difference=_difference(scores, differing, labels) if differing else None,
+    )  # fmt: skip
+
+
+def _accuracy(scores: Scores, rows: list[Row], labels: str) -> Markup:
+    whiskers = [
+        Whisker(
+            row.method, row.accuracy, list(scores.by_seed(row.method, labels).values()),
+            emphasis=row.method == _OURS,
+        )
+        for row in rows
+    ]  # fmt: skip
+    title = f"Accuracy by method with 95 % intervals, {labels} of the labels"
+    return intervals(whiskers, title=title, x="accuracy, per cent")
+
+
+def _difference(scores: Scores, rows: list[Row], labels: str) -> Markup:
+    reference = scores.by_seed(REFERENCE, labels)
+    whiskers = []
+    for row in rows:
+        own = scores.by_seed(row.method, labels)
+        paired = [own[seed] - reference[seed] for seed in own if seed in reference]
+        assert row.over_random is not None
+        whiskers.append(
+            Whisker(row.method, row.over_random, paired, emphasis=row.method == _OURS)
+        )
+    title = f"Paired difference to random with 95 % intervals, {labels} of the labels"
+    return intervals(whiskers, title=title, x="points over random", zero=True)
