@@ -68,7 +68,7 @@ def test_epoch_0_is_the_initialisation(
             assert torch.equal(module.weight, torch.ones(4))
             assert torch.equal(module.bias, torch.zeros(4))
         if isinstance(module, nn.Conv2d):  # torch's default: uniform within 1 / sqrt(fan-in)
-            assert float(module.weight.abs().max()) <= module.weight[0].numel() ** -0.5
+            assert float(module.weight.detach().abs().max()) <= module.weight[0].numel() ** -0.5
     norm = next(m for m in second.modules() if isinstance(m, nn.GroupNorm))
     assert not torch.equal(norm.weight, torch.ones(4))
 
@@ -238,3 +238,20 @@ def test_difficulty_is_the_squared_error_after_epoch_1(
             errors = [(n(image)[0] - tiny_targets.values[i]).tolist() for n in networks]
         by_hand = sum(e**2 for expert in errors for e in expert) / (2 * 4)
         assert float(got[i]) == pytest.approx(by_hand, rel=1e-4)
+
+
+def test_trajectories_serve_difficulty_and_training_in_any_order(
+    tiny_trajectories: Trajectories, tiny_images: Images, tiny_targets: Targets
+) -> None:
+    folder = tiny_trajectories.files[0].parent
+    fresh, used = Trajectories.load(folder), Trajectories.load(folder)
+    assert used.expert(0).requires_grad_().requires_grad  # read by training before
+    used.expert(0).requires_grad_(False)
+    values = [
+        difficulty(images=tiny_images, targets=tiny_targets, trajectories=trajectories)
+        for trajectories in (fresh, used)
+    ]
+    assert torch.equal(*values)
+    theta = fresh.expert(0).clone().requires_grad_()
+    (fresh.expert(0) * theta).sum().backward()  # read by difficulty before
+    assert torch.equal(theta.grad if theta.grad is not None else theta, fresh.expert(0))

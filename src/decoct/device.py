@@ -45,9 +45,13 @@ def resolve_device(name: str = "auto") -> torch.device:
     if not known:
         raise DecoctError(f"device {name!r} is unknown; use auto, cpu, cuda or mps")
     if device.type == "cuda" and not cuda:
-        raise DecoctError("device cuda was asked for, but torch sees no CUDA GPU here; use --device cpu")
+        raise DecoctError(
+            "device cuda was asked for, but torch sees no CUDA GPU here; use --device cpu"
+        )
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise DecoctError(f"device {name} was asked for, but there are {torch.cuda.device_count()} GPUs")
+        raise DecoctError(
+            f"device {name} was asked for, but there are {torch.cuda.device_count()} GPUs"
+        )
     if device.type == "mps" and not mps:
         raise DecoctError("device mps was asked for, but torch has no mps here; use --device cpu")
     if device.type == "cpu":

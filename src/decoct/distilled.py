@@ -116,7 +116,8 @@ def _quantise(images: Tensor) -> tuple[Tensor, Tensor]:
     """Float B x C x H x W as uint8, and the 2 x C least and largest values that it stands for."""
     low, high = images.amin((0, 2, 3)), images.amax((0, 2, 3))
     step = ((high - low) / 255).clamp_min(1e-12).view(1, -1, 1, 1)
-    return ((images - low.view(1, -1, 1, 1)) / step).round().to(torch.uint8), torch.stack([low, high])
+    steps = (images - low.view(1, -1, 1, 1)) / step
+    return steps.round().to(torch.uint8), torch.stack([low, high])
 
 
 def _dequantise(pixels: Tensor, limits: Tensor) -> Tensor:

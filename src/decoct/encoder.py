@@ -33,7 +33,7 @@ class Encoder:
         """The channels that the network takes."""
         return len(self.mean)
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference_mode: people may train on what comes out
     def embed(self, images: Images, *, device: torch.device | str, batch: int = 512) -> Tensor:
         """Representations of the un-augmented images, in eval mode: N x F float32, on the CPU."""
         device = torch.device(device)

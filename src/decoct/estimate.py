@@ -1,33 +1,27 @@
-"""What a recipe would take: disk, memory, and time from a few seconds of measuring."""
+"""What a recipe would take: how many of everything, disk and memory."""
 
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
-from torch.nn.utils import parameters_to_vector
 
 from decoct import seeding
 from decoct.data.images import Images
 from decoct.data.sources import find_idx, load_images
 from decoct.data.tasks import load_task
 from decoct.distilled import resolve_size
-from decoct.distillers.unroll import distillation_loss, matching_gradient
 from decoct.encoder import Encoder
 from decoct.extras import import_extra
 from decoct.models.network import Network
 from decoct.models.registry import NetworkConfig, create_network
 from decoct.models.timm_network import timm_network
-from decoct.probe import probe_accuracy
 from decoct.recipe import Recipe
 from decoct.targets import read_representations
 from decoct.teachers.pretrained import load_teacher
-from decoct.teachers.training import train_teacher
 
 # Training images, test images and classes of sets that are not on every machine.
 _KNOWN = {
@@ -45,7 +39,6 @@ _KNOWN = {
 }
 _FLOAT = 4  # bytes
 _GRAPH = 5.5  # a matching step's peak over the bytes of its activations, as measured on a ConvNet
-_SEARCHED_RATES = 3 * 7  # experts times rates that the search for the first rate tries, about
 
 
 @dataclass(frozen=True)
@@ -77,9 +70,41 @@ def trajectory_bytes(recipe: Recipe, parameters: int) -> int:
     return recipe.experts.count * (recipe.experts.epochs + 1) * parameters * _FLOAT
 
 
+def free_bytes(folder: Path) -> int:
+    """Free bytes where a folder is, or will be."""
+    folder = folder.resolve()
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def disk_warning(recipe: Recipe, parameters: int, folder: Path) -> str:
+    """A sentence where the trajectories would not fit beside `folder`, else nothing."""
+    needed, free = trajectory_bytes(recipe, parameters), free_bytes(folder)
+    if needed <= free:
+        return ""
+    return (
+        f"the trajectories take {size_text(needed)}, but {folder} has {size_text(free)} free: "
+        "choose another folder, or lower experts.count"
+    )
+
+
+def size_text(count: float) -> str:
+    """Bytes for people.
+
+    >>> size_text(2_157_772_800)
+    '2.2 GB'
+    """
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"
+
+
 def student(recipe: Recipe, dimensions: int) -> Network:
     """The network whose trajectories are matched, freshly initialised."""
-    return _network(recipe.experts.network, recipe, dimensions)
+    return new_network(recipe.experts.network, recipe, dimensions)
 
 
 def measure_sizes(recipe: Recipe) -> Sizes | None:
@@ -122,14 +147,15 @@ def task_size(recipe: Recipe, name: str) -> TaskSize | None:
 def memory(recipe: Recipe, sizes: Sizes) -> dict[str, int]:
     """Bytes at the peak, by what holds them."""
     pixels = recipe.images.channels * recipe.images.size**2
-    copies = 2 + 1 + (2 if recipe.distill.optimiser == "adam" else 1)  # last good, gradient, moments
+    moments = 2 if recipe.distill.optimiser == "adam" else 1
+    learnt = sizes.kept * (pixels + sizes.dimensions) * _FLOAT
     network = student(recipe, sizes.dimensions)
     batch = min(recipe.distill.batch, sizes.kept)
     graph = _GRAPH * batch * _activations(network, recipe) * _FLOAT
     found = {
         "pool and targets": sizes.pool * (pixels + _FLOAT * sizes.dimensions),
         "trajectories": trajectory_bytes(recipe, sizes.parameters),
-        "what is learnt, and its optimiser": copies * sizes.kept * (pixels + sizes.dimensions) * _FLOAT,
+        "what is learnt, and its optimiser": (3 + moments) * learnt,  # last good, gradient
         f"unroll of {recipe.distill.inner_steps} steps": int(
             graph + (recipe.distill.inner_steps + 1) * sizes.parameters * _FLOAT
         ),
@@ -137,153 +163,6 @@ def memory(recipe: Recipe, sizes: Sizes) -> dict[str, int]:
     if recipe.compare.tasks and "full" in recipe.compare.methods:
         found["full data as floats"] = sizes.pool * pixels * _FLOAT
     return found
-
-
-def stage_seconds(recipe: Recipe, sizes: Sizes, device: torch.device) -> dict[str, float]:
-    """Seconds by stage: the time of a few steps here, times how many there are."""
-    unit = _Units(recipe, sizes, device)
-    compare, distill, m, n = recipe.compare, recipe.distill, sizes.kept, sizes.pool
-    methods = compare.methods if compare.tasks else ("mkdt",)
-    seeds = compare.seeds if compare.tasks else 1
-    found: dict[str, float] = {}
-    if not recipe.targets.source:
-        if recipe.teacher.train:
-            found["teacher"] = recipe.teacher.ssl.epochs * n * unit.ssl_step()
-        found["targets"] = n * unit.represent_by_teacher()
-    found["experts"] = recipe.experts.count * recipe.experts.epochs * n * unit.expert_step()
-    if "high-loss" in (*methods, distill.start):
-        found["difficulty"] = recipe.experts.count * n * unit.expert_step() / 3  # forward alone
-    if "mkdt" in methods:
-        steps = distill.inner_steps * min(distill.batch, m)  # images in an unroll
-        search = 0 if distill.rate else _SEARCHED_RATES * steps * unit.expert_step()
-        iterations = distill.iterations * distill.experts_per_step
-        found["distill"] = seeds * (iterations * steps * unit.matching_step() + search)
-    if compare.tasks:
-        small = sum(method in ("random", "high-loss", "mkdt") for method in methods)
-        images = recipe.pretrain.epochs * m * small
-        images += compare.full_epochs * n * ("full" in methods)
-        found["pre-training"] = seeds * images * unit.pretrain_step()
-        found["probes"] = seeds * len(methods) * sum(unit.probe(t) for t in sizes.tasks if t)
-    return found
-
-
-class _Units:
-    """Seconds an image, of each kind of work, measured when first asked for."""
-
-    def __init__(self, recipe: Recipe, sizes: Sizes, device: torch.device) -> None:
-        self.recipe, self.sizes, self.device = recipe, sizes, device
-        self._known: dict[str, float] = {}
-
-    def expert_step(self) -> float:
-        config = self.recipe.experts
-        return self._once("expert", lambda: self._training_step(config.network, config.batch))
-
-    def pretrain_step(self) -> float:
-        config, batch = self.recipe.pretrain, self.recipe.distill.batch
-        return self._once("pretrain", lambda: self._training_step(config.network, batch))
-
-    def matching_step(self) -> float:
-        """An image in one step of the inner loop, forward and back."""
-
-        def measure() -> float:
-            network = student(self.recipe, self.sizes.dimensions).to(self.device)
-            start = parameters_to_vector(network.parameters()).detach()
-            x, y = self._batch(self.recipe.distill.batch)
-            batches = [torch.arange(len(x), device=self.device)] * 2
-            rate, loss = torch.tensor(0.1, device=self.device), distillation_loss(network)
-            seconds = self._seconds(
-                lambda: matching_gradient(
-                    loss, start=start, goal=start + 0.01, images=x, targets=y, lr=rate,
-                    batches=batches,
-                )
-            )  # fmt: skip
-            return seconds / (2 * len(x))
-
-        return self._once("matching", measure)
-
-    def ssl_step(self) -> float:
-        config = self.recipe.teacher.ssl
-        batch = self._small(config.batch, at_most=16)
-        images = _noise(self.recipe, batch)
-        one = replace(config, epochs=1, batch=batch)
-        return self._once(
-            "ssl",
-            lambda: self._seconds(
-                lambda: train_teacher(images=images, config=one, device=self.device)
-            )
-            / batch,
-        )
-
-    def represent_by_teacher(self) -> float:
-        def measure() -> float:
-            teacher, images = _teacher(self.recipe), _noise(self.recipe, 32)
-            return self._seconds(lambda: teacher.embed(images, device=self.device)) / 32
-
-        return self._once("teacher", measure)
-
-    def probe(self, task: TaskSize) -> float:
-        """All of an encoder's probes on one task: features, and fits that grow with the labels."""
-        config = self.recipe.probe
-        labelled = [fraction * task.train for fraction in config.fractions]
-        labelled += [count * task.classes for count in config.per_class]
-        features = self.pretrain_step() / 3 * (task.train + task.test)
-        return features + config.draws * sum(labelled) * self._fit(task.classes)
-
-    def _fit(self, classes: int) -> float:
-        def measure() -> float:
-            features = _network(self.recipe.pretrain.network, self.recipe, 1).feature_count
-            labels = torch.arange(2 * classes) % classes
-            draws = seeding.generator(0, "estimate", "features")
-            x = torch.randn(len(labels), features, generator=draws)
-            start = time.monotonic()
-            probe_accuracy(
-                x, labels, x, labels, classes=classes, protocol=self.recipe.probe.protocol
-            )
-            return (time.monotonic() - start) / len(labels)
-
-        return self._once(f"fit {classes}", measure)
-
-    def _training_step(self, network: NetworkConfig, batch: int) -> float:
-        model = _network(network, self.recipe, self.sizes.dimensions).to(self.device)
-        optimiser = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
-        x, y = self._batch(batch)
-
-        def step() -> None:
-            optimiser.zero_grad()
-            F.mse_loss(model(x), y).backward()
-            optimiser.step()
-
-        return self._seconds(step) / len(x)
-
-    def _batch(self, batch: int) -> tuple[Tensor, Tensor]:
-        count = self._small(batch, at_most=64)
-        images = _noise(self.recipe, count).to(self.device).normalised()
-        return images, torch.zeros(count, self.sizes.dimensions, device=self.device)
-
-    def _small(self, batch: int, *, at_most: int) -> int:
-        """A CPU's time is in proportion to the batch; a GPU's is not, so it gets all of it."""
-        return min(batch, at_most) if self.device.type == "cpu" else batch
-
-    def _once(self, name: str, measure: Callable[[], float]) -> float:
-        if name not in self._known:
-            with seeding.seeded(0, "estimate", name):
-                self._known[name] = measure()
-        return self._known[name]
-
-    def _seconds(self, action: Callable[[], Any], *, at_least: float = 0.3) -> float:
-        """The mean of a few calls, after one to warm up."""
-        action()
-        self._wait()
-        start, count = time.monotonic(), 0
-        while time.monotonic() - start < at_least:
-            action()
-            self._wait()
-            count += 1
-        return (time.monotonic() - start) / count
-
-    def _wait(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
 
 
 def _is_remote(source: str) -> bool:
@@ -296,7 +175,8 @@ def _known(source: str) -> TaskSize | None:
     return None if found is None else TaskSize(*found)
 
 
-def _network(config: NetworkConfig, recipe: Recipe, outputs: int) -> Network:
+def new_network(config: NetworkConfig, recipe: Recipe, outputs: int) -> Network:
+    """A freshly initialised network for the recipe's images."""
     images = recipe.images
     with seeding.seeded(0, "estimate", "network"):
         return create_network(config, channels=images.channels, size=images.size, outputs=outputs)
@@ -308,12 +188,12 @@ def _dimensions(recipe: Recipe) -> int:
         return recipe.targets.components
     if recipe.targets.source:
         return read_representations(Path(recipe.source(recipe.targets.source))).shape[1]
-    return _teacher(recipe).network.feature_count
+    return stand_in_teacher(recipe).network.feature_count
 
 
-def _teacher(recipe: Recipe) -> Encoder:
+def stand_in_teacher(recipe: Recipe) -> Encoder:
     """The teacher, or a network of its architecture where it is yet to be trained or fetched."""
-    config, size, images = recipe.teacher, recipe.images.size, _noise(recipe, 2)
+    config, size, images = recipe.teacher, recipe.images.size, noise_images(recipe, 2)
     if not config.train and not config.source.startswith("timm:"):
         source = recipe.source(config.source)
         return load_teacher(
@@ -321,10 +201,12 @@ def _teacher(recipe: Recipe) -> Encoder:
         )
     network = config.ssl.network
     if config.train:
-        model = _network(network, recipe, 1)
+        model = new_network(network, recipe, 1)
     else:
         network = NetworkConfig(name=config.source)
-        model = timm_network(network.name.partition(":")[2], channels=3, outputs=1)
+        model = timm_network(
+            network.name.partition(":")[2], channels=recipe.images.channels, outputs=1
+        )
         timm_data: Any = import_extra("timm.data", extra="timm", package="timm")
         size = timm_data.resolve_model_data_config(model.body)["input_size"][-1]
     model.remove_head()
@@ -333,7 +215,7 @@ def _teacher(recipe: Recipe) -> Encoder:
     )  # fmt: skip
 
 
-def _noise(recipe: Recipe, count: int) -> Images:
+def noise_images(recipe: Recipe, count: int) -> Images:
     """Random pictures of the recipe's shape, to measure with."""
     shape = (count, recipe.images.channels, recipe.images.size, recipe.images.size)
     draws = seeding.generator(0, "estimate", "images")
@@ -350,7 +232,7 @@ def _activations(network: Network, recipe: Recipe) -> int:
     leaves = [m for m in network.modules() if not list(m.children())]
     hooks = [leaf.register_forward_hook(count) for leaf in leaves]
     with torch.no_grad():
-        network.eval()(_noise(recipe, 2).normalised())
+        network.eval()(noise_images(recipe, 2).normalised())
     for hook in hooks:
         hook.remove()
     return sum(counts) // 2

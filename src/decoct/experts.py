@@ -107,7 +107,7 @@ def _train_expert(
     return {"parameters": torch.stack(path), "losses": torch.tensor(losses)}
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not inference_mode: the trajectories keep what is read here
 def difficulty(
     *,
     images: Images,

@@ -39,8 +39,8 @@ def export(path: Path, *, out: Path, uint8: bool = False) -> Path:
     `out` is a new or empty folder. With `uint8` it is one safetensors file instead (or the folder
     for it), about a quarter as large, which `load_distilled` reads back. The PNG files are what a
     person would see, from black to white; the uint8 file has a range of its own and clips nothing,
-    so train on that one where you can. Returns the folder, or the file. Raises `DecoctError` where `path` is no whole
-    distilled set, or `out` holds something already.
+    so train on that one where you can. Returns the folder, or the file. Raises `DecoctError` where
+    `path` is no whole distilled set, or `out` holds something already.
     """
     distilled = load_distilled(path)
     if uint8:

@@ -119,7 +119,8 @@ class Scores:
         gap = None
         if reference and upper and method not in (REFERENCE, UPPER):
             low, high = (float(np.mean(list(x.values()))) for x in (reference, upper))
-            gap = (float(np.mean(list(own.values()))) - low) / (high - low) if high != low else None
+            if high > low:  # otherwise there is no gap to recover
+                gap = (float(np.mean(list(own.values()))) - low) / (high - low)
         return Row(
             method=method, labels=labels, accuracy=Interval.of(list(own.values())),
             by_task={

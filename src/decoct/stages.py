@@ -11,6 +11,7 @@ from decoct import storage
 from decoct.console import note
 
 Make = Callable[[Path], None]
+_STALE_S = 600.0  # younger temporary files may be another process's, under way
 _STATE = "state.safetensors"  # the checkpoint of a stage under way
 
 
@@ -43,6 +44,7 @@ class Stages:
     def timed(self, label: str, folder: Path) -> Iterator[None]:
         """Add the block's seconds, less those of stages nested in it, to the stage's own."""
         folder.mkdir(parents=True, exist_ok=True)
+        _sweep(folder)
         start = time.monotonic()
         self._inner.append(0.0)
         try:
@@ -71,6 +73,13 @@ def state(artefact: Path) -> Path:
 def metrics(artefact: Path) -> Path:
     """Where the stage that makes `artefact` writes its metrics."""
     return artefact.with_name("metrics.jsonl")
+
+
+def _sweep(folder: Path) -> None:
+    """Remove the temporary files of runs that were killed while they wrote."""
+    for temporary in folder.glob(".*.tmp"):
+        if time.time() - temporary.stat().st_mtime > _STALE_S:
+            temporary.unlink(missing_ok=True)
 
 
 def _read_seconds(file: Path) -> float | None:

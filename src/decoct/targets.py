@@ -101,6 +101,8 @@ def fit_targets(representations: Tensor, config: TargetsConfig) -> Targets:
             f"{config.components} principal components cannot be had from {len(x)} targets of "
             f"{features} dimensions"
         )
+    if bool((x == x[0]).all()):
+        raise DecoctError("the targets are constant: the teacher tells no image from another")
     plain = config.scaling == "none" and not config.components
     shift = torch.zeros_like(x[0]) if plain else x.mean(0)
     x = x - shift
@@ -114,8 +116,6 @@ def fit_targets(representations: Tensor, config: TargetsConfig) -> Targets:
         scale = x.square().mean().sqrt().expand(x.shape[1])
     else:
         scale = x.square().mean(0).sqrt().clamp_min(1e-8)
-    if not bool((scale > 0).all()):
-        raise DecoctError("the targets are constant: the teacher tells no image from another")
     return Targets(
         values=(x / scale).float(), shift=shift.float(), rotation=rotation.float(),
         scale=scale.float(),
@@ -140,9 +140,10 @@ def read_representations(path: Path) -> Tensor:
     found = next((a for a in arrays if a.ndim == 2), None)
     if found is None:
         raise DecoctError(f"targets file {path} holds no N x D array")
+    found = found.float()
     if not bool(found.isfinite().all()):
         raise DecoctError(f"targets file {path} holds non-finite numbers")
-    return found.float()
+    return found
 
 
 def _read_arrays(path: Path) -> list[Tensor]:

@@ -225,15 +225,15 @@ def _as_bytes(array: Tensor, name: str) -> Tensor:
     if array.dtype == torch.uint8:
         return array
     if not array.is_floating_point():
-        raise DecoctError(f"{name}: pixels are {array.dtype}; uint8, or floats in [0, 1], are needed")
+        raise DecoctError(f"{name}: pixels are {array.dtype}; give uint8, or floats in [0, 1]")
     finite = array.flatten(1).isfinite().all(1)
     if not bool(finite.all()):
-        first = int((~finite).nonzero()[0])
+        bad = (~finite).nonzero().flatten()
         raise DecoctError(
-            f"{name}: {int((~finite).sum())} images have non-finite pixels, the first at index {first}"
+            f"{name}: {len(bad)} images have non-finite pixels, the first at index {int(bad[0])}"
         )
     if array.numel() and (float(array.min()) < 0 or float(array.max()) > 1):
-        raise DecoctError(f"{name}: float pixels must lie in [0, 1]; bring them there, or give uint8")
+        raise DecoctError(f"{name}: float pixels lie outside [0, 1]; scale them, or give uint8")
     return (array * 255).round().to(torch.uint8)
 
 

@@ -90,13 +90,14 @@ def _read(source: str, *, size: int, channels: int, split: Split) -> Arrays:
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """The arrays of a .npz by name, or that of a .npy under the empty name; nothing is unpickled."""
+    """The arrays of a .npz by name, or that of a .npy under the name ""; nothing is unpickled."""
     try:
-        data = np.load(path, allow_pickle=False)
-        if isinstance(data, np.ndarray):
-            return {"": data}
-        with data:
-            return dict(data)
+        with path.open("rb") as file:  # np.load leaves a damaged file open that it opened itself
+            data = np.load(file, allow_pickle=False)
+            if isinstance(data, np.ndarray):
+                return {"": data}
+            with data:
+                return dict(data)
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DecoctError(f"{path} cannot be read as numpy data: {error}") from error
 
@@ -140,8 +141,8 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
         raise DecoctError(f"{path} is cut short within its header")
     shape = struct.unpack_from(f">{data[3]}I", data, 4)
     body = np.frombuffer(bytearray(data[start:]), np.uint8)  # a copy that can be written to
-    if body.size != math.prod(shape):
-        raise DecoctError(f"{path} holds {body.size} bytes where its header says {math.prod(shape)}")
+    if body.size != (promised := math.prod(shape)):
+        raise DecoctError(f"{path} is cut short: its header says {promised} bytes, not {body.size}")
     return body.reshape(shape)
 
 

@@ -139,7 +139,12 @@ def _emoji_subgroups(size: int, channels: int, at_least: int = 40) -> Task:
 
 
 def labelled_indices(
-    task: Task, *, fraction: float | None = None, per_class: int | None = None, seed: int, draw: int = 0
+    task: Task,
+    *,
+    fraction: float | None = None,
+    per_class: int | None = None,
+    seed: int,
+    draw: int = 0,
 ) -> Tensor:
     """Training images whose labels a probe may see: stratified, the same for every method.
 
@@ -163,11 +168,11 @@ def labelled_indices(
         members = (labels == label).nonzero().flatten()
         count = per_class if per_class is not None else round(float(fraction or 0) * len(members))
         if count < 1 or count > len(members):
+            asked = f"{per_class} a class" if fraction is None else f"a fraction of {fraction:g}"
             raise DecoctError(
                 f"task {task.name}: class {task.class_name(label)} has {len(members)} training "
-                f"images, which gives {count} labelled examples at "
-                f"{f'{fraction:.3g} of the labels' if fraction is not None else f'{per_class} a class'}"
-                "; ask for more, or for fewer than it has"
+                f"images, and {asked} makes {count} labelled examples; ask for at least one, and "
+                "for no more than it has"
             )
         draws = seeding.generator(seed, "labels", task.name, label, draw)
         chosen.append(members[torch.randperm(len(members), generator=draws)[:count]])

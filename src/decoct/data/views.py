@@ -13,7 +13,7 @@ from decoct.errors import DecoctError
 
 @dataclass(frozen=True)
 class ViewsConfig:
-    """How a view differs from its image (Chen et al. 2020, SimCLR, appendix A, for small images)."""
+    """How a view differs from its image (SimCLR's, Chen et al. 2020, appendix A, for 32 px)."""
 
     min_crop: float = 0.25  # smallest area of the random crop, as a share of the image
     flip: bool = True
@@ -54,4 +54,7 @@ def make_views(config: ViewsConfig, images: Images) -> Callable[[Tensor], Tensor
 def _jitter(config: ViewsConfig, channels: int) -> torch.nn.Module:
     strength = config.jitter
     saturation, hue = (strength, strength / 4) if channels == 3 else (0.0, 0.0)
-    return K.ColorJiggle(strength, strength, saturation, hue, p=config.jitter_probability)
+    jitter: torch.nn.Module = K.ColorJiggle(
+        strength, strength, saturation, hue, p=config.jitter_probability
+    )
+    return jitter

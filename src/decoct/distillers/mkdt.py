@@ -48,6 +48,7 @@ class MKDTConfig:
     lr_log_rate: float = 1e-2  # of log lr; at lr = 0.1 this is the published 1e-4 of lr itself
     momentum: float = 0.5  # of SGD
     rate: float = 0.0  # the first inner learning rate; 0: searched for along the line
+    keep_graphs: int = 0  # inner steps whose graphs stay in memory: faster, for memory
     checkpoint_every: int = 20  # iterations
 
     def __post_init__(self) -> None:
@@ -215,7 +216,7 @@ def _gradient(
         gradients.append(
             matching_gradient(
                 loss, start=start, goal=goal, images=learner.images, targets=learner.targets,
-                lr=learner.log_rate.exp(), batches=batches,
+                lr=learner.log_rate.exp(), batches=batches, keep_graphs=config.keep_graphs,
             )
         )  # fmt: skip
     names = ("loss", "images", "targets", "lr")

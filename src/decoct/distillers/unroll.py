@@ -6,6 +6,7 @@ parameters theta_0; its loss is L = |theta_T - theta*|^2 / |theta_0 - theta*|^2 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -75,6 +76,7 @@ def matching_gradient(
     targets: Tensor,
     lr: Tensor,
     batches: Sequence[Tensor],
+    keep_graphs: int = 0,
 ) -> MatchingGradient:
     """The exact gradient by a backward sweep with the adjoint lambda = dL / dtheta.
 
@@ -83,26 +85,46 @@ def matching_gradient(
         (h, dx, dy) = grad_{theta, x, y} <g, lambda>
         dL/dlr -= <g, lambda>,  dL/dx_t -= lr dx,  dL/dy_t -= lr dy,  lambda -= lr h
 
+    The sweep computes each g a second time: 12 convolutions a layer and step, the plain unroll 9.
+    The last `keep_graphs` steps keep theirs instead, for memory that grows with their number.
     Equal to `matching_gradient_reference`, whose memory grows with T.
     """
-    with torch.no_grad():
-        images, targets, lr = images.detach(), targets.detach(), lr.detach()
-    path = train(loss, start, images, targets, lr, batches)
-    scale = (start - goal).square().sum()
-    adjoint = 2 * (path[-1] - goal) / scale
-    value = matching_loss(path.pop(), start, goal)
+    images, targets, lr = images.detach(), targets.detach(), lr.detach()
+    flat = batches[: max(0, len(batches) - keep_graphs)]
+    path = train(loss, start, images, targets, lr, flat)
+    theta, kept = path.pop(), []
+    for index in batches[len(flat) :]:
+        kept.append(_Step.at(loss, theta, images[index], targets[index]))
+        theta = theta - lr * kept[-1].gradient.detach()
+    adjoint = 2 * (theta - goal) / (start - goal).square().sum()
     d_images, d_targets, d_lr = (torch.zeros_like(t) for t in (images, targets, lr))
     for index in reversed(batches):
-        theta = path.pop().detach().requires_grad_()
-        x, y = images[index].requires_grad_(), targets[index].requires_grad_()
-        (gradient,) = torch.autograd.grad(loss(theta, x, y), theta, create_graph=True)
-        product = gradient @ adjoint
-        h, dx, dy = torch.autograd.grad(product, (theta, x, y))
+        step = kept.pop() if kept else _Step.at(loss, path.pop(), images[index], targets[index])
+        product = step.gradient @ adjoint
+        h, dx, dy = torch.autograd.grad(product, (step.theta, step.images, step.targets))
         d_lr -= product.detach()
         d_images.index_add_(0, index, dx * -lr)
         d_targets.index_add_(0, index, dy * -lr)
         adjoint = adjoint - lr * h
-    return MatchingGradient(loss=value, images=d_images, targets=d_targets, lr=d_lr)
+    return MatchingGradient(
+        loss=matching_loss(theta, start, goal), images=d_images, targets=d_targets, lr=d_lr
+    )
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One inner step's gradient, with the graph that made it."""
+
+    theta: Tensor
+    images: Tensor
+    targets: Tensor
+    gradient: Tensor
+
+    @classmethod
+    def at(cls, loss: FlatLoss, theta: Tensor, images: Tensor, targets: Tensor) -> Self:
+        leaves = [t.detach().requires_grad_() for t in (theta, images, targets)]
+        (gradient,) = torch.autograd.grad(loss(*leaves), leaves[0], create_graph=True)
+        return cls(*leaves, gradient)
 
 
 def matching_gradient_reference(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -42,20 +43,21 @@ def read_contents(folder: Path) -> Contents:
     stages: dict[str, str] = manifest["stages"]
     notes: list[str] = []
     text, recipe = _recipe(folder / "recipe.yaml")
-    found = {
+    sets = {
         int(label.removeprefix("mkdt-seed")): _attempt(
-            lambda at=at: DistilledSet.load(folder / at / "distilled.safetensors"), notes
+            partial(DistilledSet.load, folder / at / "distilled.safetensors"), notes
         )
         for label, at in stages.items()
         if label.startswith("mkdt-seed")
     }
-    file = folder / "scores.json"
+    scores = folder / "scores.json"
+    losses = _attempt(partial(_teacher_losses, folder, stages, recipe), notes)
     return Contents(
         name=str(recipe.get("name") or folder.resolve().name),
         recipe=text,
-        scores=_attempt(lambda: Scores.load(file), notes) if file.exists() else None,
-        sets={seed: found_set for seed, found_set in sorted(found.items()) if found_set},
-        teacher_losses=tuple(_attempt(lambda: _teacher_losses(folder, stages, recipe), notes) or ()),
+        scores=_attempt(partial(Scores.load, scores), notes) if scores.exists() else None,
+        sets={seed: distilled for seed, distilled in sorted(sets.items()) if distilled},
+        teacher_losses=tuple(losses or ()),
         seconds=manifest["seconds"],
         versions={k: v for k, v in manifest.items() if isinstance(v, str)},
         notes=tuple(notes),

@@ -183,7 +183,7 @@ def _learning(contents: Contents) -> Iterator[tuple[str, str, Markup]]:
             if len(found.history.get(key, ()))
         }
         if series:
-            yield title, text, curves(series, title=title, x="iteration", y=y)
+            yield title, text, curves(series, title=title, x="iteration", y=y, smooth=key == "loss")
     if contents.teacher_losses:
         title = "The teacher's loss"
         text = "The self-supervised loss of the teacher whose representations were distilled."
@@ -194,8 +194,8 @@ def _learning(contents: Contents) -> Iterator[tuple[str, str, Markup]]:
 _CURVES = (
     (
         "loss", "The matching loss", "loss",
-        "How far from an expert's later parameters a student lands that trains on the synthetic "
-        "images: at 1 it is no nearer than where it set out.",
+        "How far from an expert a student lands that trains on the synthetic images; at 1 it is no "
+        "nearer than at the start.",
     ),
     (
         "rate", "The learnt learning rate", "rate",
@@ -205,12 +205,10 @@ _CURVES = (
 
 
 def _versions(contents: Contents) -> list[tuple[str, str]]:
-    """What the run was made with, and what this page was written with."""
+    """What the run was made with; what it does not say, of this page."""
     here = {"python": platform.python_version(), **versions(), "platform": platform.platform()}
-    return [
-        *((f"{name} (of the run)", text) for name, text in contents.versions.items()),
-        *((f"{name} (of this page)", text) for name, text in here.items()),
-    ]
+    missing = {f"{k} (of this page)": v for k, v in here.items() if k not in contents.versions}
+    return [*contents.versions.items(), *missing.items()]
 
 
 def _data_uri(pixels: Tensor) -> str:

@@ -21,14 +21,16 @@ _SEEDS = 5  # colours for series; further ones begin anew
 # matplotlib knows no CSS: each of these stands for a variable of the page, put in afterwards.
 _VARIABLES = {
     "#010101": "--ink", "#020202": "--muted", "#030303": "--line", "#040404": "--accent",
+    "#060606": "--paper",
     **{f"#0505{i:02x}": f"--series-{i}" for i in range(_SEEDS)},
 }  # fmt: skip
 _COLOURS = {variable: sentinel for sentinel, variable in _VARIABLES.items()}
-_INK, _MUTED, _LINE, _ACCENT = (_COLOURS[f"--{n}"] for n in ("ink", "muted", "line", "accent"))
-_WIDTH = 5.0  # inches; the page scales it to its column
-_STYLE: dict[str, Any] = {
+_INK, _MUTED, _LINE = (_COLOURS[f"--{name}"] for name in ("ink", "muted", "line"))
+_ACCENT, _PAPER = (_COLOURS[f"--{name}"] for name in ("accent", "paper"))
+_WIDTH = 4.3  # inches; the page scales it to its column
+_STYLE: Any = {
     "svg.fonttype": "none", "svg.hashsalt": "decoct", "text.parse_math": False,
-    "font.family": "DejaVu Sans", "font.size": 10, "text.color": _INK, "axes.labelcolor": _MUTED,
+    "font.family": "DejaVu Sans", "font.size": 9.5, "text.color": _INK, "axes.labelcolor": _MUTED,
     "axes.edgecolor": _LINE, "axes.spines.top": False, "axes.spines.right": False,
     "xtick.color": _LINE, "ytick.color": _LINE, "xtick.labelcolor": _MUTED,
     "ytick.labelcolor": _MUTED, "xtick.major.size": 3, "ytick.major.size": 0, "axes.grid": True,
@@ -46,19 +48,20 @@ class Whisker:
     emphasis: bool = False
 
 
-def curves(series: Mapping[str, Sequence[float]], *, title: str, x: str, y: str) -> Markup:
-    """Series over their index, overlaid; long ones faint, with a running mean on top."""
+def curves(
+    series: Mapping[str, Sequence[float]], *, title: str, x: str, y: str, smooth: bool = False
+) -> Markup:
+    """Series over their index, overlaid; to `smooth` is to put a running mean on the faint values."""
     with mpl.rc_context(_STYLE):
-        figure, axes = _figure(3.0)
+        figure, axes = _figure(2.75)
         for i, (name, values) in enumerate(series.items()):
             colour = _COLOURS[f"--series-{i % _SEEDS}"]
-            window = len(values) // 25
             steps = np.arange(1, len(values) + 1)
-            smooth = running_mean(values, window)
+            window = len(values) // 25 if smooth else 0
             if window > 1:
                 axes.plot(steps, values, color=colour, linewidth=0.8, alpha=0.3)
             axes.plot(
-                steps, smooth, color=colour, linewidth=1.8, label=name,
+                steps, running_mean(values, window), color=colour, linewidth=1.8, label=name,
                 marker="o" if len(values) < 10 else None, markersize=3.5,
             )  # fmt: skip
         axes.set_xlabel(x)
@@ -78,7 +81,7 @@ def intervals(whiskers: Sequence[Whisker], *, title: str, x: str, zero: bool = F
     where there is none.
     """
     with mpl.rc_context(_STYLE):
-        figure, axes = _figure(0.75 + 0.36 * len(whiskers))
+        figure, axes = _figure(0.7 + 0.34 * len(whiskers))
         for row, whisker in enumerate(whiskers):
             _draw(axes, row, whisker, hollow=zero and not whisker.interval.excludes_zero)
         if zero:
@@ -106,15 +109,13 @@ def running_mean(values: Sequence[float], window: int) -> list[float]:
 
 def _draw(axes: Axes, row: int, whisker: Whisker, *, hollow: bool) -> None:
     colour = _ACCENT if whisker.emphasis else _INK
-    axes.plot(
-        whisker.points, [row] * len(whisker.points), "o", color=colour, alpha=0.3, markersize=3.5,
-        markeredgewidth=0,
-    )  # fmt: skip
+    below = [row + 0.26] * len(whisker.points)
+    axes.plot(whisker.points, below, ".", color=colour, alpha=0.4, markersize=5, markeredgewidth=0)
     mean, half_width = whisker.interval.mean, whisker.interval.half_width
     if not math.isnan(half_width):
         ends = [mean - half_width, mean + half_width]
         axes.plot(ends, [row, row], color=colour, linewidth=1.8, solid_capstyle="round")
-    face = "none" if hollow else colour
+    face = _PAPER if hollow else colour
     axes.plot(mean, row, "o", color=colour, markerfacecolor=face, markersize=7, markeredgewidth=1.5)
 
 

@@ -10,6 +10,7 @@ from decoct.report.plots import Whisker, intervals
 from decoct.scores import REFERENCE, Interval, Row, Scores
 from decoct.table import table_rows
 
+UNSURE = ("within noise", "one seed")
 _OURS, _TEACHER = "mkdt", "teacher"
 
 
@@ -28,7 +29,7 @@ class Line:
 
     method: str
     cells: list[str]
-    mark: str  # "" where there is no difference
+    remark: str  # on the difference, where it is unsure
 
 
 @dataclass(frozen=True)
@@ -53,22 +54,24 @@ def headline(comparison: Comparison) -> Iterator[tuple[str, str, str]]:
     """The method's difference to random as a number to see first."""
     for row in comparison.rows:
         if row.method == _OURS and row.over_random:
-            name = f"{_OURS} over {REFERENCE}, {comparison.labels} of labels"
-            yield name, signed(row.over_random), f"points: {mark(row.over_random)}"
+            how_sure = mark(row.over_random)
+            remark = f", {how_sure}" if how_sure in UNSURE else ""
+            name = f"{_OURS} over {REFERENCE}, {comparison.labels}"
+            yield name, signed(row.over_random), f"points{remark}"
 
 
 def costs(scores: Scores) -> list[tuple[str, str, str, str]]:
-    """Method, images, bytes and steps, where they are known."""
+    """Method, images, bytes and steps, of those where they are known."""
     return [
         (
             method,
-            *(f"{facts[k]:,}" if k in facts else "" for k in ("images",)),
+            f"{facts['images']:,}" if "images" in facts else "",
             size(facts["bytes"]) if "bytes" in facts else "",
             f"{facts['steps']:,}" if "steps" in facts else "",
         )
         for method, facts in scores.facts.items()
         if facts
-    ]  # fmt: skip
+    ]
 
 
 def verdict(row: Row) -> Verdict | None:
@@ -78,8 +81,7 @@ def verdict(row: Row) -> Verdict | None:
         return None
     what = mark(over)
     text = {
-        "one seed": f"{signed(over)} points to random, from one seed: without an interval this "
-        "cannot be told from noise.",
+        "one seed": f"{signed(over)} points to random, from one seed: this may be noise.",
         "within noise": f"{signed(over)} points to random: within noise, the 95 % interval "
         "includes zero.",
     }.get(what, f"{signed(over).lstrip('+-−')} points {what} random.")
@@ -121,17 +123,29 @@ def size(count: int) -> str:
     return f"{count} B"
 
 
+def phrase(labels: str) -> str:
+    """A choice of labels as one says it.
+
+    >>> phrase("5%"), phrase("10 a class")
+    ('5% of the labels', '10 labels a class')
+    """
+    return f"{labels} of the labels" if labels.endswith("%") else labels.replace(" ", " labels ", 1)
+
+
+def _line(row: Row, text: list[str]) -> Line:
+    cells = [*text[:-2], *(cell.replace("-", "−") for cell in text[-2:])]
+    how_sure = mark(row.over_random) if row.over_random else ""
+    return Line(row.method, cells, how_sure if how_sure in UNSURE else "")
+
+
 def _comparison(scores: Scores, labels: str) -> Comparison:
     header, *texts = table_rows(scores, labels)
     rows = [row for row in scores.table() if row.labels == labels]
-    lines = [
-        Line(row.method, text, mark(row.over_random) if row.over_random else "")
-        for row, text in zip(rows, texts, strict=True)
-    ]
+    lines = [_line(row, text) for row, text in zip(rows, texts, strict=True)]
     # The teacher, another and larger network, would dwarf the differences between the rest.
     differing = [r for r in rows if r.over_random and r.method != _TEACHER]
     return Comparison(
-        labels=labels, header=header, lines=lines, rows=rows,
+        labels=phrase(labels), header=header, lines=lines, rows=rows,
         verdicts=[found for row in rows if (found := verdict(row))],
         accuracy=_accuracy(scores, rows, labels),
         difference=_difference(scores, differing, labels) if differing else None,
@@ -146,7 +160,7 @@ def _accuracy(scores: Scores, rows: list[Row], labels: str) -> Markup:
         )
         for row in rows
     ]  # fmt: skip
-    title = f"Accuracy by method with 95 % intervals, {labels} of the labels"
+    title = f"Accuracy by method with 95 % intervals, {phrase(labels)}"
     return intervals(whiskers, title=title, x="accuracy, per cent")
 
 
@@ -157,8 +171,6 @@ def _difference(scores: Scores, rows: list[Row], labels: str) -> Markup:
         own = scores.by_seed(row.method, labels)
         paired = [own[seed] - reference[seed] for seed in own if seed in reference]
         assert row.over_random is not None
-        whiskers.append(
-            Whisker(row.method, row.over_random, paired, emphasis=row.method == _OURS)
-        )
-    title = f"Paired difference to random with 95 % intervals, {labels} of the labels"
+        whiskers.append(Whisker(row.method, row.over_random, paired, emphasis=row.method == _OURS))
+    title = f"Paired difference to random with 95 % intervals, {phrase(labels)}"
     return intervals(whiskers, title=title, x="points over random", zero=True)

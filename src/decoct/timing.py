@@ -1,0 +1,171 @@
+"""How long a recipe would take: a few seconds of measuring, times how often that is done."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.utils import parameters_to_vector
+
+from decoct import seeding
+from decoct.distillers.unroll import distillation_loss, matching_gradient
+from decoct.estimate import Sizes, TaskSize, new_network, noise_images, stand_in_teacher, student
+from decoct.models.registry import NetworkConfig
+from decoct.probe import probe_accuracy
+from decoct.recipe import Recipe
+from decoct.teachers.training import train_teacher
+
+_SEARCHED_RATES = 3 * 7  # experts times rates that the search for the first rate tries, about
+
+
+def stage_seconds(recipe: Recipe, sizes: Sizes, device: torch.device) -> dict[str, float]:
+    """Seconds by stage: the time of a few steps here, times how many there are."""
+    unit = _Units(recipe, sizes, device)
+    compare, distill, m, n = recipe.compare, recipe.distill, sizes.kept, sizes.pool
+    methods = compare.methods if compare.tasks else ("mkdt",)
+    seeds = compare.seeds if compare.tasks else 1
+    found: dict[str, float] = {}
+    if not recipe.targets.source:
+        if recipe.teacher.train:
+            found["teacher"] = recipe.teacher.ssl.epochs * n * unit.ssl_step()
+        found["targets"] = n * unit.represent_by_teacher()
+    found["experts"] = recipe.experts.count * recipe.experts.epochs * n * unit.expert_step()
+    if "high-loss" in (*methods, distill.start):
+        found["difficulty"] = recipe.experts.count * n * unit.expert_step() / 3  # forward alone
+    if "mkdt" in methods:
+        images_in_step = m / math.ceil(m / distill.batch)  # the last batch of a shuffle is smaller
+        steps = distill.inner_steps * images_in_step
+        search = 0 if distill.rate else _SEARCHED_RATES * steps * unit.expert_step()
+        iterations = distill.iterations * distill.experts_per_step
+        found["distill"] = seeds * (iterations * steps * unit.matching_step() + search)
+    if compare.tasks:
+        small = sum(method in ("random", "high-loss", "mkdt") for method in methods)
+        images = recipe.pretrain.epochs * m * small
+        images += compare.full_epochs * n * ("full" in methods)
+        found["pre-training"] = seeds * images * unit.pretrain_step()
+        found["probes"] = seeds * len(methods) * sum(unit.probe(t) for t in sizes.tasks if t)
+    return found
+
+
+class _Units:
+    """Seconds an image, of each kind of work, measured when first asked for."""
+
+    def __init__(self, recipe: Recipe, sizes: Sizes, device: torch.device) -> None:
+        self.recipe, self.sizes, self.device = recipe, sizes, device
+        self._known: dict[str, float] = {}
+
+    def expert_step(self) -> float:
+        config = self.recipe.experts
+        return self._once("expert", lambda: self._training_step(config.network, config.batch))
+
+    def pretrain_step(self) -> float:
+        config, batch = self.recipe.pretrain, self.recipe.distill.batch
+        return self._once("pretrain", lambda: self._training_step(config.network, batch))
+
+    def matching_step(self) -> float:
+        """An image in one step of the inner loop, forward and back."""
+
+        def measure() -> float:
+            network = student(self.recipe, self.sizes.dimensions).to(self.device)
+            start = parameters_to_vector(network.parameters()).detach()
+            x, y = self._batch(self.recipe.distill.batch)
+            batches = [torch.arange(len(x), device=self.device)] * 2
+            rate, loss = torch.tensor(0.1, device=self.device), distillation_loss(network)
+            seconds = self._seconds(
+                lambda: matching_gradient(
+                    loss, start=start, goal=start + 0.01, images=x, targets=y, lr=rate,
+                    batches=batches,
+                )
+            )  # fmt: skip
+            return seconds / (2 * len(x))
+
+        return self._once("matching", measure)
+
+    def ssl_step(self) -> float:
+        config = self.recipe.teacher.ssl
+        batch = self._small(config.batch, at_most=16)
+        images = noise_images(self.recipe, batch)
+        one = replace(config, epochs=1, batch=batch)
+
+        def measure() -> float:
+            epoch = partial(train_teacher, images=images, config=one, device=self.device)
+            return self._seconds(epoch) / batch
+
+        return self._once("ssl", measure)
+
+    def represent_by_teacher(self) -> float:
+        def measure() -> float:
+            teacher, images = stand_in_teacher(self.recipe), noise_images(self.recipe, 32)
+            return self._seconds(lambda: teacher.embed(images, device=self.device)) / 32
+
+        return self._once("teacher", measure)
+
+    def probe(self, task: TaskSize) -> float:
+        """All of an encoder's probes on one task: features, and fits that grow with the labels."""
+        config = self.recipe.probe
+        labelled = [fraction * task.train for fraction in config.fractions]
+        labelled += [count * task.classes for count in config.per_class]
+        features = self.pretrain_step() / 3 * (task.train + task.test)
+        return features + config.draws * sum(labelled) * self._fit(task.classes)
+
+    def _fit(self, classes: int) -> float:
+        def measure() -> float:
+            features = new_network(self.recipe.pretrain.network, self.recipe, 1).feature_count
+            labels = torch.arange(2 * classes) % classes
+            draws = seeding.generator(0, "estimate", "features")
+            x = torch.randn(len(labels), features, generator=draws)
+            start = time.monotonic()
+            probe_accuracy(
+                x, labels, x, labels, classes=classes, protocol=self.recipe.probe.protocol
+            )
+            return (time.monotonic() - start) / len(labels)
+
+        return self._once(f"fit {classes}", measure)
+
+    def _training_step(self, network: NetworkConfig, batch: int) -> float:
+        model = new_network(network, self.recipe, self.sizes.dimensions).to(self.device)
+        optimiser = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
+        x, y = self._batch(batch)
+
+        def step() -> None:
+            optimiser.zero_grad()
+            F.mse_loss(model(x), y).backward()
+            optimiser.step()
+
+        return self._seconds(step) / len(x)
+
+    def _batch(self, batch: int) -> tuple[Tensor, Tensor]:
+        count = self._small(batch, at_most=64)
+        images = noise_images(self.recipe, count).to(self.device).normalised()
+        return images, torch.zeros(count, self.sizes.dimensions, device=self.device)
+
+    def _small(self, batch: int, *, at_most: int) -> int:
+        """A CPU's time is in proportion to the batch; a GPU's is not, so it gets all of it."""
+        return min(batch, at_most) if self.device.type == "cpu" else batch
+
+    def _once(self, name: str, measure: Callable[[], float]) -> float:
+        if name not in self._known:
+            with seeding.seeded(0, "estimate", name):
+                self._known[name] = measure()
+        return self._known[name]
+
+    def _seconds(self, action: Callable[[], Any]) -> float:
+        """The fastest of a few calls, after one to warm up: others may be using this machine."""
+        action()
+        self._wait()
+        times: list[float] = []
+        while sum(times) < 2 and (len(times) < 4 or sum(times) < 0.2):
+            start = time.monotonic()
+            action()
+            self._wait()
+            times.append(time.monotonic() - start)
+        return min(times)
+
+    def _wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
