@@ -1,6 +1,7 @@
 """Experts are plain SGD, one file each, and depend on nothing but seed, settings and number."""
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -90,7 +91,7 @@ def test_epochs_are_full_batch_sgd_where_the_batch_holds_all(
         images=tiny_images, targets=tiny_targets, folder=tmp_path, config=config
     ).expert(0)
     velocity = torch.zeros_like(path[0])
-    for before, after in zip(path[:-1], path[1:], strict=True):
+    for before, after in pairwise(path):
         network = network_at(before, config, tiny_images)
         F.mse_loss(network(tiny_images.normalised()), tiny_targets.values).backward()
         gradient = parameters_to_vector(p.grad for p in network.parameters() if p.grad is not None)
@@ -161,9 +162,7 @@ def test_an_expert_does_not_depend_on_the_others(
     alone = tmp_path_factory.mktemp("alone")
     config = replace(tiny_experts_config, count=10, epochs=1)
     torch.manual_seed(5)
-    train_experts(
-        images=tiny_images, targets=tiny_targets, folder=alone, config=config, only=[2]
-    )
+    train_experts(images=tiny_images, targets=tiny_targets, folder=alone, config=config, only=[2])
     assert sorted(contents(alone)) == ["00002.safetensors"]
     first, second = (
         storage.load_tensors(expert_path(folder, 2), kind="expert")[0] for folder in (made, alone)

@@ -75,7 +75,9 @@ def test_the_sign_of_a_component_does_not_depend_on_the_solver() -> None:
 
 
 @pytest.mark.parametrize("components", [0, 3])
-def test_overall_scaling_gives_variance_1_on_the_mean_and_keeps_proportions(components: int) -> None:
+def test_overall_scaling_gives_variance_1_on_the_mean_and_keeps_proportions(
+    components: int,
+) -> None:
     x = representations()
     plain = fit_targets(x - x.mean(0), TargetsConfig(components=components, scaling="none")).values
     values = fit_targets(x, TargetsConfig(components=components, scaling="overall")).values
@@ -173,9 +175,7 @@ def test_targets_of_another_number_of_images_are_refused(
 
 
 @FORMATS
-def test_a_file_stands_in_for_the_teacher(
-    suffix: str, tmp_path: Path, tiny_images: Images
-) -> None:
+def test_a_file_stands_in_for_the_teacher(suffix: str, tmp_path: Path, tiny_images: Images) -> None:
     x = representations(40)
     source = write(tmp_path / f"t{suffix}", x.numpy())
     config = TargetsConfig(source=str(source), components=2)

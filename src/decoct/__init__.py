@@ -1,3 +1,83 @@
-"""decoct boils an unlabelled image data set down to a few images that pre-train good encoders."""
+"""decoct boils an unlabelled image data set down to a few images that pre-train good encoders.
+
+Images --teacher--> Targets --experts--> Trajectories --distill--> DistilledSet
+       --pretrain--> Encoder --probe--> Scores
+"""
 
 __version__ = "0.1.0"
+
+from decoct.data.images import Images
+from decoct.data.sources import load_images
+from decoct.data.tasks import Task, labelled_indices, load_task
+from decoct.data.views import ViewsConfig
+from decoct.distilled import DistilledSet, TrainingRule, load_distilled
+from decoct.distillers.mkdt import MKDTConfig, mkdt
+from decoct.doctor import doctor
+from decoct.encoder import Encoder
+from decoct.errors import DecoctError
+from decoct.experts import ExpertsConfig, difficulty, train_experts
+from decoct.export import export
+from decoct.models.registry import NetworkConfig, create_network
+from decoct.pipeline import Run
+from decoct.pretrain import PretrainConfig, fresh_encoder, pretrain
+from decoct.probe import ProbeConfig, ProbeScore, probe
+from decoct.recipe import Recipe, load_recipe, recipe_names
+from decoct.report.page import write_report
+from decoct.scores import Interval, Score, Scores
+from decoct.show import describe, show
+from decoct.subsets.high_loss import high_loss_subset
+from decoct.subsets.random import random_subset
+from decoct.targets import Targets, TargetsConfig, compute_targets
+from decoct.teachers.embedded import embedded_teacher
+from decoct.teachers.pretrained import load_teacher
+from decoct.teachers.training import SSLConfig, train_teacher
+from decoct.trajectories import Trajectories
+
+__all__ = [
+    "DecoctError",
+    "DistilledSet",
+    "Encoder",
+    "ExpertsConfig",
+    "Images",
+    "Interval",
+    "MKDTConfig",
+    "NetworkConfig",
+    "PretrainConfig",
+    "ProbeConfig",
+    "ProbeScore",
+    "Recipe",
+    "Run",
+    "SSLConfig",
+    "Score",
+    "Scores",
+    "Targets",
+    "TargetsConfig",
+    "Task",
+    "TrainingRule",
+    "Trajectories",
+    "ViewsConfig",
+    "compute_targets",
+    "create_network",
+    "describe",
+    "difficulty",
+    "doctor",
+    "embedded_teacher",
+    "export",
+    "fresh_encoder",
+    "high_loss_subset",
+    "labelled_indices",
+    "load_distilled",
+    "load_images",
+    "load_recipe",
+    "load_task",
+    "load_teacher",
+    "mkdt",
+    "pretrain",
+    "probe",
+    "random_subset",
+    "recipe_names",
+    "show",
+    "train_experts",
+    "train_teacher",
+    "write_report",
+]

@@ -1,20 +1,23 @@
 """The command line: parse, call, print."""
 
+import errno
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-import decoct
+from decoct import __version__
+from decoct.doctor import doctor
 from decoct.errors import DecoctError
+from decoct.export import export
 from decoct.pipeline import Run
 from decoct.recipe import Recipe, load_recipe, recipe_names, suggest
 from decoct.report.page import write_report
-from decoct.show import describe
-from decoct.table import text_table
+from decoct.show import describe, show
+from decoct.table import labels_phrase, text_table
 
 _USAGE = """\
 decoct VERB ...: boil an unlabelled image data set down to a few images that pre-train encoders
@@ -25,7 +28,8 @@ The whole road, from cache where nothing changed:
   compare RECIPE          every stage, and the table
 
 One stage, and what it needs:
-  images, teacher, targets, experts, difficulty, select, distill, pretrain, probe RECIPE
+  load-images, train-teacher, compute-targets, train-experts, difficulty, select, distill,
+  pretrain, probe RECIPE
 
 What came out:
   report RUN              one HTML page about a run's folder
@@ -53,12 +57,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(_USAGE.format(recipes=", ".join(recipe_names())))
         return 0
     if arguments[0] == "--version":
-        print(f"decoct {decoct.__version__}")
+        print(f"decoct {__version__}")
         return 0
     try:
         return _dispatch(arguments[0], arguments[1:])
     except DecoctError as error:
         print(f"decoct: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        print("decoct: no space left on the device; free some, and run again", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("decoct: interrupted; the same command goes on from here", file=sys.stderr)
@@ -112,7 +121,13 @@ def _select(run: Run) -> None:
         _artefact(lambda r, m=method: r.distilled(m, r.recipe.seed))(run)
 
 
+def _probe(run: Run) -> None:
+    for score in run.probe_scores("mkdt", run.recipe.seed):
+        print(f"{score.task}, {labels_phrase(score.labels)}: {score.accuracy:.1f} %")
+
+
 def _compare(run: Run) -> None:
+    run.check()
     scores = run.compare()
     run.save_manifest()
     print(text_table(scores))
@@ -120,6 +135,7 @@ def _compare(run: Run) -> None:
 
 
 def _run(run: Run) -> None:
+    run.check()
     if run.recipe.compare.tasks:
         _compare(run)
     else:
@@ -128,15 +144,48 @@ def _run(run: Run) -> None:
 
 
 _STAGES: dict[str, Callable[[Run], None]] = {
-    "images": _artefact(lambda run: run.images),
-    "teacher": _artefact(lambda run: run.teacher),
-    "targets": _artefact(lambda run: run.targets),
-    "experts": _artefact(lambda run: run.trajectories),
+    "load-images": _artefact(lambda run: run.images),
+    "train-teacher": _artefact(lambda run: run.teacher),
+    "compute-targets": _artefact(lambda run: run.targets),
+    "train-experts": _artefact(lambda run: run.trajectories),
     "difficulty": _artefact(lambda run: run.difficulty),
     "select": _select,
     "distill": _artefact(lambda run: run.distilled("mkdt", run.recipe.seed)),
     "pretrain": _artefact(lambda run: run.encoder("mkdt", run.recipe.seed)),
+    "probe": _probe,
     "compare": _compare,
     "run": _run,
 }
-_TOOLS: dict[str, Callable[..., None]] = {}
+
+
+def _report(run: tyro.conf.Positional[Path], out: Path | None = None) -> None:
+    """Write one self-contained HTML page about the run in a folder."""
+    print(f"report: {write_report(run, out=out)}")
+
+
+def _show(file: tyro.conf.Positional[Path], out: Path | None = None) -> None:
+    """Say what any artefact is, and write its image grid as PNG."""
+    print(show(file, out=out))
+
+
+def _export(file: tyro.conf.Positional[Path], out: Path, uint8: bool = False) -> None:
+    """Write a distilled set as PNG images and targets, or (--uint8) as a file of bytes."""
+    print(f"exported to {export(file, out=out, uint8=uint8)}")
+
+
+def _doctor(
+    recipe: tyro.conf.Positional[str] = "", data: str = "", out: Path = Path("runs")
+) -> None:
+    """Say what is installed, what works, and what a recipe would take in the folder `out`."""
+    settings = load_recipe(recipe) if recipe else None
+    if settings and data:
+        settings = replace(settings, data=data)
+    print(doctor(settings, folder=out))
+
+
+_TOOLS: dict[str, Callable[..., None]] = {
+    "report": _report,
+    "show": _show,
+    "export": _export,
+    "doctor": _doctor,
+}

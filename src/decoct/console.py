@@ -17,7 +17,7 @@ Advance = Callable[[str], None]
 
 def note(text: str) -> None:
     """Say one line to the person, on standard error."""
-    console.print(text, markup=False)
+    console.print(text, markup=False, soft_wrap=True)
 
 
 @contextmanager

@@ -122,7 +122,8 @@ def _quantise(images: Tensor) -> tuple[Tensor, Tensor]:
 
 def _dequantise(pixels: Tensor, limits: Tensor) -> Tensor:
     low, high = limits.view(2, 1, -1, 1, 1)
-    return low + pixels.float() * ((high - low) / 255)
+    values: Tensor = low + pixels.float() * ((high - low) / 255)
+    return values
 
 
 def load_distilled(path: Path | str) -> DistilledSet:
@@ -142,9 +143,7 @@ def resolve_size(*, size: int, fraction: float, total: int) -> int:
         raise DecoctError(f"distilled fraction {fraction} is outside (0, 1]")
     count = size or round(fraction * total)
     if count < 1:
-        raise DecoctError(
-            f"{fraction:.3g} of {total} images is a distilled set of 0; ask for more"
-        )
+        raise DecoctError(f"{fraction:.3g} of {total} images is a distilled set of 0; ask for more")
     return count
 
 

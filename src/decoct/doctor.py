@@ -159,7 +159,7 @@ def duration_text(seconds: float) -> str:
     """
     if seconds < 120:
         return f"{max(1, round(seconds))} s"
-    for unit, length in (("min", 60), ("h", 3600)):
-        if seconds < 120 * length or (unit == "h" and seconds < 48 * length):
+    for unit, length, up_to in (("min", 60, 120), ("h", 3600, 48)):
+        if seconds < up_to * length:
             return f"{seconds / length:.1f} {unit}"
     return f"{seconds / 86400:.1f} days"

@@ -93,7 +93,7 @@ def size_text(count: float) -> str:
     """Bytes for people.
 
     >>> size_text(2_157_772_800)
-    '2.2 GB'
+    '2.16 GB'
     """
     for unit in ("bytes", "kB", "MB", "GB"):
         if count < 1000:

@@ -1,5 +1,6 @@
 """Which stage needs which: a recipe, carried out in a folder from cache where nothing changed."""
 
+import platform
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
@@ -9,14 +10,16 @@ from torch import Tensor
 
 from decoct import stages, storage
 from decoct.data.images import Images
-from decoct.data.sources import fingerprint, load_images
+from decoct.data.sources import load_images
 from decoct.data.tasks import Task, load_task
 from decoct.device import resolve_device
 from decoct.distilled import DistilledSet, TrainingRule, resolve_size, versions
 from decoct.distillers.mkdt import mkdt
 from decoct.encoder import Encoder
 from decoct.experts import difficulty, train_experts
-from decoct.pretrain import PretrainConfig, fresh_encoder, pretrain
+from decoct.keys import Keys
+from decoct.preflight import check_run
+from decoct.pretrain import fresh_encoder, pretrain
 from decoct.probe import ProbeScore, probe
 from decoct.recipe import Recipe
 from decoct.scores import Score, Scores
@@ -35,7 +38,7 @@ class Run:
     def __init__(self, recipe: Recipe, folder: Path | str) -> None:
         self.recipe, self.folder = recipe, Path(folder)
         self.device = resolve_device(recipe.device)
-        self.stages = Stages(self.folder)
+        self.keys, self.stages = Keys(recipe), Stages(self.folder)
         storage.write_text(self.folder / "recipe.yaml", recipe.to_yaml())
 
     @cached_property
@@ -49,7 +52,7 @@ class Run:
 
         return Images.load(
             self.stages.artefact(
-                "images", self._images_key, file="images.safetensors", kind="images", make=make
+                "images", self.keys.images, file="images.safetensors", kind="images", make=make
             )
         )
 
@@ -78,9 +81,13 @@ class Run:
 
         return Encoder.load(
             self.stages.artefact(
-                "teacher", self._teacher_key, file="teacher.safetensors", kind="encoder", make=make
+                "teacher", self.keys.teacher, file="teacher.safetensors", kind="encoder", make=make
             )
         )
+
+    def check(self) -> None:
+        """Refuse what cannot work before hours are spent on it."""
+        check_run(self.recipe, images=self.images, tasks=self.tasks, folder=self.folder)
 
     @property
     def has_teacher(self) -> bool:
@@ -101,7 +108,7 @@ class Run:
 
         return Targets.load(
             self.stages.artefact(
-                "targets", self._targets_key, file="targets.safetensors", kind="targets", make=make
+                "targets", self.keys.targets, file="targets.safetensors", kind="targets", make=make
             )
         )
 
@@ -109,7 +116,7 @@ class Run:
     def trajectories(self) -> Trajectories:
         """The experts' parameters, epoch by epoch."""
         images, targets = self.images, self.targets
-        folder = self.stages.path("experts", self._experts_key)
+        folder = self.stages.path("experts", self.keys.experts)
         with self.stages.timed("experts", folder):
             return train_experts(
                 images=images, targets=targets, folder=folder, config=self.recipe.experts,
@@ -128,7 +135,7 @@ class Run:
             storage.save_tensors(path, {"difficulty": values}, kind="difficulty", meta={})
 
         path = self.stages.artefact(
-            "difficulty", self._trajectories_key, file="difficulty.safetensors",
+            "difficulty", self.keys.trajectories, file="difficulty.safetensors",
             kind="difficulty", make=make,
         )  # fmt: skip
         return storage.load_tensors(path, kind="difficulty")[0]["difficulty"]
@@ -151,7 +158,7 @@ class Run:
             return self._real(method, self._selection(method, seed))
         return DistilledSet.load(
             self.stages.artefact(
-                f"{method}-seed{seed}", self._set_key(method, seed),
+                f"{method}-seed{seed}", self.keys.distilled(method, seed),
                 file="distilled.safetensors", kind="distilled", make=make,
             )
         )  # fmt: skip
@@ -169,13 +176,13 @@ class Run:
 
         def make(path: Path) -> None:
             pretrain(
-                distilled=self.distilled(method, seed), config=self._pretraining(method),
+                distilled=self.distilled(method, seed), config=self.recipe.pretraining(method),
                 seed=seed, device=self.device,
             ).save(path)  # fmt: skip
 
         return Encoder.load(
             self.stages.artefact(
-                f"encoder-{method}-seed{seed}", self._encoder_key(method, seed),
+                f"encoder-{method}-seed{seed}", self.keys.encoder(method, seed),
                 file="encoder.safetensors", kind="encoder", make=make,
             )
         )  # fmt: skip
@@ -192,9 +199,12 @@ class Run:
                 )  # fmt: skip
             storage.save_json(path, {"scores": [asdict(s) for s in found]}, kind="probe")
 
-        key = storage.digest(self._encoder_key(method, seed), self.recipe.probe, self._tasks_key)
         path = self.stages.artefact(
-            f"probe-{method}-seed{seed}", key, file="probe.json", kind="probe", make=make
+            f"probe-{method}-seed{seed}",
+            self.keys.probe(method, seed),
+            file="probe.json",
+            kind="probe",
+            make=make,
         )
         content = storage.load_json(path, kind="probe")["scores"]
         return [Score(method=method, seed=seed, **asdict(ProbeScore(**s))) for s in content]
@@ -216,7 +226,11 @@ class Run:
 
     def save_manifest(self) -> None:
         """Write which stage is in which folder, and its seconds: what the report reads."""
+        for label, key in self.keys.all(self.seeds):
+            if (self.folder / f"{label}-{key}").is_dir():  # done in an earlier run, perhaps
+                self.stages.path(label, key)
         content = {"stages": self.stages.used, "seconds": self.stages.seconds(), **versions()}
+        content |= {"python": platform.python_version(), "platform": platform.platform()}
         storage.save_json(self.folder / "run.json", content, kind="run")
 
     def _selection(self, method: str, seed: int) -> Tensor:
@@ -244,10 +258,6 @@ class Run:
             network=self.recipe.experts.network, story=versions(),
         )  # fmt: skip
 
-    def _pretraining(self, method: str) -> PretrainConfig:
-        config = self.recipe.pretrain
-        return replace(config, epochs=self.recipe.compare.full_epochs) if method == "full" else config
-
     def _facts(self, method: str) -> dict[str, int]:
         """How many images a method keeps, their bytes with the targets, and its training steps."""
         if method in ("none", "teacher"):
@@ -259,56 +269,5 @@ class Run:
         return {
             "images": count,
             "bytes": pixels * (4 if method == "mkdt" else 1) + 4 * count * self.targets.dimensions,
-            "steps": batches * self._pretraining(method).epochs,
+            "steps": batches * self.recipe.pretraining(method).epochs,
         }
-
-    def _fingerprint(self, source: str) -> str:
-        return fingerprint(self.recipe.source(source))
-
-    @cached_property
-    def _images_key(self) -> str:
-        return storage.digest(self.recipe.images, self._fingerprint(self.recipe.images.source))
-
-    @cached_property
-    def _tasks_key(self) -> str:
-        return storage.digest([self._fingerprint(task) for task in self.recipe.compare.tasks])
-
-    @cached_property
-    def _teacher_key(self) -> str:
-        teacher = self.recipe.teacher
-        return storage.digest(
-            self._images_key, teacher, self._fingerprint(teacher.source), self.recipe.seed
-        )
-
-    @cached_property
-    def _targets_key(self) -> str:
-        targets = self.recipe.targets
-        made_from = self._fingerprint(targets.source) if targets.source else self._teacher_key
-        return storage.digest(self._images_key, targets, made_from)
-
-    @cached_property
-    def _experts_key(self) -> str:
-        config = asdict(self.recipe.experts)
-        del config["count"]  # expert k is the same however many there are
-        return storage.digest(self._targets_key, config, self.recipe.seed)
-
-    @cached_property
-    def _trajectories_key(self) -> str:
-        return storage.digest(self._experts_key, self.recipe.experts.count)
-
-    def _set_key(self, method: str, seed: int) -> str:
-        recipe = self.recipe
-        size = (recipe.size, recipe.fraction, seed)
-        if method == "mkdt":
-            return storage.digest(self._trajectories_key, recipe.distill, size)
-        made_from = self._trajectories_key if method == "high-loss" else self._targets_key
-        rule = (recipe.compare.lr, recipe.distill.batch)
-        return storage.digest(made_from, method, rule, size)
-
-    def _encoder_key(self, method: str, seed: int) -> str:
-        if method == "teacher":
-            return self._teacher_key
-        if method == "none":
-            network = self.recipe.pretrain.network
-            return storage.digest(self._targets_key, network, seed)
-        return storage.digest(self._set_key(method, seed), self._pretraining(method), seed)

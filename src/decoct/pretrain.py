@@ -61,7 +61,9 @@ def pretrain(
     losses = []
     with progress(f"pre-training on {distilled.method}", total=config.epochs) as advance:
         for epoch in range(config.epochs):
-            order = torch.randperm(len(images), generator=seeding.generator(seed, "pretrain", epoch))
+            order = torch.randperm(
+                len(images), generator=seeding.generator(seed, "pretrain", epoch)
+            )
             total = torch.zeros((), device=device)
             for index in order.to(device).split(rule.batch):
                 loss = F.mse_loss(network(images[index]), targets[index])

@@ -91,7 +91,9 @@ def probe_accuracy(
     train: Tensor, labels: Tensor, test: Tensor, test_labels: Tensor, *, classes: int, protocol: str
 ) -> float:
     """Accuracy in per cent of a probe fitted on n x F features and n labels (int64)."""
-    with threadpool_limits(1, user_api="blas"):  # small matrices: a second thread only gets in the way
+    with threadpool_limits(
+        1, user_api="blas"
+    ):  # small matrices: a second thread only gets in the way
         return _accuracy(train, labels, test, test_labels, classes=classes, protocol=protocol)
 
 
@@ -155,7 +157,9 @@ class _Path:
             logits -= logits.max(1, keepdims=True)
             log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
             residual = (np.exp(log_p) - self.one_hot) / n
-            gradient = np.vstack([self.x.T @ residual + 2 * penalty * weights[:-1], residual.sum(0)])
+            gradient = np.vstack(
+                [self.x.T @ residual + 2 * penalty * weights[:-1], residual.sum(0)]
+            )
             loss = -(log_p * self.one_hot).sum() / n + penalty * np.square(weights[:-1]).sum()
             return float(loss), (gradient * scale).ravel()
 

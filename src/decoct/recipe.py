@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 import importlib.resources
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +97,11 @@ class Recipe:
         path = Path(self.data) / name
         return str(path) if name and self.data and path.exists() else name
 
+    def pretraining(self, method: str) -> PretrainConfig:
+        """How an encoder is pre-trained: the full data has a number of epochs of its own."""
+        epochs = self.compare.full_epochs if method == "full" else self.pretrain.epochs
+        return replace(self.pretrain, epochs=epochs)
+
     def to_yaml(self) -> str:
         """The resolved recipe, as a file that `load_recipe` reads back."""
         return yaml.safe_dump(msgspec.to_builtins(self), sort_keys=False, allow_unicode=True)
@@ -109,7 +114,9 @@ def recipe_names() -> list[str]:
     True
     """
     folder = importlib.resources.files("decoct.recipes")
-    return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
+    return sorted(
+        f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml")
+    )
 
 
 def load_recipe(name: str | Path) -> Recipe:
@@ -125,10 +132,10 @@ def load_recipe(name: str | Path) -> Recipe:
     if str(name) in recipe_names():
         text = (importlib.resources.files("decoct.recipes") / f"{name}.yaml").read_text("utf-8")
     elif path.is_file():
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8", errors="replace")
     else:
         raise DecoctError(
-            f"there is no recipe {name}: neither a file, nor one of {', '.join(recipe_names())};"
+            f"there is no recipe {name}: neither a file nor a shipped one;"
             f"{suggest(str(name), recipe_names())}"
         )
     try:
@@ -166,4 +173,3 @@ def suggest(word: str, known: Iterable[str]) -> str:
     """
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f" perhaps you meant {close[0]}?" if close else f" there are {', '.join(known)}"
-

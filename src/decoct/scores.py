@@ -47,8 +47,18 @@ class Interval:
         return cls(mean, float(scipy.stats.t.ppf(0.975, len(values) - 1)) * error)
 
     def __str__(self) -> str:
-        width = "" if math.isnan(self.half_width) else f" ± {self.half_width:.1f}"
-        return f"{self.mean:.1f}{width}"
+        return f"{self.mean:.1f}{self._width()}"
+
+    def signed(self) -> str:
+        """As text, for a difference: with its sign.
+
+        >>> Interval(mean=1.25, half_width=0.5).signed()
+        '+1.2 ± 0.5'
+        """
+        return f"{self.mean:+.1f}{self._width()}"
+
+    def _width(self) -> str:
+        return "" if math.isnan(self.half_width) else f" ± {self.half_width:.1f}"
 
     @property
     def excludes_zero(self) -> bool:
@@ -112,9 +122,7 @@ class Scores:
         return {seed: float(np.mean(values)) for seed, values in found.items()}
 
     def _row(self, method: str, labels: str) -> Row:
-        own, reference, upper = (
-            self.by_seed(m, labels) for m in (method, REFERENCE, UPPER)
-        )
+        own, reference, upper = (self.by_seed(m, labels) for m in (method, REFERENCE, UPPER))
         paired = [own[seed] - reference[seed] for seed in own if seed in reference]
         gap = None
         if reference and upper and method not in (REFERENCE, UPPER):

@@ -120,8 +120,7 @@ def _kind(path: Path) -> str:
 
 def _json_kind(path: Path) -> Any:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return content["kind"]
-    except (OSError, ValueError, KeyError, TypeError, IndexError):
-        storage.load_json(path, kind="decoct")  # says what is wrong with it
-        raise DecoctError(f"{path} is a JSON file, but not one that decoct wrote") from None
+        kind = json.loads(path.read_text(encoding="utf-8"))["kind"]
+    except (OSError, ValueError, KeyError, TypeError):
+        kind = None
+    return kind or storage.load_json(path, kind="decoct")  # which says what is wrong with it

@@ -68,7 +68,9 @@ def digest(*parts: Any) -> str:
     for part in parts:
         if isinstance(part, Tensor):
             sha.update(f"{part.dtype}{tuple(part.shape)}".encode())
-            sha.update(memoryview(part.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()))
+            sha.update(
+                memoryview(part.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+            )
         else:
             sha.update(json.dumps(_plain(part), sort_keys=True).encode())
         sha.update(b";")
@@ -80,7 +82,12 @@ def save_tensors(
 ) -> None:
     """Write tensors and JSON-able `meta` as one safetensors file with a digest over both."""
     path = Path(path)
-    cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    cpu: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        plain = tensor.detach().cpu().contiguous()
+        memory = plain.untyped_storage().data_ptr()
+        shared = any(memory == other.untyped_storage().data_ptr() for other in cpu.values())
+        cpu[name] = plain.clone() if shared else plain  # safetensors refuses to write it twice
     header = {"kind": kind, "version": FORMAT_VERSION, "meta": _plain(meta)}
     header["digest"] = _digest_of(header["meta"], cpu)
     with atomic_path(path) as temporary:

@@ -14,7 +14,7 @@ def table_rows(scores: Scores, labels: str) -> list[list[str]]:
             continue
         facts = scores.facts.get(row.method, {})
         over, gap = row.over_random, row.gap_recovered
-        signed = "" if over is None else f"{over.mean:+.1f}{str(over)[str(over).find(' '):]}"
+        signed = "" if over is None else over.signed()
         rows.append([
             row.method, str(facts.get("images", "")), str(facts.get("steps", "")),
             *(str(row.by_task[task]) for task in tasks), str(row.accuracy), signed,
@@ -30,8 +30,18 @@ def text_table(scores: Scores) -> str:
         rows = table_rows(scores, labels)
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
         lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in rows]
-        parts.append(f"{labels} of the labels\n" + "\n".join(line.rstrip() for line in lines))
+        parts.append(f"{labels_phrase(labels)}\n" + "\n".join(line.rstrip() for line in lines))
     return "\n\n".join(parts) + f"\n\n{legend(scores)}"
+
+
+def labels_phrase(labels: str) -> str:
+    """A choice of labels in words.
+
+    >>> labels_phrase("5%"), labels_phrase("10 a class")
+    ('5% of the labels', '10 labels a class')
+    """
+    count, _, unit = labels.partition(" ")
+    return f"{count} labels {unit}" if unit else f"{labels} of the labels"
 
 
 def markdown_table(scores: Scores, labels: str) -> str:

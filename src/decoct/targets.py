@@ -126,7 +126,8 @@ def _principal_directions(centred: Tensor, count: int) -> Tensor:
     _, vectors = torch.linalg.eigh(centred.T @ centred)
     directions = vectors.flip(1)[:, :count]
     largest = directions.gather(0, directions.abs().argmax(0, keepdim=True))
-    return directions * largest.sign()  # a sign that does not depend on the solver
+    signed: Tensor = directions * largest.sign()  # so the sign does not depend on the solver
+    return signed
 
 
 def read_representations(path: Path) -> Tensor:

@@ -39,9 +39,7 @@ Distil = Callable[..., DistilledSet]
 
 
 @pytest.fixture
-def distil(
-    tiny_images: Images, tiny_targets: Targets, tiny_trajectories: Trajectories
-) -> Distil:
+def distil(tiny_images: Images, tiny_targets: Targets, tiny_trajectories: Trajectories) -> Distil:
     def call(config: MKDTConfig, **more: Any) -> DistilledSet:
         arguments: dict[str, Any] = {"trajectories": tiny_trajectories, "start": START, **more}
         return mkdt(images=tiny_images, targets=tiny_targets, config=config, **arguments)
@@ -298,9 +296,7 @@ def test_search_finds_the_rate_that_lands_on_the_goal(
         return -(theta @ direction)
 
     config = replace(SGD, max_start=1)
-    learner = module._Learner(
-        tiny_images.normalised(START), tiny_targets.values[START], config
-    )
+    learner = module._Learner(tiny_images.normalised(START), tiny_targets.values[START], config)
     found = module.search_rate(loss, learner, line, config, seed=0)
 
     def value(rate: float) -> float:

@@ -90,13 +90,16 @@ def relative(a: Tensor, b: Tensor) -> float:
     seed=st.integers(0, 2**31),
     lr=st.floats(0.01, 0.5),
     lists=st.one_of(uneven, repeated, whole),
+    keep_graphs=st.integers(0, 7),
 )
-def test_sweep_equals_whole_unroll(name: str, seed: int, lr: float, lists: list[list[int]]) -> None:
+def test_sweep_equals_whole_unroll(
+    name: str, seed: int, lr: float, lists: list[list[int]], keep_graphs: int
+) -> None:
     loss, tensors = problem(name, seed)
     arguments: dict[str, Any] = {
         **tensors, "lr": torch.tensor(lr, dtype=torch.float64), "batches": as_batches(lists)
     }  # fmt: skip
-    got = matching_gradient(loss, **arguments)
+    got = matching_gradient(loss, **arguments, keep_graphs=keep_graphs)
     expected = matching_gradient_reference(loss, **arguments)
     assert relative(got.loss, expected.loss) < 1e-9
     for what in ("images", "targets", "lr"):

@@ -157,8 +157,14 @@ def channel_statistics(pixels: Tensor, *, name: str) -> tuple[Tensor, Tensor]:
     count = pixels.numel() / channels
     mean = total / count
     std = (squares / count - mean.square()).clamp_min(0).sqrt()
-    if constant == len(pixels) or bool((std < 1e-6).any()):
+    flat_channels = [i for i, value in enumerate(std.tolist()) if value < 1e-6]
+    if constant == len(pixels) or len(flat_channels) == channels:
         raise DecoctError(f"{name}: the images are constant; there is nothing to learn from them")
+    if flat_channels:
+        raise DecoctError(
+            f"{name}: channel {flat_channels[0]} has one value in all images; read them as grey, "
+            "with images.channels 1"
+        )
     if constant:
         note(f"{name}: {constant} of {len(pixels)} images are constant (one colour, no content)")
     return mean.float(), std.float()

@@ -272,4 +272,3 @@ def _read_pairs(
             labels.append(int(label))
             advance("")
     return np.stack(pixels), None if min(labels) < 0 else np.array(labels), names
-

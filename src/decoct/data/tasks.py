@@ -85,8 +85,7 @@ def load_task(source: str, *, size: int = 32, channels: int = 3) -> Task:
     else:
         _check_splits(source, path)
         train, test = (
-            load_images(source, size=size, channels=channels, split=part)
-            for part in _SPLITS
+            load_images(source, size=size, channels=channels, split=part) for part in _SPLITS
         )
     return Task(name=path.stem or source, train=train, test=test)
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import kornia.augmentation as K
 import torch
 from torch import Tensor
 
@@ -31,6 +30,8 @@ def make_views(config: ViewsConfig, images: Images) -> Callable[[Tensor], Tensor
 
     It draws from torch's global generator: call it inside `seeding.seeded`.
     """
+    import kornia.augmentation as K  # takes a second to import, and only teachers need it
+
     steps: list[torch.nn.Module] = [
         K.RandomResizedCrop((images.size, images.size), scale=(config.min_crop, 1.0))
     ]
@@ -52,9 +53,8 @@ def make_views(config: ViewsConfig, images: Images) -> Callable[[Tensor], Tensor
 
 
 def _jitter(config: ViewsConfig, channels: int) -> torch.nn.Module:
+    import kornia.augmentation as K
+
     strength = config.jitter
     saturation, hue = (strength, strength / 4) if channels == 3 else (0.0, 0.0)
-    jitter: torch.nn.Module = K.ColorJiggle(
-        strength, strength, saturation, hue, p=config.jitter_probability
-    )
-    return jitter
+    return K.ColorJiggle(strength, strength, saturation, hue, p=config.jitter_probability)

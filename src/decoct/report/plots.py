@@ -51,7 +51,7 @@ class Whisker:
 def curves(
     series: Mapping[str, Sequence[float]], *, title: str, x: str, y: str, smooth: bool = False
 ) -> Markup:
-    """Series over their index, overlaid; to `smooth` is to put a running mean on the faint values."""
+    """Series over their index, overlaid; with `smooth` a running mean stands before them."""
     with mpl.rc_context(_STYLE):
         figure, axes = _figure(2.75)
         for i, (name, values) in enumerate(series.items()):

@@ -83,11 +83,14 @@ def _load_body(body: torch.nn.Module, state: Mapping[str, Tensor], path: Path) -
     given = {name: value for name, value in given.items() if not name.startswith(_HEADS)}
     missing = sorted(set(wanted) - set(given))
     wrong = [n for n in wanted if n in given and wanted[n].shape != given[n].shape]
-    if missing or wrong:
-        what = f"{missing[0]} is missing" if missing else f"{wrong[0]} has another shape"
+    parts = {name.partition(".")[0] for name in wanted}  # of which all must be used, none cut off
+    unused = sorted(n for n in set(given) - set(wanted) if n.partition(".")[0] in parts)
+    faults = {"is missing": missing, "has another shape": wrong, "is not in the network": unused}
+    if any(faults.values()):
+        what = next(f"{names[0]} {fault}" for fault, names in faults.items() if names)
         raise DecoctError(
-            f"{path} does not fit the network given for the teacher: {what} "
-            f"({len(missing)} names missing, {len(wrong)} of another shape)"
+            f"{path} does not fit the network given for the teacher: {what} ({len(missing)} names "
+            f"missing, {len(wrong)} of another shape, {len(unused)} too many)"
         )
     body.load_state_dict({name: given[name] for name in wanted})
 

@@ -175,6 +175,6 @@ def _restore(
     checkpoint.restore_module("network", network, tensors)
     checkpoint.restore_optimiser("optimiser", optimiser, tensors)
     schedule.last_epoch = meta["steps"] - 1
-    schedule._step_count = meta["steps"]
+    schedule._step_count = meta["steps"] + 1  # not 1, at which torch would warn
     schedule.step()
     return list(meta["losses"]), len(meta["losses"])

@@ -1,0 +1,63 @@
+"""Tests of what the report is made of: the verdicts, and what it reads."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+
+from decoct import storage
+from decoct.models.registry import NetworkConfig
+from decoct.pretrain import fresh_encoder
+from decoct.report.contents import read_contents
+from decoct.report.verdicts import verdict
+from decoct.scores import Interval, Row
+
+
+@pytest.mark.parametrize(
+    ("over", "mark"),
+    [
+        (Interval(1.0, 0.9), "above"),
+        (Interval(-1.0, 0.9), "below"),
+        (Interval(1.0, 1.0), "within noise"),
+        (Interval.of([1.0]), "one seed"),
+    ],
+)
+def test_verdicts(over: Interval, mark: str) -> None:
+    row = Row("mkdt", "5%", Interval(50.0, 1.0), {}, over, None)
+    found = verdict(row)
+    assert found is not None
+    assert found.mark == mark
+    sure = "noise" not in found.text
+    assert sure == (mark in ("above", "below"))
+
+
+def test_a_teacher_trained_here_gives_its_losses(tmp_path: Path) -> None:
+    mean, std = torch.zeros(3), torch.ones(3)
+    teacher = fresh_encoder(NetworkConfig(width=4), mean=mean, std=std, size=8, seed=0)
+    teacher = dataclasses.replace(teacher, story={"losses": [3.0, 2.0]})
+    teacher.save(tmp_path / "teacher-0/teacher.safetensors")
+    content = {"stages": {"teacher": "teacher-0"}, "seconds": {}}
+    storage.save_json(tmp_path / "run.json", content, kind="run")
+    assert read_contents(tmp_path).teacher_losses == (3.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "shown"),
+    [
+        ("teacher: {source: embedded}", True),
+        ("teacher: {source: 'timm:resnet18'}", False),
+        ("{teacher: {source: embedded}, targets: {source: targets.npy}}", False),
+        ("teacher: [", False),
+        ("just text", False),
+    ],
+)
+def test_the_embedded_teacher_is_shown_where_it_was_used(
+    tmp_path: Path, recipe: str, shown: bool
+) -> None:
+    storage.save_json(tmp_path / "run.json", {"stages": {}, "seconds": {}}, kind="run")
+    (tmp_path / "recipe.yaml").write_text(recipe)
+    contents = read_contents(tmp_path)
+    assert bool(contents.teacher_losses) == shown
+    assert contents.name == tmp_path.name
+    assert contents.recipe == recipe
