@@ -21,7 +21,8 @@ device: cpu
 images: {{source: {pool}, size: 16}}
 teacher:
   train: true
-  ssl: {{network: {{name: resnet10-small, width: 4}}, epochs: 4, warm_up: 1, batch: 32, projector: 16}}
+  ssl:
+    {{network: {{name: resnet10-small, width: 4}}, epochs: 4, warm_up: 1, batch: 32, projector: 16}}
 targets: {{components: 4}}
 experts: {{count: 3, epochs: 2, batch: 32, network: {{width: 4, depth: 2}}}}
 distill:

@@ -117,8 +117,8 @@ def _artefact(use: Callable[[Run], object]) -> Callable[[Run], None]:
 
 
 def _select(run: Run) -> None:
-    for method in ("random", "high-loss"):
-        _artefact(lambda r, m=method: r.distilled(m, r.recipe.seed))(run)
+    _artefact(lambda run: run.distilled("random", run.recipe.seed))(run)
+    _artefact(lambda run: run.distilled("high-loss", run.recipe.seed))(run)
 
 
 def _probe(run: Run) -> None:

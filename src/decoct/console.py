@@ -1,4 +1,4 @@
-"""What a person sees while work goes on: progress with time left, notes, and metrics as JSON lines."""
+"""What a person sees while work goes on: progress with time left, notes, metrics as JSON lines."""
 
 import json
 import time

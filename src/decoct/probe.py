@@ -91,9 +91,8 @@ def probe_accuracy(
     train: Tensor, labels: Tensor, test: Tensor, test_labels: Tensor, *, classes: int, protocol: str
 ) -> float:
     """Accuracy in per cent of a probe fitted on n x F features and n labels (int64)."""
-    with threadpool_limits(
-        1, user_api="blas"
-    ):  # small matrices: a second thread only gets in the way
+    # On matrices this small a second thread only waits for the first.
+    with threadpool_limits(1, user_api="blas"):
         return _accuracy(train, labels, test, test_labels, classes=classes, protocol=protocol)
 
 
@@ -165,7 +164,7 @@ class _Path:
 
         result = scipy.optimize.minimize(
             objective, (self.weights / scale).ravel(), jac=True, method="L-BFGS-B",
-            options={"gtol": tolerance, "ftol": 0.0, "maxiter": 5000, "maxfun": 10000, "maxcor": 20},
+            options={"gtol": tolerance, "ftol": 0, "maxiter": 5000, "maxfun": 10000, "maxcor": 20},
         )  # fmt: skip
         self.weights = result.x.reshape(self.shape) * scale
         weights = self.directions.T @ self.weights[:-1]

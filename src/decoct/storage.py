@@ -68,9 +68,8 @@ def digest(*parts: Any) -> str:
     for part in parts:
         if isinstance(part, Tensor):
             sha.update(f"{part.dtype}{tuple(part.shape)}".encode())
-            sha.update(
-                memoryview(part.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
-            )
+            flat = part.detach().cpu().contiguous().view(-1)
+            sha.update(flat.view(torch.uint8).numpy().data)
         else:
             sha.update(json.dumps(_plain(part), sort_keys=True).encode())
         sha.update(b";")

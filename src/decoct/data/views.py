@@ -57,4 +57,7 @@ def _jitter(config: ViewsConfig, channels: int) -> torch.nn.Module:
 
     strength = config.jitter
     saturation, hue = (strength, strength / 4) if channels == 3 else (0.0, 0.0)
-    return K.ColorJiggle(strength, strength, saturation, hue, p=config.jitter_probability)
+    jitter: torch.nn.Module = K.ColorJiggle(
+        strength, strength, saturation, hue, p=config.jitter_probability
+    )
+    return jitter

@@ -300,4 +300,4 @@ def _minimum_by_doubling(value: Callable[[float], float], *, first: float, doubl
         return points[best][0]
     left, middle, right = (points[best + i][1] for i in (-1, 0, 1))
     offset = 0.5 * (left - right) / (left - 2 * middle + right)
-    return points[best][0] * 2.0**offset
+    return points[best][0] * math.exp2(offset)

@@ -122,9 +122,9 @@ class _Step:
 
     @classmethod
     def at(cls, loss: FlatLoss, theta: Tensor, images: Tensor, targets: Tensor) -> Self:
-        leaves = [t.detach().requires_grad_() for t in (theta, images, targets)]
-        (gradient,) = torch.autograd.grad(loss(*leaves), leaves[0], create_graph=True)
-        return cls(*leaves, gradient)
+        theta, images, targets = (t.detach().requires_grad_() for t in (theta, images, targets))
+        (gradient,) = torch.autograd.grad(loss(theta, images, targets), theta, create_graph=True)
+        return cls(theta, images, targets, gradient)
 
 
 def matching_gradient_reference(

@@ -8,7 +8,7 @@ from decoct.models.network import Network
 
 
 def timm_network(name: str, *, channels: int, outputs: int, pretrained: bool = False) -> Network:
-    """timm's `name` without its classifier, global-pooled, under a linear head."""
+    """The network that timm calls `name`: its classifier replaced by a linear head."""
     timm: Any = import_extra("timm", extra="timm", package="timm")
     try:
         body = timm.create_model(name, pretrained=pretrained, in_chans=channels, num_classes=0)

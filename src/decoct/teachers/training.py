@@ -89,7 +89,7 @@ def train_teacher(
     network.remove_head()
     story = {"config": asdict(config), "images": images.name, "seed": seed, "losses": losses}
     return Encoder(
-        network=network.to("cpu", memory_format=torch.contiguous_format).eval(), config=config.network, size=images.size,
+        network=network.cpu().eval(), config=config.network, size=images.size,
         mean=images.mean.cpu(), std=images.std.cpu(), story=story,
     )  # fmt: skip
 
@@ -103,7 +103,7 @@ def _fresh(
         )
         network.head = _projector(network.feature_count, config.projector)
     # Batch-norm networks run 1.3 to 1.5 times faster on a CPU with the channels innermost.
-    network.to(device, memory_format=torch.channels_last)
+    network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.Adam(
         network.parameters(), lr=config.lr, weight_decay=config.weight_decay
     )

@@ -13,7 +13,7 @@ def vicreg_loss(
     variance: float = 25.0,
     covariance: float = 1.0,
 ) -> Tensor:
-    """invariance * s + variance * (v(Z) + v(Z')) / 2 + covariance * (c(Z) + c(Z')). A scalar.
+    """The loss is invariance * s + variance * (v(Z) + v(Z')) / 2 + covariance * (c(Z) + c(Z')).
 
     s is the mean squared difference, v the hinge that keeps each dimension's deviation above 1,
     c the squared off-diagonal covariances over D (section 4.1; v is halved as in the authors'
