@@ -41,6 +41,7 @@ class MKDTConfig:
     expert_epochs: int = 2
     max_start: int = 2  # s is uniform in [0, max_start)
     batch: int = 256
+    inner_momentum: float = 0.0  # of the inner loop, and so of pre-training; published: none
     experts_per_step: int = 1  # the gradient is averaged over so many
     optimiser: Literal["sgd", "adam"] = "sgd"
     lr_images: float = 1e3
@@ -97,7 +98,9 @@ def mkdt(
     else:
         learner.restore(*saved)
     _learn(learner, loss, trajectories, config, seed, state, Metrics(metrics))
-    rule = TrainingRule(lr=learner.rate, momentum=0.0, weight_decay=0.0, batch=config.batch)
+    rule = TrainingRule(
+        lr=learner.rate, momentum=config.inner_momentum, weight_decay=0.0, batch=config.batch
+    )
     return DistilledSet(
         images=learner.images.detach().cpu(), targets=learner.targets.detach().cpu(),
         mean=images.mean.cpu(), std=images.std.cpu(), rule=rule, method="mkdt", start=real.cpu(),
@@ -216,7 +219,8 @@ def _gradient(
         gradients.append(
             matching_gradient(
                 loss, start=start, goal=goal, images=learner.images, targets=learner.targets,
-                lr=learner.log_rate.exp(), batches=batches, keep_graphs=config.keep_graphs,
+                lr=learner.log_rate.exp(), batches=batches, momentum=config.inner_momentum,
+                keep_graphs=config.keep_graphs,
             )
         )  # fmt: skip
     names = ("loss", "images", "targets", "lr")
@@ -273,7 +277,11 @@ def search_rate(
         lr = torch.tensor(rate, device=device)
         values = [
             matching_loss(
-                train(loss, start, learner.images, learner.targets, lr, batches)[-1], start, goal
+                train(
+                    loss, start, learner.images, learner.targets, lr, batches,
+                    config.inner_momentum,
+                ),
+                start, goal,
             )
             for start, goal, batches in cases
         ]

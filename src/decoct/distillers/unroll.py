@@ -2,6 +2,7 @@
 
 The inner loop is theta_{t+1} = theta_t - lr * grad l(theta_t; x_t, y_t), from an expert's
 parameters theta_0; its loss is L = |theta_T - theta*|^2 / |theta_0 - theta*|^2 (MKDT, section 4).
+With momentum mu, as torch.optim.SGD has it: v_{t+1} = mu v_t + grad l, theta_{t+1} = theta_t - lr v_{t+1}.
 """
 
 from collections.abc import Callable, Sequence
@@ -57,14 +58,15 @@ def train(
     targets: Tensor,
     lr: Tensor,
     batches: Sequence[Tensor],
-) -> list[Tensor]:
-    """theta_0 ... theta_T of plain SGD, a step for each of `batches` (indices, int64)."""
-    path = [start]
+    momentum: float = 0.0,
+) -> Tensor:
+    """theta_T: where SGD ends, a step for each of `batches` (indices, int64)."""
+    theta, velocity = start, torch.zeros_like(start)
     for index in batches:
-        theta = path[-1].detach().requires_grad_()
-        (gradient,) = torch.autograd.grad(loss(theta, images[index], targets[index]), theta)
-        path.append(path[-1] - lr * gradient)
-    return path
+        gradient = _Step.at(loss, theta, images[index], targets[index], graph=False).gradient
+        velocity = momentum * velocity + gradient
+        theta = theta - lr * velocity
+    return theta
 
 
 def matching_gradient(
@@ -76,36 +78,49 @@ def matching_gradient(
     targets: Tensor,
     lr: Tensor,
     batches: Sequence[Tensor],
+    momentum: float = 0.0,
     keep_graphs: int = 0,
 ) -> MatchingGradient:
-    """The exact gradient by a backward sweep with the adjoint lambda = dL / dtheta.
+    """The exact gradient by a backward sweep with the adjoints lambda = dL/dtheta, nu = dL/dv.
 
-    Forward, only the T parameter vectors are kept. Backward, with g = grad l(theta_t; x_t, y_t):
+    Forward, only the T parameter vectors (and, with momentum, velocities) are kept. Backward, with
+    g = grad l(theta_t; x_t, y_t):
 
-        (h, dx, dy) = grad_{theta, x, y} <g, lambda>
-        dL/dlr -= <g, lambda>,  dL/dx_t -= lr dx,  dL/dy_t -= lr dy,  lambda -= lr h
+        dL/dlr -= <v_{t+1}, lambda>
+        nu -= lr lambda
+        (h, dx, dy) = grad_{theta, x, y} <g, nu>
+        dL/dx_t += dx,  dL/dy_t += dy,  lambda += h,  nu *= mu
 
     The sweep computes each g a second time: 12 convolutions a layer and step, the plain unroll 9.
     The last `keep_graphs` steps keep theirs instead, for memory that grows with their number.
     Equal to `matching_gradient_reference`, whose memory grows with T.
     """
     images, targets, lr = images.detach(), targets.detach(), lr.detach()
-    flat = batches[: max(0, len(batches) - keep_graphs)]
-    path = train(loss, start, images, targets, lr, flat)
-    theta, kept = path.pop(), []
-    for index in batches[len(flat) :]:
-        kept.append(_Step.at(loss, theta, images[index], targets[index]))
-        theta = theta - lr * kept[-1].gradient.detach()
+    theta, velocity = start, torch.zeros_like(start)
+    path, velocities, kept = [], [], []
+    for t, index in enumerate(batches):
+        keep = t >= len(batches) - keep_graphs
+        step = _Step.at(loss, theta, images[index], targets[index], graph=keep)
+        kept += [step] if keep else []
+        velocity = momentum * velocity + step.gradient.detach()
+        path.append(theta)
+        velocities.append(velocity)
+        theta = theta - lr * velocity
     adjoint = 2 * (theta - goal) / (start - goal).square().sum()
-    d_images, d_targets, d_lr = (torch.zeros_like(t) for t in (images, targets, lr))
+    adjoint_v = torch.zeros_like(start)
+    d_images, d_targets, d_lr = (torch.zeros_like(tensor) for tensor in (images, targets, lr))
     for index in reversed(batches):
-        step = kept.pop() if kept else _Step.at(loss, path.pop(), images[index], targets[index])
-        product = step.gradient @ adjoint
-        h, dx, dy = torch.autograd.grad(product, (step.theta, step.images, step.targets))
-        d_lr -= product.detach()
-        d_images.index_add_(0, index, dx * -lr)
-        d_targets.index_add_(0, index, dy * -lr)
-        adjoint = adjoint - lr * h
+        before = path.pop()
+        step = kept.pop() if kept else _Step.at(loss, before, images[index], targets[index])
+        d_lr -= velocities.pop() @ adjoint
+        adjoint_v = adjoint_v - lr * adjoint
+        h, dx, dy = torch.autograd.grad(
+            step.gradient @ adjoint_v, (step.theta, step.images, step.targets)
+        )
+        d_images.index_add_(0, index, dx)
+        d_targets.index_add_(0, index, dy)
+        adjoint = adjoint + h
+        adjoint_v = momentum * adjoint_v
     return MatchingGradient(
         loss=matching_loss(theta, start, goal), images=d_images, targets=d_targets, lr=d_lr
     )
@@ -121,9 +136,12 @@ class _Step:
     gradient: Tensor
 
     @classmethod
-    def at(cls, loss: FlatLoss, theta: Tensor, images: Tensor, targets: Tensor) -> Self:
-        theta, images, targets = (t.detach().requires_grad_() for t in (theta, images, targets))
-        (gradient,) = torch.autograd.grad(loss(theta, images, targets), theta, create_graph=True)
+    def at(
+        cls, loss: FlatLoss, theta: Tensor, images: Tensor, targets: Tensor, *, graph: bool = True
+    ) -> Self:
+        theta = theta.detach().requires_grad_()
+        images, targets = (t.detach().requires_grad_(graph) for t in (images, targets))
+        (gradient,) = torch.autograd.grad(loss(theta, images, targets), theta, create_graph=graph)
         return cls(theta, images, targets, gradient)
 
 
@@ -136,16 +154,18 @@ def matching_gradient_reference(
     targets: Tensor,
     lr: Tensor,
     batches: Sequence[Tensor],
+    momentum: float = 0.0,
 ) -> MatchingGradient:
     """The same by back-propagating through the whole unroll, whose T graphs are kept alive."""
     learnt = [t.detach().requires_grad_() for t in (images, targets, lr)]
     images, targets, lr = learnt
-    theta = start.detach().requires_grad_()
+    theta, velocity = start.detach().requires_grad_(), torch.zeros_like(start)
     for index in batches:
         (gradient,) = torch.autograd.grad(
             loss(theta, images[index], targets[index]), theta, create_graph=True
         )
-        theta = theta - lr * gradient
+        velocity = momentum * velocity + gradient
+        theta = theta - lr * velocity
     value = matching_loss(theta, start, goal)
     d_images, d_targets, d_lr = torch.autograd.grad(value, learnt)
     return MatchingGradient(loss=value.detach(), images=d_images, targets=d_targets, lr=d_lr)
