@@ -67,7 +67,12 @@ def assert_same(a: DistilledSet, b: DistilledSet) -> None:
 
 
 def mean_matching_loss(
-    images: Tensor, targets: Tensor, lr: float, trajectories: Trajectories, real: Images
+    images: Tensor,
+    targets: Tensor,
+    lr: float,
+    momentum: float,
+    trajectories: Trajectories,
+    real: Images,
 ) -> float:
     """Over every expert and start epoch, and the same batches for all comers."""
     network = create_network(trajectories.network, channels=3, size=real.size, outputs=4)
@@ -77,12 +82,16 @@ def mean_matching_loss(
         for s in range(ADAM.max_start):
             start, goal = trajectories.expert(k)[s], trajectories.expert(k)[s + 2]
             batches = draw_batches(len(images), ADAM, seeding.generator(9, "test", k, s), CPU)
-            end = train(loss, start, images, targets, torch.tensor(lr), batches)[-1]
+            end = train(loss, start, images, targets, torch.tensor(lr), batches, momentum)
             values.append(matching_loss(end, start, goal))
     return float(torch.stack(values).mean())
 
 
-@pytest.mark.parametrize("config", [ADAM, SGD], ids=["adam", "sgd"])
+@pytest.mark.parametrize(
+    "config",
+    [ADAM, SGD, replace(ADAM, inner_momentum=0.5)],
+    ids=["adam", "sgd", "inner momentum"],
+)
 def test_distilling_lowers_the_matching_loss(
     config: MKDTConfig,
     distil: Distil,
@@ -94,7 +103,9 @@ def test_distilling_lowers_the_matching_loss(
     searched = float(result.history["rate"][0])
     real = tiny_images.normalised(START)
     before, after = (
-        mean_matching_loss(images, targets, lr, tiny_trajectories, tiny_images)
+        mean_matching_loss(
+            images, targets, lr, config.inner_momentum, tiny_trajectories, tiny_images
+        )
         for images, targets, lr in (
             (real, tiny_targets.values[START], searched),
             (result.images, result.targets, result.rule.lr),
@@ -103,19 +114,20 @@ def test_distilling_lowers_the_matching_loss(
     assert after < 0.95 * before < 1
 
 
-def test_result_says_where_it_came_from_and_which_optimiser_its_rate_is_for(
-    distil: Distil, tiny_images: Images, tiny_trajectories: Trajectories
+@pytest.mark.parametrize("momentum", [0.0, 0.5])
+def test_the_rate_belongs_to_the_momentum_that_it_was_learnt_with(
+    momentum: float, distil: Distil
 ) -> None:
-    result = distil(ADAM)
-    assert result.start is not None
-    assert result.index is not None
-    assert torch.equal(result.index, START)
-    assert torch.equal(result.start, tiny_images.normalised(START))
-    assert not torch.equal(result.images, result.start)
-    assert (result.rule.momentum, result.rule.weight_decay, result.rule.batch) == (0.0, 0.0, 4)
-    assert result.network == tiny_trajectories.network
-    assert len(result.history["loss"]) == len(result.history["rate"]) == ADAM.iterations
-    assert float(result.history["rate"][0]) == pytest.approx(0.1, rel=1e-6)
+    result = distil(replace(ADAM, iterations=1, inner_momentum=momentum))
+    assert result.rule.momentum == momentum
+
+
+def test_keeping_graphs_changes_the_speed_alone(distil: Distil) -> None:
+    plain, kept = (distil(replace(SGD, keep_graphs=n, iterations=3)) for n in (0, 2))
+    assert plain.start is not None
+    difference = (plain.images - kept.images).norm()
+    assert float(difference / (plain.images - plain.start).norm()) < 1e-3
+    assert torch.allclose(plain.history["loss"], kept.history["loss"], rtol=1e-4)
 
 
 @pytest.mark.parametrize("config", [ADAM, SGD], ids=["adam", "sgd"])

@@ -90,14 +90,16 @@ def relative(a: Tensor, b: Tensor) -> float:
     seed=st.integers(0, 2**31),
     lr=st.floats(0.01, 0.5),
     lists=st.one_of(uneven, repeated, whole),
+    momentum=st.sampled_from([0.0, 0.5, 0.9]),
     keep_graphs=st.integers(0, 7),
 )
 def test_sweep_equals_whole_unroll(
-    name: str, seed: int, lr: float, lists: list[list[int]], keep_graphs: int
+    name: str, seed: int, lr: float, lists: list[list[int]], momentum: float, keep_graphs: int
 ) -> None:
     loss, tensors = problem(name, seed)
     arguments: dict[str, Any] = {
-        **tensors, "lr": torch.tensor(lr, dtype=torch.float64), "batches": as_batches(lists)
+        **tensors, "lr": torch.tensor(lr, dtype=torch.float64), "batches": as_batches(lists),
+        "momentum": momentum,
     }  # fmt: skip
     got = matching_gradient(loss, **arguments, keep_graphs=keep_graphs)
     expected = matching_gradient_reference(loss, **arguments)
@@ -107,9 +109,9 @@ def test_sweep_equals_whole_unroll(
 
 
 @BOTH
-@pytest.mark.parametrize("name", ["tanh mlp", "gelu mlp", "linear"])
+@pytest.mark.parametrize("name, momentum", [("tanh mlp", 0.0), ("gelu mlp", 0.9), ("linear", 0.5)])
 def test_gradient_is_the_derivative_by_finite_differences(
-    name: str, gradient_of: Callable[..., MatchingGradient]
+    name: str, momentum: float, gradient_of: Callable[..., MatchingGradient]
 ) -> None:
     loss, tensors = problem(name, seed=3)
     fixed: dict[str, Any] = {"start": tensors["start"], "goal": tensors["goal"]}
@@ -120,7 +122,7 @@ def test_gradient_is_the_derivative_by_finite_differences(
         def forward(ctx: Any, images: Tensor, targets: Tensor, lr: Tensor) -> Tensor:
             ctx.save_for_backward(images, targets, lr)
             with torch.enable_grad():
-                end = train(loss, fixed["start"], images, targets, lr, batches)[-1]
+                end = train(loss, fixed["start"], images, targets, lr, batches, momentum)
             return matching_loss(end, fixed["start"], fixed["goal"]).detach()
 
         @staticmethod
@@ -128,8 +130,9 @@ def test_gradient_is_the_derivative_by_finite_differences(
             images, targets, lr = ctx.saved_tensors
             with torch.enable_grad():
                 g = gradient_of(
-                    loss, **fixed, images=images, targets=targets, lr=lr, batches=batches
-                )
+                    loss, **fixed, images=images, targets=targets, lr=lr, batches=batches,
+                    momentum=momentum,
+                )  # fmt: skip
             return outer * g.images, outer * g.targets, outer * g.lr
 
     inputs = (
@@ -191,6 +194,33 @@ def test_scalar_model_two_steps_by_hand(gradient_of: Callable[..., MatchingGradi
 
 
 @BOTH
+def test_scalar_model_two_steps_with_momentum_by_hand(
+    gradient_of: Callable[..., MatchingGradient],
+) -> None:
+    # g_t = 2 x (x theta_t - y), v_1 = g_0, v_2 = mu g_0 + g_1, theta_2 = a - lr (v_1 + v_2).
+    a, b, x, y, lr, mu = 0.3, -1.0, 1.1, 0.7, 0.12, 0.8
+    g0 = 2 * x * (x * a - y)
+    theta1 = a - lr * g0
+    g1 = 2 * x * (x * theta1 - y)
+    theta2 = theta1 - lr * (mu * g0 + g1)
+    outer = 2 * (theta2 - b) / (a - b) ** 2
+    keep = 1 + mu - 2 * lr * x**2  # of g_0, in (a - theta_2) / lr - g_1 at theta_1 = a
+    # theta_2 = a - lr (keep g_0 + 2 x (x a - y)) = a - lr (keep + 1) g_0.
+    assert theta2 == pytest.approx(a - lr * (keep + 1) * g0, rel=1e-12)
+    d_y = outer * -lr * (keep + 1) * -2 * x
+    d_x = outer * -lr * ((keep + 1) * (4 * x * a - 2 * y) - 4 * lr * x * g0)
+    d_lr = outer * (-(keep + 1) * g0 + lr * 2 * x**2 * g0)
+    got = gradient_of(
+        scalar_loss, start=scalar(a).view(1), goal=scalar(b).view(1),
+        images=scalar(x).view(1, 1, 1, 1), targets=scalar(y).view(1, 1), lr=scalar(lr),
+        batches=as_batches([[0], [0]]), momentum=mu,
+    )  # fmt: skip
+    assert float(got.images) == pytest.approx(d_x, rel=1e-12)
+    assert float(got.targets) == pytest.approx(d_y, rel=1e-12)
+    assert float(got.lr) == pytest.approx(d_lr, rel=1e-12)
+
+
+@BOTH
 def test_images_in_no_batch_get_no_gradient(gradient_of: Callable[..., MatchingGradient]) -> None:
     loss, tensors = problem("tanh mlp", seed=0)
     got = gradient_of(loss, **tensors, lr=scalar(0.1), batches=as_batches([[0, 2], [2]]))
@@ -219,28 +249,32 @@ def test_matching_loss_is_one_at_the_start_and_zero_at_the_goal() -> None:
     assert float(half) == pytest.approx(0.25, rel=1e-12)
 
 
-def test_train_is_plain_sgd_of_the_network() -> None:
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_train_is_torchs_sgd_of_the_network(momentum: float) -> None:
     network = small_convnet(8, 3, 2, 2).double()
     start = parameters_to_vector(network.parameters()).detach()
     images = torch.randn(IMAGES, 3, 8, 8, dtype=torch.float64)
     targets = torch.randn(IMAGES, OUTPUTS, dtype=torch.float64)
     batches = as_batches([[0, 1, 2], [3, 4, 5], [5]])
-    path = train(distillation_loss(network), start, images, targets, scalar(0.3), batches)
-    optimiser = torch.optim.SGD(network.parameters(), lr=0.3)
-    for index, theta in zip(batches, path[1:], strict=True):
+    loss = distillation_loss(network)
+    ends = [
+        train(loss, start, images, targets, scalar(0.3), batches[:t], momentum) for t in range(4)
+    ]
+    optimiser = torch.optim.SGD(network.parameters(), lr=0.3, momentum=momentum)
+    for index, theta in zip(batches, ends[1:], strict=True):
         optimiser.zero_grad()
         nn.functional.mse_loss(network(images[index]), targets[index]).backward()
         optimiser.step()
         assert torch.allclose(
             parameters_to_vector(network.parameters()), theta, rtol=1e-12, atol=1e-14
         )
-    assert torch.equal(path[0], start)
+    assert torch.equal(ends[0], start)
 
 
 def test_training_towards_its_own_end_matches_perfectly() -> None:
     loss, tensors = problem("tanh mlp", seed=1)
     batches, lr = as_batches([[0, 1, 2], [3, 4]]), scalar(0.2)
-    end = train(loss, tensors["start"], tensors["images"], tensors["targets"], lr, batches)[-1]
+    end = train(loss, tensors["start"], tensors["images"], tensors["targets"], lr, batches)
     got = matching_gradient(loss, **{**tensors, "goal": end}, lr=lr, batches=batches)
     assert float(got.loss) == 0
     assert float(got.images.norm()) == float(got.targets.norm()) == float(got.lr) == 0
