@@ -62,11 +62,20 @@ def probe(recipe: decoct.Recipe, teacher: decoct.Encoder) -> list[tuple[str, str
     rows = []
     for source in recipe.compare.tasks:
         task = decoct.load_task(source, size=recipe.images.size)
-        found = [decoct.probe(encoder=e, task=task, config=recipe.probe) for e in (teacher, untrained)]
+        found = [
+            decoct.probe(encoder=e, task=task, config=recipe.probe) for e in (teacher, untrained)
+        ]
         for labels in dict.fromkeys(score.labels for score in found[0]):
-            means = [np.mean([s.accuracy for s in scores if s.labels == labels]) for scores in found]
+            means = [
+                np.mean([s.accuracy for s in scores if s.labels == labels]) for scores in found
+            ]
             rows.append((task.name, labels, round(float(means[0]), 1), round(float(means[1]), 1)))
     return rows
+
+
+def mean_accuracy(scores: list[decoct.ProbeScore], labels: str) -> float:
+    """Over the draws, in per cent."""
+    return round(float(np.mean([s.accuracy for s in scores if s.labels == labels])), 1)
 
 
 def write_csv(path: Path, header: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> None:

@@ -43,7 +43,7 @@ def test_the_readme_pretrains_ones_own_network(tmp_path):
     ).save(tmp_path / "distilled.safetensors")  # fmt: skip
     (code,) = re.findall(r"```python\n(.*?)```", README.read_text("utf-8"), flags=re.DOTALL)
     names = {"my_body": torch.nn.Conv2d(3, 4, 3)}
-    before = os.getcwd()
+    before = Path.cwd()
     os.chdir(tmp_path)
     try:
         exec(code, names)

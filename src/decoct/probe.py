@@ -1,5 +1,7 @@
 """Linear probes: how far a few labels go on an encoder's features."""
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,15 +77,24 @@ def probe(
         for draw in range(config.draws)
     ]
     train, test = (encoder.embed(part, device=device) for part in (task.train, task.test))
+
+    def score(label: str, draw: int, index: Tensor) -> ProbeScore:
+        accuracy = probe_accuracy(
+            train[index], task.train_labels[index], test, task.test_labels,
+            classes=task.classes, protocol=config.protocol,
+        )  # fmt: skip
+        return ProbeScore(task=task.name, labels=label, draw=draw, accuracy=accuracy)
+
+    # Matrices this small gain nothing from a second BLAS thread: a core does a probe of its own.
     scores = []
-    with progress(f"probing {task.name}", total=len(labelled)) as advance:
-        for label, draw, index in labelled:
-            accuracy = probe_accuracy(
-                train[index], task.train_labels[index], test, task.test_labels,
-                classes=task.classes, protocol=config.protocol,
-            )  # fmt: skip
-            scores.append(ProbeScore(task=task.name, labels=label, draw=draw, accuracy=accuracy))
-            advance(f"{accuracy:.1f} %")
+    with (
+        threadpool_limits(1, user_api="blas"),
+        ThreadPoolExecutor(os.cpu_count()) as workers,
+        progress(f"probing {task.name}", total=len(labelled)) as advance,
+    ):
+        for found in workers.map(score, *zip(*labelled, strict=True)):
+            scores.append(found)
+            advance(f"{found.accuracy:.1f} %")
     return scores
 
 
@@ -91,14 +102,6 @@ def probe_accuracy(
     train: Tensor, labels: Tensor, test: Tensor, test_labels: Tensor, *, classes: int, protocol: str
 ) -> float:
     """Accuracy in per cent of a probe fitted on n x F features and n labels (int64)."""
-    # On matrices this small a second thread only waits for the first.
-    with threadpool_limits(1, user_api="blas"):
-        return _accuracy(train, labels, test, test_labels, classes=classes, protocol=protocol)
-
-
-def _accuracy(
-    train: Tensor, labels: Tensor, test: Tensor, test_labels: Tensor, *, classes: int, protocol: str
-) -> float:
     x, y, x_test = train.double().numpy(), labels.numpy(), test.double().numpy()
     if protocol == "standard":
         scale = x.std(0)

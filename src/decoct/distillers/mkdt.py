@@ -278,10 +278,16 @@ def search_rate(
         values = [
             matching_loss(
                 train(
-                    loss, start, learner.images, learner.targets, lr, batches,
+                    loss,
+                    start,
+                    learner.images,
+                    learner.targets,
+                    lr,
+                    batches,
                     config.inner_momentum,
                 ),
-                start, goal,
+                start,
+                goal,
             )
             for start, goal, batches in cases
         ]

@@ -2,7 +2,7 @@
 
 The inner loop is theta_{t+1} = theta_t - lr * grad l(theta_t; x_t, y_t), from an expert's
 parameters theta_0; its loss is L = |theta_T - theta*|^2 / |theta_0 - theta*|^2 (MKDT, section 4).
-With momentum mu, as torch.optim.SGD has it: v_{t+1} = mu v_t + grad l, theta_{t+1} = theta_t - lr v_{t+1}.
+With momentum mu, as torch.optim.SGD has it, v_{t+1} = mu v_t + grad l takes the gradient's place.
 """
 
 from collections.abc import Callable, Sequence
