@@ -36,6 +36,11 @@ class ExpertsConfig:
     def __post_init__(self) -> None:
         if min(self.count, self.epochs, self.batch) < 1:
             raise DecoctError("experts: count, epochs and batch must be at least 1")
+        if self.network.name != "convnet":  # batch norm's running statistics are no parameters
+            raise DecoctError(
+                f"experts are ConvNets, not {self.network.name}: matching moves parameters, and a "
+                "network with batch norm is more than those"
+            )
 
 
 def expert_path(folder: Path, k: int) -> Path:

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from decoct import seeding
 from decoct.console import progress
@@ -65,7 +66,7 @@ def pretrain(
                 len(images), generator=seeding.generator(seed, "pretrain", epoch)
             )
             total = torch.zeros((), device=device)
-            for index in order.to(device).split(rule.batch):
+            for index in _batches(order.to(device), rule.batch):
                 loss = F.mse_loss(network(images[index]), targets[index])
                 optimiser.zero_grad()
                 loss.backward()
@@ -86,11 +87,19 @@ def pretrain(
     )  # fmt: skip
 
 
+def _batches(order: Tensor, size: int) -> list[Tensor]:
+    """Batches of an order; a single image left over joins the last, for batch norm needs two."""
+    batches = list(order.split(size))
+    if len(batches) > 1 and len(batches[-1]) == 1:
+        batches[-2:] = [torch.cat(batches[-2:])]
+    return batches
+
+
 def fresh_encoder(
     config: NetworkConfig,
     *,
-    mean: torch.Tensor,
-    std: torch.Tensor,
+    mean: Tensor,
+    std: Tensor,
     size: int,
     outputs: int = 1,
     seed: int,

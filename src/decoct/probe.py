@@ -194,10 +194,16 @@ def cross_validated_penalty(features: Array, labels: Array, *, classes: int) -> 
 
 
 def _folds(labels: Array) -> NDArray[np.int64]:
-    """A fold for each example, each class spread evenly over at most five folds."""
+    """A fold for each example, each class spread evenly over at most five folds.
+
+    The only example of a class is in none (-1): held out, it would be a class never seen.
+    """
     fold = np.zeros(len(labels), dtype=np.int64)
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
+        if len(members) == 1:
+            fold[members] = -1
+            continue
         order = torch.randperm(len(members), generator=seeding.generator(0, "folds", int(label)))
         fold[members[order.numpy()]] = np.arange(len(members)) % _FOLDS
     return fold

@@ -132,7 +132,9 @@ class Scores:
         return Row(
             method=method, labels=labels, accuracy=Interval.of(list(own.values())),
             by_task={
-                t: Interval.of(list(self.by_seed(method, labels, t).values())) for t in self.tasks()
+                task: Interval.of(list(found.values()))
+                for task in self.tasks()
+                if (found := self.by_seed(method, labels, task))
             },
             over_random=Interval.of(paired) if paired and method != REFERENCE else None,
             gap_recovered=gap,

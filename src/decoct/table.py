@@ -17,7 +17,7 @@ def table_rows(scores: Scores, labels: str) -> list[list[str]]:
         signed = "" if over is None else over.signed()
         rows.append([
             row.method, str(facts.get("images", "")), str(facts.get("steps", "")),
-            *(str(row.by_task[task]) for task in tasks), str(row.accuracy), signed,
+            *(str(row.by_task.get(task, "")) for task in tasks), str(row.accuracy), signed,
             "" if gap is None else f"{gap:.2f}",
         ])  # fmt: skip
     return rows

@@ -106,7 +106,9 @@ def _timm_teacher(name: str, *, channels: int) -> Encoder:
     network = timm_network(name, channels=channels, outputs=1, pretrained=True)
     network.remove_head()
     data: dict[str, Any] = timm_data.resolve_model_data_config(network.body)
-    mean, std = (torch.tensor(data[key][:channels]) for key in ("mean", "std"))
+    mean, std = (torch.tensor(data[key]) for key in ("mean", "std"))
+    if channels == 1:
+        mean, std = mean.mean(0, keepdim=True), std.mean(0, keepdim=True)
     return Encoder(
         network=network.eval(), config=NetworkConfig(name=f"timm:{name}"),
         size=data["input_size"][-1], mean=mean, std=std, story={"source": f"timm:{name}"},
