@@ -308,7 +308,10 @@ def test_search_finds_the_rate_that_lands_on_the_goal(
         return -(theta @ direction)
 
     config = replace(SGD, max_start=1)
-    learner = module._Learner(tiny_images.normalised(START), tiny_targets.values[START], config)
+    learner = module.Learner(
+        tiny_images.normalised(START), tiny_targets.values[START], optimiser="sgd",
+        lr_images=1.0, lr_targets=1.0, lr_log_rate=1.0, momentum=0.0,
+    )  # fmt: skip
     found = module.search_rate(loss, learner, line, config, seed=0)
 
     def value(rate: float) -> float:

@@ -17,6 +17,7 @@ from decoct import checkpoint, seeding
 from decoct.console import Metrics, note, progress
 from decoct.data.images import Images
 from decoct.distilled import DistilledSet, TrainingRule, versions
+from decoct.distillers.learner import Learner
 from decoct.distillers.unroll import (
     FlatLoss,
     MatchingGradient,
@@ -90,7 +91,11 @@ def mkdt(
         outputs=targets.dimensions,
     ).to(device)  # fmt: skip
     loss = distillation_loss(network)
-    learner = _Learner(real, targets.values[start].to(device), config)
+    learner = Learner(
+        real, targets.values[start].to(device), optimiser=config.optimiser,
+        lr_images=config.lr_images, lr_targets=config.lr_targets,
+        lr_log_rate=config.lr_log_rate, momentum=config.momentum,
+    )  # fmt: skip
     saved = checkpoint.load(state)
     if saved is None:
         rate = config.rate or search_rate(loss, learner, trajectories, config, seed)
@@ -110,58 +115,6 @@ def mkdt(
     )  # fmt: skip
 
 
-class _Learner:
-    """What is learnt, its optimiser, and the history of its loss."""
-
-    def __init__(self, images: Tensor, targets: Tensor, config: MKDTConfig) -> None:
-        self.images, self.targets = images.clone(), targets.clone()
-        self.log_rate = torch.zeros((), device=images.device)
-        groups = [
-            {"params": [self.images], "lr": config.lr_images},
-            {"params": [self.targets], "lr": config.lr_targets},
-            {"params": [self.log_rate], "lr": config.lr_log_rate},
-        ]
-        self.optimiser: torch.optim.Optimizer = (
-            torch.optim.Adam(groups)
-            if config.optimiser == "adam"
-            else torch.optim.SGD(groups, momentum=config.momentum)
-        )
-        self.history: dict[str, list[float]] = {"loss": [], "rate": []}
-        self._good = self._copy()
-
-    @property
-    def rate(self) -> float:
-        """The inner learning rate."""
-        return math.exp(self.log_rate.item())
-
-    def step(self, gradient: MatchingGradient) -> None:
-        """One step of the outer optimiser, recorded."""
-        self._good = self._copy()
-        self.history["loss"].append(gradient.loss.item())
-        self.history["rate"].append(self.rate)
-        self.images.grad, self.targets.grad = gradient.images, gradient.targets
-        self.log_rate.grad = gradient.lr * self.log_rate.exp()
-        self.optimiser.step()
-
-    def back_to_last_good(self) -> None:
-        """Undo the step that led to a non-finite loss."""
-        self.images, self.targets, self.log_rate = self._good
-
-    def _copy(self) -> tuple[Tensor, Tensor, Tensor]:
-        return self.images.clone(), self.targets.clone(), self.log_rate.clone()
-
-    def save(self, path: Path | None) -> None:
-        tensors = {"images": self.images, "targets": self.targets, "log_rate": self.log_rate}
-        tensors |= checkpoint.optimiser_tensors("optimiser", self.optimiser)
-        checkpoint.save(path, tensors, meta=self.history)
-
-    def restore(self, tensors: dict[str, Tensor], history: dict[str, list[float]]) -> None:
-        for name in ("images", "targets", "log_rate"):
-            getattr(self, name).copy_(tensors[name])
-        checkpoint.restore_optimiser("optimiser", self.optimiser, tensors)
-        self.history, self._good = history, self._copy()
-
-
 def _check(config: MKDTConfig, trajectories: Trajectories, start: Tensor) -> None:
     last = config.max_start - 1 + config.expert_epochs
     if last > trajectories.epochs:
@@ -174,7 +127,7 @@ def _check(config: MKDTConfig, trajectories: Trajectories, start: Tensor) -> Non
 
 
 def _learn(
-    learner: _Learner,
+    learner: Learner,
     loss: FlatLoss,
     trajectories: Trajectories,
     config: MKDTConfig,
@@ -203,7 +156,7 @@ def _learn(
 
 
 def _gradient(
-    learner: _Learner,
+    learner: Learner,
     loss: FlatLoss,
     trajectories: Trajectories,
     config: MKDTConfig,
@@ -255,7 +208,7 @@ def draw_batches(
 
 def search_rate(
     loss: FlatLoss,
-    learner: _Learner,
+    learner: Learner,
     trajectories: Trajectories,
     config: MKDTConfig,
     seed: int,
