@@ -127,7 +127,18 @@ def _dequantise(pixels: Tensor, limits: Tensor) -> Tensor:
 
 
 def load_distilled(path: Path | str) -> DistilledSet:
-    """A distilled set from its file, ready for a `torch.utils.data.DataLoader`."""
+    """A distilled set from its file, ready for a `torch.utils.data.DataLoader`.
+
+    Raises `DecoctError` for a file that is missing, damaged, or holds something else.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "distilled.safetensors"
+    >>> rule = TrainingRule(lr=0.1, momentum=0.0, weight_decay=0.0, batch=2)
+    >>> DistilledSet(images=torch.rand(2, 3, 8, 8), targets=torch.rand(2, 5), rule=rule,
+    ...              mean=torch.zeros(3), std=torch.ones(3), method="mkdt").save(path)
+    >>> len(load_distilled(path))
+    2
+    """
     return DistilledSet.load(path)
 
 

@@ -66,6 +66,11 @@ def compute_targets(
     """The targets of all images: from the file that `config` names, else from the teacher.
 
     Raises `DecoctError` where there is neither, or their number differs from the images'.
+
+    >>> from decoct.teachers.embedded import embedded_teacher
+    >>> pictures = Images.from_array(torch.rand(9, 3, 32, 32))
+    >>> compute_targets(images=pictures, teacher=embedded_teacher()).dimensions
+    256
     """
     config = config or TargetsConfig()
     if config.source:
