@@ -69,12 +69,12 @@ def test_no_space_left(
         raise error
 
     monkeypatch.setattr(safetensors.torch, "save_file", full)
-    said = refused("images")
+    said = refused("load-images")
     assert "no space left on the device while writing" in said
     assert "the work done so far is kept" in said
     assert not list((data / "run").rglob("*.tmp")) and not list((data / "run").rglob(".*"))
 
 
 def test_a_folder_that_cannot_be_written(refused: Refused, data: Path) -> None:
-    said = refused("images", "--out", data / "pool.npz" / "run")
+    said = refused("load-images", "--out", data / "pool.npz" / "run")
     assert "cannot be written" in said and "choose another folder" in said
