@@ -81,7 +81,14 @@ def test_an_artefact_of_another_kind(refused: Refused, data: Path) -> None:
 
 
 def test_a_damaged_stage_is_made_again(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["load-images", str(data / "mine.yaml"), "--data", str(data), "--out", str(data / "run")]
+    command = [
+        "load-images",
+        str(data / "mine.yaml"),
+        "--data",
+        str(data),
+        "--out",
+        str(data / "run"),
+    ]
     assert main(command) == 0
     (path,) = (data / "run").glob("images-*/images.safetensors")
     whole = path.read_bytes()
