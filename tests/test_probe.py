@@ -400,7 +400,7 @@ def test_every_encoder_gets_the_same_labelled_examples(
         seen.append([])
         chosen.append([])
         probe(encoder=one, task=tiny_task, config=CONFIG)
-    assert seen[0] == seen[1]
+    assert sorted(seen[0]) == sorted(seen[1])  # several threads fit them, in any order
     assert all(torch.equal(a, b) for a, b in zip(*chosen, strict=True))
 
 
