@@ -38,6 +38,7 @@ _KNOWN = {
     "cub": (5_994, 5_794, 200),
 }
 _FLOAT = 4  # bytes
+_KEPT = 0.25  # what a kept graph adds, as a share of that peak
 _GRAPH = 5.5  # a matching step's peak over the bytes of its activations, as measured on a ConvNet
 
 
@@ -157,7 +158,8 @@ def memory(recipe: Recipe, sizes: Sizes) -> dict[str, int]:
         "trajectories": trajectory_bytes(recipe, sizes.parameters),
         "what is learnt, and its optimiser": (3 + moments) * learnt,  # last good, gradient
         f"unroll of {recipe.distill.inner_steps} steps": int(
-            graph + (recipe.distill.inner_steps + 1) * sizes.parameters * _FLOAT
+            graph * (1 + _KEPT * recipe.distill.keep_graphs)
+            + (recipe.distill.inner_steps + 1) * sizes.parameters * _FLOAT
         ),
     }  # fmt: skip
     if recipe.compare.tasks and "full" in recipe.compare.methods:
