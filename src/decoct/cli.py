@@ -108,8 +108,8 @@ def _artefact(use: Callable[[Run], object]) -> Callable[[Run], None]:
 
     def verb(run: Run) -> None:
         use(run)
-        run.save_manifest()
         folder = run.folder / list(run.stages.used.values())[-1]
+        run.save_manifest()
         for file in sorted(folder.glob("[a-z0-9]*.safetensors"))[:1]:
             print(describe(file))
 

@@ -38,6 +38,7 @@ class Stages:
             with self.timed(label, path.parent):
                 make(path)
         state(path).unlink(missing_ok=True)
+        self.used[label] = self.used.pop(label)  # after the stages that it was made from
         return path
 
     @contextmanager
