@@ -1,0 +1,61 @@
+"""What an ablation says, axis by axis, in rows and plots."""
+
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from decoct.ablation.axes import AXES
+from decoct.ablation.result import Ablation
+from decoct.ablation.table import ablation_rows, outcome_name
+from decoct.report.plots import Whisker, intervals
+from decoct.scores import REFERENCE, Interval
+from decoct.table import labels_phrase
+
+# Where the set or what it is distilled from differs, it is random alike that says what mkdt adds.
+_OVER_RANDOM = ("size", "teacher")
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One axis at one choice of labels."""
+
+    labels: str
+    plot: Markup
+    header: list[str]
+    rows: list[list[str]]
+
+
+@dataclass(frozen=True)
+class AxisSection:
+    """One axis."""
+
+    name: str
+    what: str
+    panels: list[Panel]
+
+
+def axis_sections(ablation: Ablation) -> list[AxisSection]:
+    """One for each axis, in their order."""
+    return [
+        AxisSection(
+            name=axis, what=AXES[axis].what,
+            panels=[_panel(ablation, axis, labels) for labels in ablation.labels()],
+        )
+        for axis in ablation.axes()
+    ]  # fmt: skip
+
+
+def _panel(ablation: Ablation, axis: str, labels: str) -> Panel:
+    whiskers = []
+    for line in ablation.lines(axis, labels):
+        points = line.over_random if axis in _OVER_RANDOM else line.to_base
+        name, emphasis = outcome_name(line.outcome), line.outcome.base
+        whiskers.append(Whisker(name, Interval.of(points), points, emphasis=emphasis))
+    phrase, against = labels_phrase(labels), REFERENCE if axis in _OVER_RANDOM else "the recipe"
+    title = f"{axis}: paired difference to {against} with 95 % intervals, {phrase}"
+    header, *rows = ablation_rows(ablation, axis, labels)
+    return Panel(
+        labels=phrase, header=header,
+        plot=intervals(whiskers, title=title, x=f"points to {against}", zero=True),
+        rows=[[row[0], *(cell.replace("-", "−") for cell in row[1:])] for row in rows],
+    )  # fmt: skip
