@@ -98,10 +98,12 @@ def train_experts_by(
     seed: int,
     device: torch.device | str,
     only: Iterable[int] | None = None,
+    one_start: bool = False,
 ) -> Trajectories:
     """As `train_experts`, by any loss of a network's `outputs`, and of `values` (N x D).
 
-    The loss may draw from torch's global generators, which are seeded for each epoch.
+    The loss may draw from torch's global generators, which are seeded for each epoch. With
+    `one_start` all experts begin where expert 0 does, and differ in what is drawn from there on.
     """
     device, folder = torch.device(device), Path(folder)
     missing = [
@@ -114,13 +116,15 @@ def train_experts_by(
             create_network, config.network, channels=images.channels, size=images.size,
             outputs=outputs,
         )  # fmt: skip
-        _train_missing(images, values, config, seed, missing, folder, create, make_gradient)
+        _train_missing(
+            images, values, config, seed, missing, folder, create, make_gradient, one_start
+        )
     return Trajectories(tuple(expert_path(folder, k) for k in range(config.count)))
 
 
 def _train_missing(
     images: Images, values: Tensor, config: ExpertsConfig, seed: int, missing: list[int],
-    folder: Path, create: Callable[[], Network], make_gradient: MakeGradient,
+    folder: Path, create: Callable[[], Network], make_gradient: MakeGradient, one_start: bool,
 ) -> None:  # fmt: skip
     """Train one expert after the other; a file is written while the next expert trains."""
     writing: list[Future[None]] = []
@@ -131,7 +135,7 @@ def _train_missing(
     ):
         gradient = make_gradient(create().to(values.device), images, config, dtype)
         for k in missing:
-            with seeding.seeded(seed, "experts", k, "initialisation"):
+            with seeding.seeded(seed, "experts", 0 if one_start else k, "initialisation"):
                 theta = parameters_to_vector(create().parameters()).detach().to(values.device)
             tensors = _train_expert(images, values, config, seed, k, theta, gradient, advance)
             meta = {"config": asdict(config), "seed": seed, "expert": k}

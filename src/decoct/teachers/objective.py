@@ -11,14 +11,16 @@ from decoct.data.views import ViewsConfig, make_learnt_views
 from decoct.errors import DecoctError
 from decoct.teachers.barlow_twins import barlow_twins_loss
 from decoct.teachers.simclr import simclr_loss
+from decoct.teachers.spectral_contrastive import spectral_contrastive_loss
 from decoct.teachers.vicreg import vicreg_loss
 
-Algorithm = Literal["barlow_twins", "simclr", "vicreg"]
+Algorithm = Literal["barlow_twins", "simclr", "vicreg", "spectral_contrastive"]
 Loss = Callable[[Tensor, Tensor], Tensor]
 SSL_LOSSES: dict[str, Loss] = {
     "barlow_twins": barlow_twins_loss,
     "simclr": simclr_loss,
     "vicreg": vicreg_loss,
+    "spectral_contrastive": spectral_contrastive_loss,
 }
 
 

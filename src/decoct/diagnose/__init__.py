@@ -1,0 +1,1 @@
+"""Whether the published reasons hold here: measurements of gradients, trajectories and matching."""

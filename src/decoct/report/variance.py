@@ -1,0 +1,90 @@
+"""The section on `decoct diagnose variance`: verdicts, and plots by batch, epoch and iteration."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from decoct.diagnose.findings import Findings, Variance
+from decoct.diagnose.tables import label, verdicts
+from decoct.report.plots import Point, curves, lines
+
+_NOISE = "tr Cov(g) / |E g|²"
+
+
+@dataclass(frozen=True)
+class VarianceSection:
+    """What the page shows of it."""
+
+    verdicts: list[tuple[str, str]]
+    notes: tuple[str, ...]
+    plots: list[tuple[str, str, Markup]]  # title, explanation, SVG
+
+
+def variance_section(variance: Variance) -> VarianceSection:
+    """Words and plots of what was measured."""
+    return VarianceSection(verdicts(variance), variance.notes, list(_plots(variance)))
+
+
+def _plots(variance: Variance) -> Iterator[tuple[str, str, Markup]]:
+    epoch, batch = variance.epochs[0], variance.reference
+    title = "Noise by batch size"
+    yield (
+        title,
+        f"Noise-to-signal of the gradient after {epoch} epochs of training; whiskers are 95 % "
+        "intervals. What is missing is all noise.",
+        lines(
+            {label(f.name): _by_batch(f, epoch) for f in variance.findings}, title=title,
+            x="batch size", y=_NOISE, by_doubling=True,
+        ),
+    )  # fmt: skip
+    title = "Noise by point of training"
+    yield (
+        title,
+        f"The same for batches of {batch}; each objective trains by itself.",
+        lines(
+            {label(f.name): _by_epoch(f, batch) for f in variance.findings}, title=title,
+            x="epochs", y=_NOISE,
+        ),
+    )  # fmt: skip
+    title = "Spread of trajectories"
+    yield (
+        title,
+        "Of runs from one start with other batches and views: their variance over the squared "
+        "length of the mean way from the start.",
+        lines(
+            {label(f.name): _spread(f) for f in variance.findings}, title=title, x="epochs",
+            y="spread",
+        ),
+    )  # fmt: skip
+    title = "The matching loss of each"
+    yield (
+        title,
+        "How far from an expert of that objective a student lands; at 1 it is no nearer than at "
+        "the start.",
+        curves(
+            {label(f.name): f.matching.loss for f in variance.findings}, title=title,
+            x="iteration", y="loss", smooth=True,
+        ),
+    )  # fmt: skip
+
+
+def _by_batch(found: Findings, epoch: int) -> list[Point]:
+    return [
+        Point(n.batch, n.noise.ratio, *n.noise.interval())
+        for n in found.noise if n.source == "batches" and n.epoch == epoch
+    ]  # fmt: skip
+
+
+def _by_epoch(found: Findings, batch: int) -> list[Point]:
+    return [
+        Point(n.epoch, n.noise.ratio, *n.noise.interval())
+        for n in found.noise if n.source == "batches" and n.batch == batch
+    ]  # fmt: skip
+
+
+def _spread(found: Findings) -> list[Point]:
+    return [
+        Point(s.epoch, s.ratio, s.ratio - s.half_width, s.ratio + s.half_width)
+        for s in found.spread
+    ]
