@@ -78,7 +78,7 @@ def shares(sizes: list[int], count: int) -> list[int]:
 def _choose(unit: Tensor, count: int, *, penalty: bool) -> Tensor:
     """The best `count` of a class of n unit vectors (n x D), as indices into it."""
     blocks = unit.split(max(1, BLOCK // len(unit)))
-    score = torch.cat([(block @ unit.T).clamp_min(0).sum(1) for block in blocks])
+    score = torch.cat([(block @ unit.T).clamp_min_(0).sum(1) for block in blocks])
     if not penalty:
         return score.argsort(descending=True, stable=True)[:count]
     chosen: list[Tensor] = []
