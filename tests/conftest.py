@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -14,8 +15,10 @@ from decoct.data.images import Images
 from decoct.data.tasks import Task
 from decoct.experts import ExpertsConfig, train_experts
 from decoct.models.registry import NetworkConfig
+from decoct.recipe import Recipe, load_recipe
 from decoct.targets import Targets, TargetsConfig, fit_targets
 from decoct.trajectories import Trajectories
+from tests.bad_input.conftest import save_task
 
 # The same examples at every run; nothing is written to the working directory.
 settings.register_profile("decoct", deadline=None, derandomize=True, database=None)
@@ -92,3 +95,38 @@ def tiny_task() -> Task:
         names = ("upright", "level", "chequered")
         parts.append(Images.from_array(pixels.to(torch.uint8), labels=labels, class_names=names))
     return Task(name="stripes", train=parts[0], test=parts[1])
+
+
+TINY_RECIPE = """
+data: {folder}
+device: cpu
+size: 9
+images: {{source: pool.npz, size: 16, holdout: 0.25}}
+targets: {{source: targets.npy}}
+experts: {{count: 1, epochs: 2, batch: 16, network: {{width: 4, depth: 2}}}}
+sas: {{classes: 2}}
+distill: {{iterations: 2, inner_steps: 2, expert_epochs: 1, batch: 4, rate: 0.05}}
+mtt_ssl: {{objective: {{projector: 8, algorithm: simclr}}}}
+krr_st:
+  {{iterations: 2, pool: 1, pool_steps: 2, batch: 8,
+    network: {{name: convnet-bn, width: 4, depth: 2}}}}
+ssl: {{projector: 8, batch: 8}}
+pretrain: {{epochs: 2, network: {{width: 4, depth: 2}}}}
+probe: {{fractions: [0.3, 0.6]}}
+compare: {{methods: [random, full], seeds: 1, tasks: [stripes.npz], full_epochs: 3}}
+"""
+
+
+@pytest.fixture
+def tiny_recipe(
+    tmp_path: Path, tiny_images: Images, tiny_targets: Targets, tiny_task: Task
+) -> Recipe:
+    """All that a run needs: 30 images to learn from, 10 left out, sets of 9 in batches of 4.
+
+    It is in `mine.yaml` in the test's folder, and what it names lies beside it.
+    """
+    np.savez(tmp_path / "pool.npz", images=tiny_images.pixels.numpy())
+    np.save(tmp_path / "targets.npy", tiny_targets.values.numpy())
+    save_task(tmp_path / "stripes.npz", tiny_task)
+    (tmp_path / "mine.yaml").write_text(TINY_RECIPE.format(folder=tmp_path))
+    return load_recipe(tmp_path / "mine.yaml")

@@ -244,6 +244,7 @@ def counts(index: Tensor, task: Task) -> list[int]:
 @pytest.mark.parametrize(
     "choice, expected",
     [
+        ({"fraction": 0.02}, [1, 1, 1]),  # at least one
         ({"fraction": 0.1}, [1, 2, 3]),
         ({"fraction": 0.5}, [5, 10, 15]),
         ({"fraction": 1.0}, [10, 20, 30]),
@@ -281,7 +282,6 @@ def test_more_labels_contain_fewer(tiny_task: Task) -> None:
         ({"fraction": 0.0}, r"outside \(0, 1\]"),
         ({"fraction": 1.1}, r"outside \(0, 1\]"),
         ({"fraction": float("nan")}, r"outside \(0, 1\]"),
-        ({"fraction": 0.02}, "class upright has 10 training images.* 0 labelled"),
         ({"per_class": 0}, "at least 1"),
         ({"per_class": 11}, "class upright has 10 training images"),
         ({}, "either a label fraction or a count"),

@@ -18,6 +18,7 @@ from decoct.doctor import doctor
 from decoct.encoder import Encoder
 from decoct.errors import DecoctError
 from decoct.estimate import measure_sizes, memory
+from decoct.keys import Keys
 from decoct.models.registry import NetworkConfig
 from decoct.pipeline import Run
 from decoct.preflight import check_run
@@ -124,7 +125,8 @@ def test_the_methods_are_known_and_not_compared_unasked() -> None:
 def test_equal_terms_are_equal_steps_unless_epochs_are_given() -> None:
     recipe = load_recipe("demo")  # 132 images in batches of 66, 40 epochs; 6 of all
     assert recipe.steps("ssl-random", 132) == recipe.steps("mkdt", 132) == 80
-    assert recipe.steps("ssl-full", 2641) == recipe.steps("full", 2641) == 6 * 41
+    # 40 batches of 66, and a single image that joins the last of them.
+    assert recipe.steps("ssl-full", 2641) == recipe.steps("full", 2641) == 6 * 40
     own = replace(recipe, ssl=SSLPretrainConfig(epochs=7, full_epochs=2))
     assert own.steps("ssl-random", 132) == 7  # one batch of all
     assert own.steps("ssl-full", 2641) == 2 * 10
@@ -214,7 +216,7 @@ def test_the_doctor_says_what_they_take(recipe: Recipe, tmp_path: Path) -> None:
 
 def test_what_they_do_not_depend_on_does_not_make_them_afresh(recipe: Recipe) -> None:
     def keys(recipe: Recipe) -> dict[str, str]:
-        return {method: pipeline.Keys(recipe).encoder(method, 0) for method in (*NEW, "random")}
+        return {method: Keys(recipe).encoder(method, 0) for method in (*NEW, "random")}
 
     before = keys(recipe)
     targets = keys(replace(recipe, targets=replace(recipe.targets, components=2)))

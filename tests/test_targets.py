@@ -3,6 +3,7 @@
 import io
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -72,6 +73,15 @@ def test_the_sign_of_a_component_does_not_depend_on_the_solver() -> None:
     one, other = fit_targets(x, config), fit_targets(-x, config)
     assert torch.allclose(one.rotation, other.rotation, atol=1e-5)
     assert torch.allclose(one.values, -other.values, atol=1e-4)
+
+
+@pytest.mark.parametrize("scaling", ["none", "overall", "dimension"])
+def test_a_single_component_is_kept_and_found_again(scaling: Any, tmp_path: Path) -> None:
+    config = TargetsConfig(components=1, scaling=scaling)
+    targets = fit_targets(representations(), config)
+    targets.save(tmp_path / "targets.safetensors")
+    found = Targets.load(tmp_path / "targets.safetensors")
+    assert all(torch.equal(value, vars(targets)[name]) for name, value in vars(found).items())
 
 
 @pytest.mark.parametrize("components", [0, 3])

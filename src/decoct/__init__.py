@@ -6,10 +6,13 @@ Images --teacher--> Targets --experts--> Trajectories --distill--> DistilledSet
 
 __version__ = "0.1.0"
 
+from decoct.ablation.ablate import ablate
+from decoct.ablation.result import Ablation
 from decoct.data.images import Images
 from decoct.data.sources import load_images
 from decoct.data.tasks import Task, labelled_indices, load_task
 from decoct.data.views import ViewsConfig
+from decoct.diagnose.variance import VarianceConfig, diagnose_variance
 from decoct.distilled import DistilledSet, TrainingRule, load_distilled
 from decoct.distillers.krr_st import KRRSTConfig, krr_st
 from decoct.distillers.mkdt import MKDTConfig, mkdt
@@ -21,6 +24,7 @@ from decoct.experts import ExpertsConfig, difficulty, train_experts
 from decoct.export import export
 from decoct.models.registry import NetworkConfig, create_network
 from decoct.pipeline import Run
+from decoct.pool_error import pool_error
 from decoct.pretrain import PretrainConfig, fresh_encoder, pretrain
 from decoct.probe import ProbeConfig, ProbeScore, probe
 from decoct.recipe import Recipe, load_recipe, recipe_names
@@ -39,8 +43,10 @@ from decoct.teachers.objective import Objective
 from decoct.teachers.pretrained import load_teacher
 from decoct.teachers.training import SSLConfig, train_teacher
 from decoct.trajectories import Trajectories
+from decoct.tune import TuneConfig, Tuning, tune
 
 __all__ = [
+    "Ablation",
     "DecoctError",
     "DistilledSet",
     "Encoder",
@@ -67,10 +73,15 @@ __all__ = [
     "Task",
     "TrainingRule",
     "Trajectories",
+    "TuneConfig",
+    "Tuning",
+    "VarianceConfig",
     "ViewsConfig",
+    "ablate",
     "compute_targets",
     "create_network",
     "describe",
+    "diagnose_variance",
     "difficulty",
     "doctor",
     "embedded_teacher",
@@ -88,6 +99,7 @@ __all__ = [
     "load_teacher",
     "mkdt",
     "mtt_ssl",
+    "pool_error",
     "pretrain",
     "pretrain_by_ssl",
     "probe",
@@ -98,5 +110,6 @@ __all__ = [
     "train_experts",
     "train_ssl_experts",
     "train_teacher",
+    "tune",
     "write_report",
 ]

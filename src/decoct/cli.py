@@ -5,20 +5,28 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import tyro
 
 from decoct import __version__
+from decoct.ablation.ablate import ablate
+from decoct.ablation.table import ablation_markdown, ablation_text
+from decoct.console import note
+from decoct.costs import cost_rows, costs
+from decoct.diagnose.tables import variance_text
+from decoct.diagnose.theorem import theorem_text
+from decoct.diagnose.variance import VarianceConfig, diagnose_variance
 from decoct.doctor import doctor
 from decoct.errors import DecoctError
 from decoct.export import export
 from decoct.pipeline import Run
-from decoct.recipe import Recipe, load_recipe, recipe_names, suggest
+from decoct.recipe import DISTILLERS, METHODS, Recipe, load_recipe, recipe_names, suggest
 from decoct.report.page import write_report
 from decoct.show import describe, show
 from decoct.subsets.registry import SUBSETS
-from decoct.table import labels_phrase, text_table
+from decoct.table import columns, labels_phrase, text_table
+from decoct.tune import TuneConfig, tune, tuning_rows
 
 _USAGE = """\
 decoct VERB ...: boil an unlabelled image data set down to a few images that pre-train encoders
@@ -27,10 +35,16 @@ The whole road, from cache where nothing changed:
   demo                    run the embedded recipe: emoji, minutes on a CPU
   run RECIPE              every stage, the comparison and the report
   compare RECIPE          every stage, and the table
+  ablate RECIPE           the recipe with one thing changed at a time: what each contributes
+  tune RECIPE             how fast and how long to pre-train, by pool images left out alone
+
+Whether the method's reasons hold on these images:
+  diagnose variance RECIPE
+                          do gradients and trajectories of SSL losses vary more than distillation's
 
 One stage, and what it needs:
   load-images, train-teacher, compute-targets, train-experts, difficulty, select, distill,
-  pretrain, probe RECIPE
+  pretrain, probe RECIPE  (the last three take --method; mkdt, unless it is given)
 
 What came out:
   report RUN              one HTML page about a run's folder
@@ -49,6 +63,35 @@ class RunFlags:
 
     recipe: Annotated[Recipe, tyro.conf.arg(name="")]
     out: Path = field(default=Path())
+
+
+@dataclass(frozen=True)
+class MethodFlags(RunFlags):
+    """A recipe's settings, where the run is kept, and of which method the stage is."""
+
+    method: str = "mkdt"
+
+
+@dataclass(frozen=True)
+class TuneFlags(RunFlags):
+    """A recipe's settings, where the run is kept, and what is tried."""
+
+    tune: TuneConfig = field(default_factory=TuneConfig)
+
+
+@dataclass(frozen=True)
+class AblateFlags(RunFlags):
+    """A recipe's settings, where the run is kept, and what is varied."""
+
+    axes: tuple[str, ...] = ()  # start, experts=1,5 ...; none given: all
+    markdown: bool = False  # print Markdown tables
+
+
+@dataclass(frozen=True)
+class DiagnoseFlags(RunFlags):
+    """A recipe's settings, where the run is kept, and what is measured."""
+
+    diagnose: VarianceConfig = field(default_factory=VarianceConfig)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -78,30 +121,53 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _dispatch(verb: str, arguments: list[str]) -> int:
     if verb == "demo":
         verb, arguments = "run", ["demo", *arguments]
+    if verb == "diagnose":
+        if arguments[:1] != ["variance"]:
+            raise DecoctError("decoct diagnose takes a word and a recipe: diagnose variance demo")
+        verb, arguments = "diagnose variance", arguments[1:]
     if verb in _STAGES:
-        run = _open_run(verb, arguments)
-        _STAGES[verb](run)
-        return 0
-    if verb in _TOOLS:
+        flags = _parse(verb, arguments, RunFlags)
+        _STAGES[verb](_open_run(flags))
+    elif verb in _OF_A_METHOD:
+        flags = _parse(verb, arguments, MethodFlags)
+        _OF_A_METHOD[verb](_open_run(flags), flags.method)
+    elif verb == "tune":
+        _tune(_parse(verb, arguments, TuneFlags))
+    elif verb == "ablate":
+        _ablate(_parse(verb, arguments, AblateFlags))
+    elif verb == "diagnose variance":
+        _diagnose(_parse(verb, arguments, DiagnoseFlags))
+    elif verb in _TOOLS:
         tyro.cli(_TOOLS[verb], prog=f"decoct {verb}", args=arguments)
-        return 0
-    known = [*_STAGES, *_TOOLS, "demo"]
-    raise DecoctError(f"there is no verb {verb};{suggest(verb, known)}")
+    else:
+        known = [*_STAGES, *_OF_A_METHOD, *_TOOLS, "demo", "tune", "ablate", "diagnose"]
+        raise DecoctError(f"there is no verb {verb};{suggest(verb, known)}")
+    return 0
 
 
-def _open_run(verb: str, arguments: list[str]) -> Run:
-    """The run that `RECIPE [flags]` asks for; flags win over the recipe."""
+Flags = TypeVar("Flags", bound=RunFlags)
+
+
+def _open_run(flags: RunFlags) -> Run:
+    """The run that flags ask for."""
+    run = Run(flags.recipe, flags.out)
+    run.save_recipe()
+    return run
+
+
+def _parse(verb: str, arguments: list[str], kind: type[Flags]) -> Flags:
+    """What `RECIPE [flags]` asks for; flags win over the recipe."""
     named = arguments and not arguments[0].startswith("-")
     recipe = load_recipe(arguments[0] if named else "demo")
     flags = tyro.cli(
-        RunFlags,
+        kind,
         prog=f"decoct {verb} {arguments[0] if named else 'RECIPE'}",
-        default=RunFlags(recipe=recipe, out=Path("runs") / recipe.name),
+        default=kind(recipe=recipe, out=Path("runs") / recipe.name),
         args=arguments[1:] if named else arguments,
     )
     if not named:
         raise DecoctError(f"decoct {verb} needs a recipe: one of {', '.join(recipe_names())}")
-    return Run(flags.recipe, flags.out)
+    return flags
 
 
 def _artefact(use: Callable[[Run], object]) -> Callable[[Run], None]:
@@ -109,16 +175,34 @@ def _artefact(use: Callable[[Run], object]) -> Callable[[Run], None]:
 
     def verb(run: Run) -> None:
         use(run)
-        folder = run.folder / list(run.stages.used.values())[-1]
-        run.save_manifest()
-        for file in sorted(folder.glob("[a-z0-9]*.safetensors"))[:1]:
-            print(describe(file))
+        _say(run)
 
     return verb
 
 
-def _distilled(method: str) -> Callable[[Run], None]:
-    return _artefact(lambda run: run.distilled(method, run.recipe.seed))
+def _say(run: Run) -> None:
+    """Describe the artefact that was made last."""
+    folder = run.folder / list(run.stages.used.values())[-1]
+    run.save_manifest()
+    for file in sorted(folder.glob("[a-z0-9]*.safetensors"))[:1]:
+        print(describe(file))
+
+
+def _distil(run: Run, method: str) -> None:
+    _known(method, (*SUBSETS, *DISTILLERS))
+    run.distilled(method, run.recipe.seed)
+    _say(run)
+
+
+def _pretrain(run: Run, method: str) -> None:
+    _known(method, [m for m in METHODS if m not in ("none", "teacher")])
+    run.encoder(method, run.recipe.seed)
+    _say(run)
+
+
+def _known(method: str, methods: Sequence[str]) -> None:
+    if method not in methods:
+        raise DecoctError(f"--method {method} is unknown here;{suggest(method, methods)}")
 
 
 def _select(run: Run) -> None:
@@ -126,11 +210,12 @@ def _select(run: Run) -> None:
     if not wanted:
         raise DecoctError(f"compare.methods names no subset to select; add {', '.join(SUBSETS)}")
     for method in wanted:
-        _distilled(method)(run)
+        _distil(run, method)
 
 
-def _probe(run: Run) -> None:
-    for score in run.probe_scores("mkdt", run.recipe.seed):
+def _probe(run: Run, method: str) -> None:
+    _known(method, METHODS)
+    for score in run.probe_scores(method, run.recipe.seed):
         print(f"{score.task}, {labels_phrase(score.labels)}: {score.accuracy:.1f} %")
 
 
@@ -139,7 +224,34 @@ def _compare(run: Run) -> None:
     scores = run.compare()
     run.save_manifest()
     print(text_table(scores))
+    print(f"\nwhat each method costs\n{columns(cost_rows(costs(scores, run.stages.seconds())))}\n")
     print(f"all accuracies: {run.folder / 'scores.json'}")
+
+
+def _tune(flags: TuneFlags) -> None:
+    tuning = tune(recipe=flags.recipe, folder=flags.out, config=flags.tune)
+    epochs = tuning.epochs()
+    factors = ", ".join(f"{m}: {r:g}" for m, r in tuning.rates(epochs).items())
+    print(columns(tuning_rows(tuning)))
+    print(
+        "\nerror on pool images left out, as a share of their targets' variance (rate, as a factor "
+        f"on a method's own)\nfor the recipe:\n  pretrain: {{epochs: {epochs}}}\n"
+        f"  compare: {{rates: {{{factors}}}}}"
+    )
+
+
+def _ablate(flags: AblateFlags) -> None:
+    ablation = ablate(recipe=flags.recipe, folder=flags.out, axes=flags.axes)
+    print(ablation_markdown(ablation) if flags.markdown else ablation_text(ablation))
+    note(f"all accuracies: {flags.out / 'ablation.json'}; decoct report {flags.out} plots them")
+
+
+def _diagnose(flags: DiagnoseFlags) -> None:
+    run = _open_run(flags)
+    variance = diagnose_variance(run, flags.diagnose)
+    run.save_manifest()
+    print(f"{variance_text(variance)}\n\n{theorem_text(run)}\n")
+    print(f"report: {write_report(run.folder)}")
 
 
 def _run(run: Run) -> None:
@@ -147,7 +259,7 @@ def _run(run: Run) -> None:
     if run.recipe.compare.tasks:
         _compare(run)
     else:
-        _distilled("mkdt")(run)
+        _distil(run, "mkdt")
     print(f"report: {write_report(run.folder)}")
 
 
@@ -158,12 +270,14 @@ _STAGES: dict[str, Callable[[Run], None]] = {
     "train-experts": _artefact(lambda run: run.trajectories),
     "difficulty": _artefact(lambda run: run.difficulty),
     "select": _select,
-    "distill": _distilled("mkdt"),
-    "pretrain": _artefact(lambda run: run.encoder("mkdt", run.recipe.seed)),
-    "probe": _probe,
     "compare": _compare,
     "run": _run,
 }
+
+
+_OF_A_METHOD: dict[str, Callable[[Run, str], None]] = {
+    "distill": _distil, "pretrain": _pretrain, "probe": _probe,
+}  # fmt: skip
 
 
 def _report(run: tyro.conf.Positional[Path], out: Path | None = None) -> None:

@@ -8,13 +8,18 @@ import torch
 from torch import Tensor
 
 from decoct import storage
+from decoct.ablation.result import Ablation
+from decoct.ablation.table import ablation_text
 from decoct.data.images import Images
+from decoct.diagnose.findings import Variance
+from decoct.diagnose.tables import variance_text
 from decoct.distilled import DistilledSet
 from decoct.encoder import Encoder
 from decoct.scores import Scores
-from decoct.table import text_table
+from decoct.table import columns, text_table
 from decoct.targets import Targets
 from decoct.trajectories import Trajectories
+from decoct.tune import Tuning, tuning_rows
 
 
 def _lines(title: str, facts: Mapping[str, object]) -> str:
@@ -222,6 +227,24 @@ def _versions(story: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {story[name]}" for name in ("decoct", "torch") if name in story)
 
 
+def _describe_ablation(path: Path) -> str:
+    ablation = Ablation.load(path)
+    title = f"{path.name}: {ablation.name} with one thing changed at a time"
+    return f"{title}\n\n{ablation_text(ablation)}"
+
+
+def _describe_variance(path: Path) -> str:
+    variance = Variance.load(path)
+    title = f"{path.name}: how much the gradients of {len(variance.findings)} objectives vary"
+    return f"{title}\n\n{variance_text(variance)}"
+
+
+def _describe_tuning(path: Path) -> str:
+    tuning = Tuning.load(path)
+    title = f"{path.name}: {len(tuning.trials)} trials, judged by pool images left out"
+    return f"{title}\n\n{columns(tuning_rows(tuning))}"
+
+
 DESCRIBERS: dict[str, Callable[[Path], str]] = {
     "images": _describe_images,
     "encoder": _describe_encoder,
@@ -231,5 +254,8 @@ DESCRIBERS: dict[str, Callable[[Path], str]] = {
     "distilled": _describe_distilled,
     "scores": _describe_scores,
     "probe": _describe_probe,
+    "ablation": _describe_ablation,
+    "variance": _describe_variance,
+    "tuning": _describe_tuning,
     "run": _describe_run,
 }

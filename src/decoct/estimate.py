@@ -124,7 +124,9 @@ def measure_sizes(recipe: Recipe) -> Sizes | None:
     dimensions = _dimensions(recipe)
     return Sizes(
         pool=pool,
-        kept=resolve_size(size=recipe.size, fraction=recipe.fraction, total=pool),
+        kept=resolve_size(
+            size=recipe.size, fraction=recipe.fraction, total=pool - recipe.images.left_out(pool)
+        ),
         dimensions=dimensions,
         parameters=sum(p.numel() for p in student(recipe, dimensions).parameters()),
         tasks=tuple(task_size(recipe, task) for task in recipe.compare.tasks),

@@ -56,7 +56,8 @@ class Keys:
         """The folder of the experts that are trained without targets."""
         config = asdict(self.recipe.experts)
         del config["count"], config["lr"]
-        return storage.digest(self.images, config, self.recipe.mtt_ssl, self.recipe.seed)
+        own = self.recipe.mtt_ssl
+        return storage.digest(self.images, config, own.objective, own.lr, self.recipe.seed)
 
     def distilled(self, method: str, seed: int) -> str:
         """A method's set."""
@@ -65,11 +66,12 @@ class Keys:
         if method == "mkdt":
             return storage.digest(self.trajectories, recipe.distill, size)
         if method == "mtt-ssl":
-            return storage.digest(self.ssl_experts, recipe.experts.count, recipe.distill, size)
+            matching = (recipe.mtt_ssl.iterations, recipe.distill)
+            return storage.digest(self.ssl_experts, recipe.experts.count, matching, size)
         made_from = self.trajectories if method == "high-loss" else self.targets
         rule = (recipe.compare.lr, recipe.distill.batch)
         own = {"sas": (recipe.sas,), "krr-st": (recipe.krr_st,)}.get(method, ())
-        return storage.digest(made_from, method, rule, size, *own)
+        return storage.digest(made_from, method, rule, size, *own, *self._split)
 
     def encoder(self, method: str, seed: int) -> str:
         """A method's encoder."""
@@ -81,8 +83,9 @@ class Keys:
             recipe = self.recipe
             size = (recipe.size, recipe.fraction, recipe.distill.batch)
             return storage.digest(
-                self.images, method, recipe.ssl, size, recipe.pretraining(method), seed
-            )
+                self.images, method, recipe.ssl, size, recipe.pretraining(method), seed,
+                *self._split,
+            )  # fmt: skip
         made_from = self.distilled(method, seed)
         return storage.digest(made_from, self.recipe.pretraining(method), seed)
 
@@ -101,6 +104,12 @@ class Keys:
                 yield f"{method}-seed{seed}", self.distilled(method, seed)
                 yield f"encoder-{method}-seed{seed}", self.encoder(method, seed)
                 yield f"probe-{method}-seed{seed}", self.probe(method, seed)
+
+    @property
+    def _split(self) -> tuple[int, ...]:
+        """The seed that chose the images left out, where any are; 0, the usual one, is not said."""
+        recipe = self.recipe
+        return (recipe.seed,) if recipe.images.holdout and recipe.seed else ()
 
     def _files(self, source: str) -> str:
         return fingerprint(self.recipe.source(source))

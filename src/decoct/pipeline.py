@@ -1,164 +1,44 @@
-"""Which stage needs which: a recipe, carried out in a folder from cache where nothing changed."""
+"""Every method of a comparison, from its set to its accuracies: cached where nothing changed."""
 
 import platform
 from dataclasses import asdict, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from decoct import stages, storage
-from decoct.data.images import Images
-from decoct.data.sources import load_images
-from decoct.data.tasks import Task, load_task
-from decoct.device import resolve_device
 from decoct.distilled import DistilledSet, TrainingRule, resolve_size, versions
 from decoct.distillers.krr_st import krr_st
 from decoct.distillers.mkdt import mkdt
-from decoct.distillers.mtt_ssl import mtt_ssl, train_ssl_experts
+from decoct.distillers.mtt_ssl import mtt_ssl
 from decoct.encoder import Encoder
-from decoct.experts import difficulty, train_experts
-from decoct.keys import Keys
-from decoct.preflight import check_run
+from decoct.materials import Materials
 from decoct.pretrain import fresh_encoder, pretrain, pretrain_on_all
 from decoct.probe import ProbeScore, probe
-from decoct.recipe import DISTILLERS, Recipe
+from decoct.recipe import DISTILLERS, ON_ALL
 from decoct.scores import Score, Scores
 from decoct.ssl_pretraining import SSL_METHODS, pretrain_by_ssl
-from decoct.stages import Stages
 from decoct.subsets.high_loss import high_loss_subset
 from decoct.subsets.random import random_subset
 from decoct.subsets.registry import BY_TARGETS, subset_by_targets
-from decoct.targets import Targets, compute_targets
-from decoct.teachers.pretrained import load_teacher
-from decoct.teachers.training import train_teacher
-from decoct.trajectories import Trajectories
 
 
-class Run:
-    """One recipe in one folder; each property is a stage, made when it is asked for."""
+class Run(Materials):
+    """One recipe in one folder; each method's set, encoder and accuracies is a stage."""
 
-    def __init__(self, recipe: Recipe, folder: Path | str) -> None:
-        self.recipe, self.folder = recipe, Path(folder)
-        self.device = resolve_device(recipe.device)
-        self.keys, self.stages = Keys(recipe), Stages(self.folder)
-        storage.write_text(self.folder / "recipe.yaml", recipe.to_yaml())
-
-    @cached_property
-    def images(self) -> Images:
-        """The unlabelled pool."""
-        config = self.recipe.images
-        source = self.recipe.source(config.source)
-
-        def make(path: Path) -> None:
-            load_images(source, size=config.size, channels=config.channels, file=path)
-
-        return Images.load(
-            self.stages.artefact(
-                "images", self.keys.images, file="images.safetensors", kind="images", make=make
-            )
-        )
-
-    @cached_property
-    def tasks(self) -> list[Task]:
-        """The labelled sets that encoders are judged by."""
-        config = self.recipe.images
-        sources = map(self.recipe.source, self.recipe.compare.tasks)
-        return [load_task(s, size=config.size, channels=config.channels) for s in sources]
-
-    @cached_property
-    def teacher(self) -> Encoder:
-        """The network whose representations are distilled."""
-        config = self.recipe.teacher
-        if not config.train:
-            return load_teacher(
-                self.recipe.source(config.source), images=self.images, network=config.ssl.network,
-                size=config.size or None,
-            )  # fmt: skip
-
-        def make(path: Path) -> None:
-            train_teacher(
-                images=self.images, config=config.ssl, seed=self.recipe.seed, device=self.device,
-                state=stages.state(path), metrics=stages.metrics(path),
-            ).save(path)  # fmt: skip
-
-        return Encoder.load(
-            self.stages.artefact(
-                "teacher", self.keys.teacher, file="teacher.safetensors", kind="encoder", make=make
-            )
-        )
-
-    def check(self) -> None:
-        """Refuse what cannot work before hours are spent on it."""
-        check_run(self.recipe, images=self.images, tasks=self.tasks, folder=self.folder)
-
-    @property
-    def has_teacher(self) -> bool:
-        """False where the targets were made elsewhere, and so nothing can embed a task."""
-        return not self.recipe.targets.source
-
-    @cached_property
-    def targets(self) -> Targets:
-        """What the teacher says of every image."""
-        config = self.recipe.targets
-        config = replace(config, source=self.recipe.source(config.source))
-
-        def make(path: Path) -> None:
-            compute_targets(
-                images=self.images, teacher=self.teacher if self.has_teacher else None,
-                config=config, device=self.device,
-            ).save(path)  # fmt: skip
-
-        return Targets.load(
-            self.stages.artefact(
-                "targets", self.keys.targets, file="targets.safetensors", kind="targets", make=make
-            )
-        )
-
-    @cached_property
-    def trajectories(self) -> Trajectories:
-        """The experts' parameters, epoch by epoch."""
-        images, targets = self.images, self.targets
-        folder = self.stages.path("experts", self.keys.experts)
-        with self.stages.timed("experts", folder):
-            return train_experts(
-                images=images, targets=targets, folder=folder, config=self.recipe.experts,
-                seed=self.recipe.seed, device=self.device,
-            )  # fmt: skip
-
-    @cached_property
-    def ssl_trajectories(self) -> Trajectories:
-        """As `trajectories`, of experts that train by self-supervision: what mtt-ssl matches."""
-        images, folder = self.images, self.stages.path("ssl-experts", self.keys.ssl_experts)
-        with self.stages.timed("ssl-experts", folder):
-            return train_ssl_experts(
-                images=images, folder=folder, config=self.recipe.mtt_ssl,
-                experts=self.recipe.experts, seed=self.recipe.seed, device=self.device,
-            )  # fmt: skip
-
-    @cached_property
-    def difficulty(self) -> Tensor:
-        """How hard students find each image: N."""
-
-        def make(path: Path) -> None:
-            values = difficulty(
-                images=self.images, targets=self.targets, trajectories=self.trajectories,
-                device=self.device,
-            )  # fmt: skip
-            storage.save_tensors(path, {"difficulty": values}, kind="difficulty", meta={})
-
-        path = self.stages.artefact(
-            "difficulty", self.keys.trajectories, file="difficulty.safetensors",
-            kind="difficulty", make=make,
-        )  # fmt: skip
-        return storage.load_tensors(path, kind="difficulty")[0]["difficulty"]
+    def save_recipe(self) -> None:
+        """Write the resolved recipe into the folder."""
+        storage.write_text(self.folder / "recipe.yaml", self.recipe.to_yaml())
 
     def distilled(self, method: str, seed: int) -> DistilledSet:
         """The set of one method: synthetic for distillers, a few real images for the others."""
 
         def make(path: Path) -> None:
-            self._make_set(method, seed, path).save(path)
+            found = self._make_set(method, seed, path)
+            if found.index is not None:  # rows of what is learnt from; people count in their pool
+                found = replace(found, index=self.split[0][found.index])
+            found.save(path)
 
         return DistilledSet.load(
             self.stages.artefact(
@@ -199,20 +79,7 @@ class Run:
             )  # fmt: skip
 
         def make(path: Path) -> None:
-            config = self.recipe.pretraining(method)
-            if method in SSL_METHODS:
-                encoder = self._by_ssl(method, seed, path)
-            elif method == "full":
-                encoder = pretrain_on_all(
-                    images=images, targets=self.targets, rule=self._rule, config=config,
-                    seed=seed, device=self.device,
-                )  # fmt: skip
-            else:
-                encoder = pretrain(
-                    distilled=self.distilled(method, seed), config=config, seed=seed,
-                    device=self.device,
-                )  # fmt: skip
-            encoder.save(path)
+            self.pretrained(method, seed, path=path).save(path)
 
         return Encoder.load(
             self.stages.artefact(
@@ -245,6 +112,7 @@ class Run:
 
     def compare(self) -> Scores:
         """Every method, with every seed, on every task: also written to `scores.json`."""
+        self.save_recipe()
         methods = [
             m for m in self.recipe.compare.methods if m != "teacher" or self.has_teacher
         ]  # fmt: skip
@@ -267,15 +135,31 @@ class Run:
         content |= {"python": platform.python_version(), "platform": platform.platform()}
         storage.save_json(self.folder / "run.json", content, kind="run")
 
-    def _by_ssl(self, method: str, seed: int, path: Path) -> Encoder:
+    def pretrained(self, method: str, seed: int, *, path: Path | None = None) -> Encoder:
+        """A freshly pre-trained encoder; `path` is where it will be kept, if anywhere."""
+        config = self.recipe.pretraining(method)
+        if method in SSL_METHODS:
+            return self._by_ssl(method, seed, path)
+        if method in ON_ALL:
+            return pretrain_on_all(
+                images=self.images, targets=self.targets, rule=self._rule, config=config,
+                steps=self.recipe.steps(method, len(self.images)), seed=seed, device=self.device,
+            )  # fmt: skip
+        return pretrain(
+            distilled=self.distilled(method, seed), config=config, seed=seed, device=self.device
+        )
+
+    def _by_ssl(self, method: str, seed: int, path: Path | None) -> Encoder:
         """Self-supervised on all images, or on those that the method random has."""
-        images = self.images
+        images, config = self.images, self.recipe.ssl
         if method == "ssl-random":
             images = images.subset(self._selection("random", seed))
+        config = replace(config, lr=self.recipe.pretraining(method).rate * config.lr)
         return pretrain_by_ssl(
-            images=images, network=self.recipe.pretrain.network, config=self.recipe.ssl,
+            images=images, network=self.recipe.pretrain.network, config=config,
             steps=self.recipe.steps(method, len(images)), seed=seed, device=self.device,
-            state=stages.state(path), metrics=stages.metrics(path),
+            state=stages.state(path) if path else None,
+            metrics=stages.metrics(path) if path else None,
         )  # fmt: skip
 
     def _selection(self, method: str, seed: int) -> Tensor:
@@ -311,15 +195,16 @@ class Run:
         )  # fmt: skip
 
     def _facts(self, method: str) -> dict[str, int]:
-        """How many images a method keeps, their bytes with the targets, and its training steps."""
+        """How many images a method keeps, their bytes with the targets, and how long it trains."""
         if method in ("none", "teacher"):
             return {}
         images = self.images
-        count = len(images) if method in ("full", "ssl-full") else self._count
+        count = len(images) if method in ON_ALL else self._count
         pixels = count * images.channels * images.size**2
         dimensions = 0 if method in ("mtt-ssl", *SSL_METHODS) else self.targets.dimensions
         return {
             "images": count,
             "bytes": pixels * (4 if method in DISTILLERS else 1) + 4 * count * dimensions,
             "steps": self.recipe.steps(method, count),
+            "epochs": self.recipe.pretraining(method).epochs,
         }

@@ -21,11 +21,12 @@ def check_run(recipe: Recipe, *, images: Images, tasks: Sequence[Task], folder: 
     """Raise `DecoctError` for what would stop a run of `recipe` in `folder` only at a late stage.
 
     That is: a distilled size that the pool cannot give, or self-supervision on one image; a task
-    with a class that has no labelled example; tasks of one name; targets that are not one an image;
-    networks that cannot take the images; more principal components than there are dimensions. Says
-    so where the disk is too small for the trajectories. It takes a second or two.
+    with a class of fewer images than labels are asked for; tasks of one name; targets that are not
+    one an image; networks that cannot take the images; more principal components than there are
+    dimensions. Says so where the disk is too small for the trajectories. It takes a second or two.
     """
-    count = resolve_size(size=recipe.size, fraction=recipe.fraction, total=len(images))
+    learnt_from = len(images) - recipe.images.left_out(len(images))
+    count = resolve_size(size=recipe.size, fraction=recipe.fraction, total=learnt_from)
     if count < 2 and not {"ssl-random", "mtt-ssl"}.isdisjoint(recipe.compare.methods):
         raise DecoctError("self-supervision compares images: a set of 1 is too small for it")
     _check_tasks(recipe, tasks)

@@ -16,7 +16,7 @@ from decoct.data.images import Images
 from decoct.data.stream import stream
 from decoct.distilled import DistilledSet, TrainingRule
 from decoct.encoder import Encoder
-from decoct.errors import DecoctError
+from decoct.errors import DecoctError, DivergedError
 from decoct.models.network import Network
 from decoct.models.registry import NetworkConfig, create_network
 from decoct.targets import Targets
@@ -28,14 +28,17 @@ Batches = Iterator[tuple[Tensor, Tensor]]  # indices, and the normalised images 
 
 @dataclass(frozen=True)
 class PretrainConfig:
-    """Which network, and for how long; the optimiser is the set's own rule."""
+    """Which network, for how long and how fast; the optimiser is the set's own rule."""
 
     network: NetworkConfig = field(default_factory=NetworkConfig)
     epochs: int = 20
+    rate: float = 1.0  # a factor on the rule's learning rate
 
     def __post_init__(self) -> None:
         if self.epochs < 1:
             raise DecoctError(f"pretrain.epochs is {self.epochs}; at least 1 is needed")
+        if not 0 < self.rate < math.inf:
+            raise DecoctError(f"pretrain.rate is {self.rate}; give a positive factor")
 
 
 def pretrain(
@@ -72,8 +75,8 @@ def pretrain(
         outputs=outputs, seed=seed,
     )  # fmt: skip
     return _train(
-        fresh, read, loss, count=len(distilled), rule=rule or distilled.rule,
-        epochs=config.epochs, seed=seed, method=distilled.method, device=device,
+        fresh, read, loss, count=len(distilled), rule=rule or distilled.rule, config=config,
+        steps=None, seed=seed, method=distilled.method, device=device,
     )  # fmt: skip
 
 
@@ -97,10 +100,14 @@ def pretrain_on_all(
     targets: Targets,
     rule: TrainingRule,
     config: PretrainConfig | None = None,
+    steps: int | None = None,
     seed: int = 0,
     device: torch.device | str = "cpu",
 ) -> Encoder:
-    """As `pretrain`, on all the real images, which may be more than fit in memory."""
+    """As `pretrain`, on all the real images, which may be more than fit in memory.
+
+    `steps` are gradient steps in all, in place of `config.epochs`: the last epoch may be cut short.
+    """
     device, config = torch.device(device), config or PretrainConfig()
     images = images.to(device)
     fresh = fresh_encoder(
@@ -109,8 +116,8 @@ def pretrain_on_all(
     )  # fmt: skip
     return _train(
         fresh, lambda batches: stream(images, batches, device=device),
-        _error_to(targets.values.to(device)), count=len(targets), rule=rule, epochs=config.epochs,
-        seed=seed, method="full", device=device,
+        _error_to(targets.values.to(device)), count=len(targets), rule=rule, config=config,
+        steps=steps, seed=seed, method="full", device=device,
     )  # fmt: skip
 
 
@@ -121,32 +128,37 @@ def _train(
     *,
     count: int,
     rule: TrainingRule,
-    epochs: int,
+    config: PretrainConfig,
+    steps: int | None,
     seed: int,
     method: str,
     device: torch.device,
 ) -> Encoder:
     """The encoder trained on what `read` gives for batches of indices, its head taken off."""
     network = encoder.network.to(device)
+    rule = replace(rule, lr=config.rate * rule.lr)
     optimiser = torch.optim.SGD(
         network.parameters(), lr=rule.lr, momentum=rule.momentum, weight_decay=rule.weight_decay
     )
-    losses = []
+    whole = steps_an_epoch(count, rule.batch)
+    steps = steps or config.epochs * whole
+    epochs, losses = math.ceil(steps / whole), []
     with progress(f"pre-training on {method}", total=epochs) as advance:
         for epoch in range(epochs):
             draws = seeding.generator(seed, "pretrain", epoch)
             order = torch.randperm(count, generator=draws)
+            batches = _batches(order, rule.batch)[: steps - epoch * whole]
             total = torch.zeros((), device=device)
             with seeding.seeded(seed, "pretrain", epoch, "views"):
-                for index, images in read(_batches(order, rule.batch)):
+                for index, images in read(batches):
                     loss = loss_of(network, images, index)
                     optimiser.zero_grad()
                     loss.backward()
                     optimiser.step()
                     total += loss.detach() * len(index)
-            losses.append(float(total) / count)
+            losses.append(float(total) / sum(map(len, batches)))
             if not math.isfinite(losses[-1]):
-                raise DecoctError(
+                raise DivergedError(
                     f"pre-training on {method} diverged in epoch {epoch}; its learning "
                     f"rate {rule.lr:.3g} is too high for {encoder.config.name}"
                 )
@@ -154,6 +166,15 @@ def _train(
     network.remove_head()
     story: dict[str, Any] = {"method": method, "rule": vars(rule), "losses": losses}
     return replace(encoder, network=network.cpu().eval(), story=story)
+
+
+def steps_an_epoch(count: int, batch: int) -> int:
+    """Gradient steps that pre-training takes for an epoch of `count` images.
+
+    >>> steps_an_epoch(16, 8), steps_an_epoch(17, 8), steps_an_epoch(18, 8)
+    (2, 2, 3)
+    """
+    return len(_batches(torch.arange(count), batch))
 
 
 def _batches(order: Tensor, size: int) -> list[Tensor]:

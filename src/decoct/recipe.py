@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import importlib.resources
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,12 +12,13 @@ from typing import Any
 import msgspec
 import yaml
 
+from decoct.distilled import resolve_size
 from decoct.distillers.krr_st import KRRSTConfig
 from decoct.distillers.mkdt import MKDTConfig
 from decoct.distillers.mtt_ssl import MTTSSLConfig
 from decoct.errors import DecoctError
 from decoct.experts import ExpertsConfig
-from decoct.pretrain import PretrainConfig
+from decoct.pretrain import PretrainConfig, steps_an_epoch
 from decoct.probe import ProbeConfig
 from decoct.ssl_pretraining import SSL_METHODS, SSLPretrainConfig
 from decoct.subsets.registry import SUBSETS
@@ -25,7 +27,9 @@ from decoct.targets import TargetsConfig
 from decoct.teachers.training import SSLConfig
 
 DISTILLERS = ("mkdt", "mtt-ssl", "krr-st")  # whose images are synthetic
-METHODS = ("none", *SUBSETS, *DISTILLERS, *SSL_METHODS, "full", "teacher")
+EQUAL_STEPS = ("full-steps", "ssl-full-steps")  # on all images, for as many steps as small sets
+ON_ALL = ("full", "ssl-full", *EQUAL_STEPS)
+METHODS = ("none", *SUBSETS, *DISTILLERS, "ssl-random", *ON_ALL, "teacher")
 _COMPARED = ("none", "random", "high-loss", "mkdt", "full", "teacher")  # unless one says otherwise
 
 
@@ -36,6 +40,15 @@ class ImagesConfig:
     source: str = "emoji"  # folder, .npz, .npy, IDX, emoji, torchvision:NAME, hf:NAME
     size: int = 32  # pixels
     channels: int = 3  # 1 grey, 3 colour
+    holdout: float = 0.0  # share of the pool that nothing is learnt from: to choose settings on
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.holdout < 1:
+            raise DecoctError(f"images.holdout is {self.holdout}; give a share in [0, 1)")
+
+    def left_out(self, total: int) -> int:
+        """How many of a pool's images nothing is learnt from."""
+        return round(self.holdout * total)
 
 
 @dataclass(frozen=True)
@@ -55,13 +68,21 @@ class CompareConfig:
     methods: tuple[str, ...] = _COMPARED
     seeds: int = 3
     tasks: tuple[str, ...] = ("emoji",)
-    full_epochs: int = 20  # for which the full data is pre-trained on
+    full_epochs: int = 20  # for which the full data is pre-trained on; 0: as the small sets are
     lr: float = 0.1  # real images are pre-trained on with it, momentum 0.9, weight decay 1e-4
+    rates: dict[str, float] = field(default_factory=dict)  # by method: a factor on its rate
 
     def __post_init__(self) -> None:
         for method in self.methods:
             if method not in METHODS:
                 raise DecoctError(f"method {method!r} is unknown;{suggest(method, METHODS)}")
+        for method, factor in self.rates.items():
+            if method not in METHODS:
+                raise DecoctError(
+                    f"compare.rates: {method!r} is unknown;{suggest(method, METHODS)}"
+                )
+            if not 0 < factor < math.inf:
+                raise DecoctError(f"compare.rates: {method} is {factor}; give a positive factor")
         if self.seeds < 1:
             raise DecoctError("compare.seeds must be at least 1")
 
@@ -111,13 +132,19 @@ class Recipe:
     def pretraining(self, method: str) -> PretrainConfig:
         """How an encoder is pre-trained: the full data has a number of epochs of its own."""
         full = method in ("full", "ssl-full")
-        epochs = self.compare.full_epochs if full else self.pretrain.epochs
-        return replace(self.pretrain, epochs=epochs)
+        return replace(
+            self.pretrain,
+            epochs=(full and self.compare.full_epochs) or self.pretrain.epochs,
+            rate=self.compare.rates.get(method, self.pretrain.rate),
+        )
 
     def steps(self, method: str, count: int) -> int:
         """Gradient steps of a method's pre-training on `count` images."""
-        steps = self.pretraining(method).epochs * -(-count // self.distill.batch)
-        if method not in SSL_METHODS:
+        seen = count  # images an epoch
+        if method in EQUAL_STEPS:
+            seen = resolve_size(size=self.size, fraction=self.fraction, total=count)
+        steps = self.pretraining(method).epochs * steps_an_epoch(seen, self.distill.batch)
+        if method not in SSL_METHODS or method in EQUAL_STEPS:
             return steps
         epochs = self.ssl.full_epochs if method == "ssl-full" else self.ssl.epochs
         return self.ssl.steps(count, epochs=epochs, otherwise=steps)

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import RawIOBase
 from pathlib import Path
 
@@ -32,6 +32,7 @@ class StoredRows:
     path: Path
     offset: int  # bytes before the first row
     shape: torch.Size
+    chosen: Tensor | None = None  # int64, N: which of the file's rows these are; None: all
     dtype = torch.uint8
 
     def __len__(self) -> int:
@@ -53,12 +54,19 @@ class StoredRows:
         wanted = index.cpu().numpy()
         if len(wanted) and not 0 <= wanted.min() <= wanted.max() < len(self):
             raise IndexError(f"{self.path} has {len(self)} rows; others were asked for")
+        if self.chosen is not None:
+            wanted = self.chosen.numpy()[wanted]
         rows = torch.empty((len(wanted), *self.shape[1:]), dtype=torch.uint8)
         try:
             self._read(wanted, rows.flatten().numpy())
         except OSError as error:
             raise DecoctError(f"{self.path} cannot be read: {error}") from error
         return rows
+
+    def select(self, index: Tensor) -> "StoredRows":
+        """The rows at `index` (int64, m), left where they are."""
+        index = index.cpu() if self.chosen is None else self.chosen[index.cpu()]
+        return replace(self, shape=torch.Size((len(index), *self.shape[1:])), chosen=index)
 
     def _read(self, wanted: NDArray[np.int64], into: NDArray[np.uint8]) -> None:
         size = self.shape[1:].numel()

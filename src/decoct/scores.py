@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,6 +12,7 @@ import scipy.stats
 from decoct import storage
 
 REFERENCE, UPPER = "random", "full"
+_AS_MANY_STEPS = {"full-steps": "full", "ssl-full-steps": "ssl-full"}  # on all images
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,19 @@ class Interval:
         return abs(self.mean) > self.half_width
 
 
+def mark(over: Interval) -> str:
+    """How sure a difference is.
+
+    >>> mark(Interval(1.0, 0.5)), mark(Interval(-1.0, 2.0)), mark(Interval(1.0, math.nan))
+    ('above', 'within noise', 'one seed')
+    """
+    if math.isnan(over.half_width):
+        return "one seed"
+    if not over.excludes_zero:
+        return "within noise"
+    return "above" if over.mean > 0 else "below"
+
+
 @dataclass(frozen=True)
 class Row:
     """A method's line in the table, at one choice of labels."""
@@ -106,6 +120,37 @@ class Scores:
         content = storage.load_json(path, kind="scores")
         return cls(tuple(Score(**s) for s in content["scores"]), content["facts"])
 
+    def terms(self) -> list[tuple[str, "Scores"]]:
+        """The comparison on equal steps and on equal epochs, where methods were run for both.
+
+        Small sets are of one size, so the two differ in what all images are trained on for: as
+        many gradient steps as a small set, or as many epochs ("own epochs", where the recipe
+        gives them another number). Else all scores, under no name.
+
+        >>> found = {"random": 40.0, "full": 44.0, "full-steps": 42.0}
+        >>> scores = Scores(tuple(Score(m, 0, "emoji", "5%", 0, a) for m, a in found.items()))
+        >>> [(name, part.by_seed("full", "5%")) for name, part in scores.terms()]
+        [('equal steps', {0: 42.0}), ('equal epochs', {0: 44.0})]
+        """
+        methods = _unique(s.method for s in self.scores)
+        if not set(methods) & set(_AS_MANY_STEPS):
+            return [("", self)]
+        steps = {m: _AS_MANY_STEPS.get(m, m) for m in methods if m not in _AS_MANY_STEPS.values()}
+        epochs = {m: m for m in methods if m not in _AS_MANY_STEPS}
+        name = "equal epochs" if self._equal_epochs() else "own epochs"
+        return [("equal steps", self._of(steps)), (name, self._of(epochs))]
+
+    def _equal_epochs(self) -> bool:
+        """Whether all images are gone through as often as a small set."""
+        small, large = (self.facts.get(method, {}).get("epochs") for method in (REFERENCE, UPPER))
+        return bool(small == large)
+
+    def _of(self, names: dict[str, str]) -> "Scores":
+        """Those of some methods, each under the name that is given for it."""
+        scores = (replace(s, method=names[s.method]) for s in self.scores if s.method in names)
+        facts = {names[m]: found for m, found in self.facts.items() if m in names}
+        return Scores(tuple(scores), facts)
+
     def tasks(self) -> list[str]:
         """The tasks' names, in their order."""
         return _unique(s.task for s in self.scores)
@@ -127,9 +172,20 @@ class Scores:
                 found.setdefault(s.seed, []).append(s.accuracy)
         return {seed: float(np.mean(values)) for seed, values in found.items()}
 
+    def paired(self, method: str, other: str, labels: str) -> list[float]:
+        """By how much a method is above another, on the mean over tasks: for each common seed.
+
+        >>> found = {("sas", 0): 40.0, ("mkdt", 0): 42.0, ("sas", 1): 41.0, ("mkdt", 1): 42.5}
+        >>> of = Scores(tuple(Score(m, s, "emoji", "5%", 0, a) for (m, s), a in found.items()))
+        >>> of.paired("mkdt", "sas", "5%")
+        [2.0, 1.5]
+        """
+        own, others = self.by_seed(method, labels), self.by_seed(other, labels)
+        return [own[seed] - others[seed] for seed in own if seed in others]
+
     def _row(self, method: str, labels: str) -> Row:
         own, reference, upper = (self.by_seed(m, labels) for m in (method, REFERENCE, UPPER))
-        paired = [own[seed] - reference[seed] for seed in own if seed in reference]
+        paired = self.paired(method, REFERENCE, labels)
         gap = None
         if reference and upper and method not in (REFERENCE, UPPER):
             low, high = (float(np.mean(list(x.values()))) for x in (reference, upper))

@@ -15,7 +15,7 @@ from decoct.pretrain import fresh_encoder
 from decoct.teachers.objective import Algorithm
 from decoct.teachers.training import SSLConfig, train_teacher
 
-SSL_METHODS = ("ssl-random", "ssl-full")
+SSL_METHODS = ("ssl-random", "ssl-full", "ssl-full-steps")
 _WARM_UP = 0.1  # share of training
 
 

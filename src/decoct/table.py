@@ -1,8 +1,11 @@
-"""The comparison as a table, for a terminal and for Markdown."""
+"""The comparison as tables, for a terminal and for Markdown."""
 
-from decoct.scores import Scores
+from collections.abc import Sequence
+
+from decoct.scores import Interval, Row, Scores, mark
 
 _COLUMNS = ("method", "images", "steps", "mean", "over random", "gap recovered")
+_BRIEF = {"within noise": "~", "one seed": "?", "above": "", "below": ""}
 
 
 def table_rows(scores: Scores, labels: str) -> list[list[str]]:
@@ -23,15 +26,66 @@ def table_rows(scores: Scores, labels: str) -> list[list[str]]:
     return rows
 
 
+def summary_rows(scores: Scores, what: str = "over random") -> list[list[str]]:
+    """Header and a line for each method: one thing about it, by choice of labels.
+
+    `what` is "accuracy", "over random" (the paired difference) or "gap recovered", on the mean over
+    tasks. ~ stands after a difference that noise may explain (its 95 % interval includes zero), ?
+    after one seed's.
+    """
+    cells: dict[str, list[str]] = {}
+    for row in scores.table():
+        cell = _cell(row, what)
+        if cell:
+            cells.setdefault(row.method, []).append(cell)
+    return [[what, *scores.labels()], *([method, *line] for method, line in cells.items())]
+
+
+def margin_rows(scores: Scores, method: str) -> list[list[str]]:
+    """Header and a line for each other method: how far `method` is above it, paired by seed."""
+    rows = [[f"{method} over", *scores.labels()]]
+    for other in dict.fromkeys(s.method for s in scores.scores if s.method != method):
+        found = [scores.paired(method, other, labels) for labels in scores.labels()]
+        if all(found):
+            margins = map(Interval.of, found)
+            rows.append([other, *(f"{m.signed()}{_BRIEF[mark(m)]}" for m in margins)])
+    return rows
+
+
+def _cell(row: Row, what: str) -> str:
+    if what == "accuracy":
+        return str(row.accuracy)
+    if what == "gap recovered":
+        return "" if row.gap_recovered is None else f"{row.gap_recovered:.2f}"
+    over = row.over_random
+    return "" if over is None else f"{over.signed()}{_BRIEF[mark(over)]}"
+
+
 def text_table(scores: Scores) -> str:
-    """Every choice of labels, in columns, with what the numbers are."""
+    """Every choice of labels, in columns, and the differences to random at a glance."""
     parts = []
-    for labels in scores.labels():
-        rows = table_rows(scores, labels)
-        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-        lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in rows]
-        parts.append(f"{labels_phrase(labels)}\n" + "\n".join(line.rstrip() for line in lines))
+    for name, part in scores.terms():
+        for labels in part.labels():
+            title = labels_phrase(labels) + f", {name}" * bool(name)
+            parts.append(f"{title}\n{columns(table_rows(part, labels))}")
+    for name, part in scores.terms():
+        rows = summary_rows(part)
+        if len(rows) > 1 and len(part.labels()) > 1:
+            title = "difference to random, mean over tasks" + f", {name}" * bool(name)
+            parts.append(f"{title} (~ within noise)\n{columns(rows)}")
     return "\n\n".join(parts) + f"\n\n{legend(scores)}"
+
+
+def columns(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of text, aligned.
+
+    >>> print(columns([["a", "b"], ["long", "c"]]))
+    a     b
+    long  c
+    """
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def labels_phrase(labels: str) -> str:
@@ -44,11 +98,16 @@ def labels_phrase(labels: str) -> str:
     return f"{count} labels {unit}" if unit else f"{labels} of the labels"
 
 
-def markdown_table(scores: Scores, labels: str) -> str:
-    """One choice of labels as a Markdown table."""
-    header, *rows = table_rows(scores, labels)
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """Header and lines as a Markdown table.
+
+    >>> print(markdown([["a", "b"], ["1", "2"]]))
+    | a | b |
+    | --- | --- |
+    | 1 | 2 |
+    """
+    header, *lines = rows
+    return "\n".join(f"| {' | '.join(line)} |" for line in [header, ["---"] * len(header), *lines])
 
 
 def legend(scores: Scores) -> str:

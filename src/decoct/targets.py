@@ -1,6 +1,6 @@
 """`Targets`: what the teacher says of every image, on a scale that students learn well."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Self
 
@@ -45,6 +45,10 @@ class Targets:
     def dimensions(self) -> int:
         """D."""
         return self.values.shape[1]
+
+    def part(self, index: Tensor) -> Self:
+        """The targets of the images at `index` (int64, m)."""
+        return replace(self, values=self.values[index])
 
     def save(self, path: Path | str) -> None:
         """Write one safetensors file."""
@@ -118,7 +122,7 @@ def fit_targets(representations: Tensor, config: TargetsConfig) -> Targets:
     if config.scaling == "none":
         scale = torch.ones_like(x[0])
     elif config.scaling == "overall":
-        scale = x.square().mean().sqrt().expand(x.shape[1])
+        scale = x.square().mean().sqrt().repeat(x.shape[1])
     else:
         scale = x.square().mean(0).sqrt().clamp_min(1e-8)
     return Targets(

@@ -80,7 +80,9 @@ def _pretraining(recipe: Recipe, sizes: Sizes, unit: "_Units") -> float:
     methods, m = recipe.compare.methods, sizes.kept
     small = sum(method in (*SUBSETS, "mkdt", "krr-st") for method in methods)
     images = recipe.pretrain.epochs * m * (small + 2 * ("mtt-ssl" in methods))  # of two views
-    images += recipe.compare.full_epochs * sizes.pool * ("full" in methods)
+    for method in ("full", "full-steps"):
+        if method in methods:
+            images += recipe.steps(method, sizes.pool) * recipe.distill.batch
     seconds = images * unit.pretrain_step()
     config = recipe.ssl.training(recipe.pretrain.network, epochs=1)
     for method in (method for method in SSL_METHODS if method in methods):

@@ -76,10 +76,10 @@ def test_test_labels_unknown_in_training(refused: Refused, data: Path) -> None:
     assert not list((data / "run").glob("experts-*"))
 
 
-def test_class_without_a_labelled_example(refused: Refused, data: Path) -> None:
-    said = refused("run", "--probe.fractions", 0.5, 0.04)
+def test_class_of_fewer_images_than_labels(refused: Refused, data: Path) -> None:
+    said = refused("run", "--probe.per-class", 11)
     assert "task colours: class " in said and "has 10 training images" in said
-    assert "a fraction of 0.04 makes 0 labelled examples" in said
+    assert "11 a class are asked for" in said
     assert not list((data / "run").glob("experts-*"))
 
 

@@ -3,6 +3,7 @@
 import math
 import warnings
 from collections.abc import Callable
+from itertools import combinations
 from typing import Any
 
 import pytest
@@ -11,10 +12,13 @@ from torch import Tensor
 
 from decoct.teachers.barlow_twins import barlow_twins_loss
 from decoct.teachers.simclr import simclr_loss
+from decoct.teachers.spectral_contrastive import spectral_contrastive_loss
 from decoct.teachers.vicreg import vicreg_loss
 
 Loss = Callable[..., Tensor]
-LOSSES = pytest.mark.parametrize("loss", [barlow_twins_loss, simclr_loss, vicreg_loss])
+LOSSES = pytest.mark.parametrize(
+    "loss", [barlow_twins_loss, simclr_loss, vicreg_loss, spectral_contrastive_loss]
+)
 
 
 def views(batch: int = 8, dimensions: int = 5, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -162,6 +166,42 @@ def test_vicregs_covariance_grows_with_the_fourth_power_of_the_scale() -> None:
         float(vicreg_loss(z, z, variance=0.0, invariance=0.0)) for z in (first, 2 * first)
     )
     assert large == pytest.approx(16 * small, rel=1e-12)
+
+
+# Spectral contrastive
+
+
+def test_spectral_contrastive_is_the_sum_over_pairs_one_by_one() -> None:
+    first, second = views(5, 3)
+    agreement = sum(float(a @ b) for a, b in zip(first, second, strict=True)) / 5
+    squares = [
+        float(one[i] @ other[j]) ** 2
+        for one in (first, second) for other in (first, second)
+        for i in range(5) for j in range(5) if i != j
+    ]  # fmt: skip
+    expected = sum(squares) / len(squares) - 2 * agreement
+    assert float(spectral_contrastive_loss(first, second)) == pytest.approx(expected, rel=1e-12)
+
+
+def test_spectral_contrastive_of_a_batch_is_unbiased() -> None:
+    """The mean over all batches of 3 of 6 images is the loss of all 6."""
+    first, second = views(6, 4)
+    batches = [list(index) for index in combinations(range(6), 3)]
+    values = [float(spectral_contrastive_loss(first[i], second[i])) for i in batches]
+    expected = float(spectral_contrastive_loss(first, second))
+    assert sum(values) / len(values) == pytest.approx(expected, rel=1e-12)
+
+
+def test_spectral_contrastive_does_not_see_rotations() -> None:
+    first, second = views()
+    turned = spectral_contrastive_loss(first @ rotation(), second @ rotation())
+    expected = float(spectral_contrastive_loss(first, second))
+    assert float(turned) == pytest.approx(expected, rel=1e-12)
+
+
+def test_spectral_contrastive_by_hand() -> None:
+    z = 5**0.5 * torch.eye(5, dtype=torch.float64)  # |z|^2 = 5: strangers at 0, partners at 5
+    assert float(spectral_contrastive_loss(z, z)) == pytest.approx(-10, rel=1e-12)
 
 
 # lightly

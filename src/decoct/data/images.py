@@ -65,9 +65,16 @@ class Images:
         return normalise(self.pixels[index].to(self.mean.device), self.mean, self.std)
 
     def subset(self, index: Tensor) -> Self:
-        """The images at `index` (int64, m), with the statistics of the whole."""
+        """The images at `index` (int64, m), in memory, with the statistics of the whole."""
         labels = None if self.labels is None else self.labels[index]
         return replace(self, pixels=self.pixels[index], labels=labels)
+
+    def part(self, index: Tensor) -> Self:
+        """As `subset`, of pixels that stay in their file if they are in one."""
+        if not isinstance(self.pixels, StoredRows):
+            return self.subset(index)
+        labels = None if self.labels is None else self.labels[index]
+        return replace(self, pixels=self.pixels.select(index), labels=labels)
 
     def with_statistics(self, mean: Tensor, std: Tensor) -> Self:
         """The same pixels, to be normalised with another set's statistics."""

@@ -148,8 +148,8 @@ def labelled_indices(
 ) -> Tensor:
     """Training images whose labels a probe may see: stratified, the same for every method.
 
-    Either a `fraction` of each class, or a count `per_class`. Returns int64 indices, sorted.
-    Raises `DecoctError` where a class would have no labelled example.
+    Either a `fraction` of each class, rounded but at least one, or a count `per_class`. Returns
+    int64 indices, sorted. Raises `DecoctError` where a class has fewer than are asked for.
 
     >>> task = load_task("emoji")
     >>> a = labelled_indices(task, per_class=2, seed=0)
@@ -166,13 +166,11 @@ def labelled_indices(
     chosen = []
     for label in labels.unique().tolist():
         members = (labels == label).nonzero().flatten()
-        count = per_class if per_class is not None else round(float(fraction or 0) * len(members))
-        if count < 1 or count > len(members):
-            asked = f"{per_class} a class" if fraction is None else f"a fraction of {fraction:g}"
+        count = per_class or max(1, round(float(fraction or 0) * len(members)))
+        if count > len(members):
             raise DecoctError(
                 f"task {task.name}: class {task.class_name(label)} has {len(members)} training "
-                f"images, and {asked} makes {count} labelled examples; ask for at least one, and "
-                "for no more than it has"
+                f"images, and {count} a class are asked for; ask for no more than it has"
             )
         draws = seeding.generator(seed, "labels", task.name, label, draw)
         chosen.append(members[torch.randperm(len(members), generator=draws)[:count]])

@@ -45,10 +45,13 @@ class MTTSSLConfig:
 
     objective: Objective = field(default_factory=Objective)
     lr: float = 0.03  # of the experts; others of their settings are `ExpertsConfig`'s
+    iterations: int = 0  # of matching; 0: as many as `MKDTConfig` has
 
     def __post_init__(self) -> None:
         if not 0 < self.lr < math.inf:
             raise DecoctError(f"mtt_ssl.lr is {self.lr}; give a positive one")
+        if self.iterations < 0:
+            raise DecoctError(f"mtt_ssl.iterations is {self.iterations}; give 0 or more")
 
 
 def train_ssl_experts(
@@ -96,6 +99,7 @@ def mtt_ssl(
     about a loss that is not finite, are as `mkdt` has them; so are the errors raised.
     """
     config, matching = config or MTTSSLConfig(), matching or MKDTConfig()
+    matching = replace(matching, iterations=config.iterations or matching.iterations)
     check_matching(matching, trajectories, start)
     device = torch.device(device)
     real = images.subset(start).to(device).normalised()

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 import yaml
 
 from decoct import storage
+from decoct.ablation.result import Ablation
+from decoct.diagnose.findings import Variance
 from decoct.distilled import DistilledSet
 from decoct.encoder import Encoder
 from decoct.errors import DecoctError
@@ -27,6 +29,8 @@ class Contents:
     scores: Scores | None = None
     sets: dict[int, DistilledSet] = field(default_factory=dict)  # of MKDT, by seed
     teacher_losses: tuple[float, ...] = ()
+    variance: Variance | None = None
+    ablation: Ablation | None = None
     seconds: dict[str, float] = field(default_factory=dict)  # by stage
     versions: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()  # what could not be read, and why
@@ -50,7 +54,8 @@ def read_contents(folder: Path) -> Contents:
         for label, at in stages.items()
         if label.startswith("mkdt-seed")
     }
-    scores = folder / "scores.json"
+    scores, variance = folder / "scores.json", folder / "variance.json"
+    ablation = folder / "ablation.json"
     losses = _attempt(partial(_teacher_losses, folder, stages, recipe), notes)
     return Contents(
         name=str(recipe.get("name") or folder.resolve().name),
@@ -58,6 +63,8 @@ def read_contents(folder: Path) -> Contents:
         scores=_attempt(partial(Scores.load, scores), notes) if scores.exists() else None,
         sets={seed: distilled for seed, distilled in sorted(sets.items()) if distilled},
         teacher_losses=tuple(losses or ()),
+        variance=_attempt(partial(Variance.load, variance), notes) if variance.exists() else None,
+        ablation=_attempt(partial(Ablation.load, ablation), notes) if ablation.exists() else None,
         seconds=manifest["seconds"],
         versions={k: v for k, v in manifest.items() if isinstance(v, str)},
         notes=tuple(notes),

@@ -13,12 +13,16 @@ from markupsafe import Markup
 from torch import Tensor
 
 from decoct import storage
+from decoct.ablation.table import ablation_legend
+from decoct.costs import cost_rows, costs
 from decoct.distilled import DistilledSet, versions
 from decoct.errors import DecoctError
 from decoct.grid import image_grid, png_bytes
+from decoct.report.ablations import axis_sections
 from decoct.report.contents import Contents, read_contents
 from decoct.report.plots import curves
-from decoct.report.verdicts import Comparison, comparisons, costs, headline
+from decoct.report.variance import variance_section
+from decoct.report.verdicts import Comparison, comparisons, headline
 from decoct.table import legend
 
 _PAIRS, _FIRST = 400, 48  # pairs on the page at most, and those seen without unfolding
@@ -61,8 +65,11 @@ def render(contents: Contents) -> str:
         pairs=pairs(first) if first else None,
         learning=list(_learning(contents)),
         compared=compared,
-        costs=costs(scores) if scores else [],
+        costs=cost_rows(costs(scores, contents.seconds)) if scores else [],
         legend=legend(scores) if scores else "",
+        variance=variance_section(contents.variance) if contents.variance else None,
+        axes=axis_sections(contents.ablation) if contents.ablation else [],
+        axes_legend=ablation_legend(contents.ablation) if contents.ablation else "",
         stages=stage_times(contents.seconds),
         total=duration(sum(contents.seconds.values())),
         versions=_versions(contents),

@@ -6,6 +6,7 @@ import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import matplotlib as mpl
@@ -13,11 +14,11 @@ import numpy as np
 from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from decoct.scores import Interval
 
-_SEEDS = 5  # colours for series; further ones begin anew
+_SEEDS = 5  # colours for series; further ones begin anew, with broken lines
 # matplotlib knows no CSS: each of these stands for a variable of the page, put in afterwards.
 _VARIABLES = {
     "#010101": "--ink", "#020202": "--muted", "#030303": "--line", "#040404": "--accent",
@@ -48,6 +49,16 @@ class Whisker:
     emphasis: bool = False
 
 
+@dataclass(frozen=True)
+class Point:
+    """One point of a series, and the ends of its interval; the upper may be infinite."""
+
+    x: float
+    y: float
+    low: float
+    high: float
+
+
 def curves(
     series: Mapping[str, Sequence[float]], *, title: str, x: str, y: str, smooth: bool = False
 ) -> Markup:
@@ -62,7 +73,7 @@ def curves(
                 axes.plot(steps, values, color=colour, linewidth=0.8, alpha=0.3)
             axes.plot(
                 steps, running_mean(values, window), color=colour, linewidth=1.8, label=name,
-                marker="o" if len(values) < 10 else None, markersize=3.5,
+                marker="o" if len(values) < 10 else None, markersize=3.5, linestyle=_line(i),
             )  # fmt: skip
         axes.set_xlabel(x)
         axes.set_ylabel(y)
@@ -72,6 +83,55 @@ def curves(
         if len(series) > 1:
             axes.legend(fontsize=9)
         return _svg(figure, title)
+
+
+def lines(
+    series: Mapping[str, Sequence[Point]], *, title: str, x: str, y: str, by_doubling: bool = False
+) -> Markup:
+    """Series on a logarithmic y axis, with whiskers; what is not finite or positive is left out.
+
+    With `by_doubling` the x axis is logarithmic too. Series stand a little apart, so that whiskers
+    do not cover each other.
+    """
+    with mpl.rc_context(_STYLE):
+        figure, axes = _figure(3.1)
+        every = sorted({p.x for points in series.values() for p in points})
+        step = min((b - a for a, b in pairwise(every)), default=1.0)
+        for i, (name, points) in enumerate(series.items()):
+            shift = 0.05 * (i - (len(series) - 1) / 2)
+            shown = [p for p in points if 0 < p.y < math.inf]
+            at = [p.x * 2**shift if by_doubling else p.x + step * shift for p in shown]
+            colour = _COLOURS[f"--series-{i % _SEEDS}"]
+            axes.plot(
+                at, [p.y for p in shown], "o", color=colour, linestyle=_line(i), linewidth=1.6,
+                markersize=3.5, label=name,
+            )  # fmt: skip
+            ends = [(max(p.low, 0.0), p.high if p.high < math.inf else 100 * p.y) for p in shown]
+            axes.vlines(at, *zip(*ends, strict=True), color=colour, linewidth=0.9, alpha=0.6)
+        if by_doubling:
+            axes.set_xscale("log", base=2)
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")  # its own writes in TeX
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.set_ylim(*_limits([p for points in series.values() for p in points]))
+        axes.set_xticks(every, [f"{value:g}" for value in every], minor=False)
+        axes.set_xlabel(x)
+        axes.set_ylabel(y)
+        axes.grid(visible=False, axis="x")
+        figure.legend(fontsize=8, ncols=3, loc="outside upper left")
+        return _svg(figure, title)
+
+
+def _limits(points: Sequence[Point]) -> tuple[float, float]:
+    """Where a logarithmic axis ends: all points are on it, whiskers may leave it."""
+    values = [p.y for p in points if 0 < p.y < math.inf] or [1.0]
+    return min(values) / 2, max(values) * 4
+
+
+def _line(i: int) -> str:
+    """Solid, and broken where colours begin anew."""
+    return "-" if i < _SEEDS else "--"
 
 
 def intervals(whiskers: Sequence[Whisker], *, title: str, x: str, zero: bool = False) -> Markup:

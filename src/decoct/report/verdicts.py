@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from decoct.report.plots import Whisker, intervals
-from decoct.scores import REFERENCE, Interval, Row, Scores
+from decoct.scores import REFERENCE, Interval, Row, Scores, mark
 from decoct.table import table_rows
 
 UNSURE = ("within noise", "one seed")
@@ -46,8 +46,11 @@ class Comparison:
 
 
 def comparisons(scores: Scores) -> list[Comparison]:
-    """One for each choice of labels, in their order."""
-    return [_comparison(scores, labels) for labels in scores.labels()]
+    """One for each choice of labels, in their order; on equal steps, then on equal epochs."""
+    return [
+        _comparison(part, labels, terms)
+        for terms, part in scores.terms() for labels in part.labels()
+    ]  # fmt: skip
 
 
 def headline(comparison: Comparison) -> Iterator[tuple[str, str, str]]:
@@ -58,20 +61,6 @@ def headline(comparison: Comparison) -> Iterator[tuple[str, str, str]]:
             remark = f", {how_sure}" if how_sure in UNSURE else ""
             name = f"{_OURS} over {REFERENCE}, {comparison.labels}"
             yield name, signed(row.over_random), f"points{remark}"
-
-
-def costs(scores: Scores) -> list[tuple[str, str, str, str]]:
-    """Method, images, bytes and steps, of those where they are known."""
-    return [
-        (
-            method,
-            f"{facts['images']:,}" if "images" in facts else "",
-            size(facts["bytes"]) if "bytes" in facts else "",
-            f"{facts['steps']:,}" if "steps" in facts else "",
-        )
-        for method, facts in scores.facts.items()
-        if facts
-    ]
 
 
 def verdict(row: Row) -> Verdict | None:
@@ -88,19 +77,6 @@ def verdict(row: Row) -> Verdict | None:
     return Verdict(row.method, text, what)
 
 
-def mark(over: Interval) -> str:
-    """How sure a difference is.
-
-    >>> mark(Interval(1.0, 0.5)), mark(Interval(-1.0, 2.0)), mark(Interval(1.0, math.nan))
-    ('above', 'within noise', 'one seed')
-    """
-    if math.isnan(over.half_width):
-        return "one seed"
-    if not over.excludes_zero:
-        return "within noise"
-    return "above" if over.mean > 0 else "below"
-
-
 def signed(over: Interval) -> str:
     """A difference and its half-width.
 
@@ -109,18 +85,6 @@ def signed(over: Interval) -> str:
     """
     width = "" if math.isnan(over.half_width) else f" ± {over.half_width:.1f}"
     return f"{over.mean:+.1f}{width}".replace("-", "−")
-
-
-def size(count: int) -> str:
-    """Bytes as one reads them.
-
-    >>> size(950), size(1_330_000)
-    ('950 B', '1.3 MB')
-    """
-    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= factor:
-            return f"{count / factor:.1f} {unit}"
-    return f"{count} B"
 
 
 def phrase(labels: str) -> str:
@@ -138,14 +102,14 @@ def _line(row: Row, text: list[str]) -> Line:
     return Line(row.method, cells, how_sure if how_sure in UNSURE else "")
 
 
-def _comparison(scores: Scores, labels: str) -> Comparison:
+def _comparison(scores: Scores, labels: str, terms: str) -> Comparison:
     header, *texts = table_rows(scores, labels)
     rows = [row for row in scores.table() if row.labels == labels]
     lines = [_line(row, text) for row, text in zip(rows, texts, strict=True)]
     # The teacher, another and larger network, would dwarf the differences between the rest.
     differing = [r for r in rows if r.over_random and r.method != _TEACHER]
     return Comparison(
-        labels=phrase(labels), header=header, lines=lines, rows=rows,
+        labels=phrase(labels) + f", {terms}" * bool(terms), header=header, lines=lines, rows=rows,
         verdicts=[found for row in rows if (found := verdict(row))],
         accuracy=_accuracy(scores, rows, labels),
         difference=_difference(scores, differing, labels) if differing else None,
@@ -165,11 +129,9 @@ def _accuracy(scores: Scores, rows: list[Row], labels: str) -> Markup:
 
 
 def _difference(scores: Scores, rows: list[Row], labels: str) -> Markup:
-    reference = scores.by_seed(REFERENCE, labels)
     whiskers = []
     for row in rows:
-        own = scores.by_seed(row.method, labels)
-        paired = [own[seed] - reference[seed] for seed in own if seed in reference]
+        paired = scores.paired(row.method, REFERENCE, labels)
         assert row.over_random is not None
         whiskers.append(Whisker(row.method, row.over_random, paired, emphasis=row.method == _OURS))
     title = f"Paired difference to random with 95 % intervals, {phrase(labels)}"

@@ -14,7 +14,7 @@ from decoct.data.images import Images
 from decoct.data.stream import stream_pixels
 from decoct.data.views import ViewsConfig, make_views
 from decoct.encoder import Encoder
-from decoct.errors import DecoctError
+from decoct.errors import DecoctError, DivergedError
 from decoct.models.network import Network
 from decoct.models.registry import NetworkConfig, create_network
 from decoct.teachers.objective import SSL_LOSSES, Algorithm
@@ -79,7 +79,7 @@ def train_teacher(
             with seeding.seeded(seed, "teacher", epoch):
                 loss = _epoch(network, optimiser, schedule, images, batch, left, views, config)
             if not math.isfinite(loss):
-                raise DecoctError(
+                raise DivergedError(
                     f"the self-supervised loss is {loss} at epoch {epoch}; lower its lr"
                 )
             losses.append(loss)

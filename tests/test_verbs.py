@@ -1,0 +1,52 @@
+"""Verbs that make one method's stage."""
+
+from pathlib import Path
+
+import pytest
+
+from decoct.cli import main
+from decoct.recipe import Recipe
+
+
+def say(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
+    status = main([str(argument) for argument in arguments])
+    return status, " ".join("".join(capsys.readouterr()).split())
+
+
+def test_any_method_one_stage_at_a_time(
+    tiny_recipe: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = (tmp_path / "mine.yaml", "--out", tmp_path / "run", "--method")
+    status, said = say(capsys, "distill", *common, "random")
+    assert status == 0 and "distilled set by random, 9 images" in said
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("distilled.*")}
+    status, said = say(capsys, "pretrain", *common, "random")
+    assert status == 0 and "encoder" in said
+    status, said = say(capsys, "probe", *common, "random")
+    assert status == 0 and "stripes, 30% of the labels: " in said
+    assert {path: path.stat().st_mtime_ns for path in before} == before  # found, not made again
+
+
+@pytest.mark.parametrize(
+    "verb, method, sentence",
+    [
+        ("distill", "sass", "--method sass is unknown here; perhaps you meant sas?"),
+        ("distill", "full", "--method full is unknown here"),
+        ("pretrain", "none", "--method none is unknown here"),
+        ("probe", "mkd", "perhaps you meant mkdt?"),
+    ],
+)
+def test_methods_that_a_verb_does_not_know(
+    tiny_recipe: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    verb: str, method: str, sentence: str,
+) -> None:  # fmt: skip
+    where = (tmp_path / "mine.yaml", "--out", tmp_path / "run")
+    status, said = say(capsys, verb, *where, "--method", method)
+    assert status == 2 and sentence in said
+    assert not list((tmp_path / "run").glob("*/"))
+
+
+def test_diagnose_without_its_word(capsys: pytest.CaptureFixture[str]) -> None:
+    assert say(capsys, "diagnose", "demo") == (
+        2, "decoct: decoct diagnose takes a word and a recipe: diagnose variance demo",
+    )  # fmt: skip
