@@ -4,7 +4,7 @@ import pytest
 
 from decoct.costs import Cost, cost_rows, costs, size_text
 from decoct.scores import Score, Scores
-from decoct.table import columns, markdown, summary_rows, text_table
+from decoct.table import columns, margin_rows, markdown, summary_rows, text_table
 
 FACTS = {
     "none": {},
@@ -100,13 +100,10 @@ def test_on_equal_terms_the_full_data_is_what_it_says() -> None:
     assert gaps == pytest.approx([3.5 / 4, 3.5 / 10])
 
 
-@pytest.mark.parametrize(
-    "steps, name", [(41_960, "equal epochs"), (83_900, "own epochs"), (20_980, "own epochs")]
-)
-def test_epochs_are_called_equal_where_they_are(steps: int, name: str) -> None:
-    """In batches of 9: 20 times a set of 9, and as often 18,880 images."""
+@pytest.mark.parametrize("epochs, name", [(20, "equal epochs"), (6, "own epochs")])
+def test_epochs_are_called_equal_where_they_are(epochs: int, name: str) -> None:
     scores = scores_of(EVERY)
-    facts = {**scores.facts, "full": {**FACTS["full"], "steps": steps}}
+    facts = {"random": {"epochs": 20}, "full": {"epochs": epochs}}
     assert [found for found, _ in Scores(scores.scores, facts).terms()] == ["equal steps", name]
 
 
@@ -117,6 +114,17 @@ def test_facts_go_with_their_scores() -> None:
     assert steps.facts["full"] == {"steps": 1200, "images": 18_880}
     assert epochs.facts["full"] == FACTS["full"]
     assert "full-steps" not in {**steps.facts, **epochs.facts}
+
+
+def test_margins_are_paired_by_seed() -> None:
+    header, *lines = margin_rows(scores_of(EVERY), "mkdt")
+    assert header == ["mkdt over", "5%"]
+    by_method = dict(lines)
+    assert "mkdt" not in by_method
+    # 3 and 4 over random, so 3.5 and half an interval of t(0.975, 1) * 0.5 = 6.35: within noise
+    assert by_method["random"] == "+3.5 ± 6.4~"
+    # 23 and 24 over ssl-full-steps: the same noise, but far from none
+    assert by_method["ssl-full-steps"] == "+23.5 ± 6.4"
 
 
 def test_one_of_the_two_is_enough() -> None:
