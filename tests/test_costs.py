@@ -140,7 +140,8 @@ def test_the_summary_is_each_methods_difference_by_labels() -> None:
         + scores_of({"random": [50.0, 50.0, 50.0], "mkdt": [51.0, 48.0, 53.0]}, ("20%",)).scores
     )
     header, mkdt = summary_rows(scores)
-    assert header == ["over random", "5%", "20%"]
+    assert header == ["over random", "5%", "20%", "mean"]
+    assert mkdt[3].startswith("+1.3")  # (2 + 2/3) / 2, paired by seed
     assert mkdt[0] == "mkdt"
     assert mkdt[1].startswith("+2.0") and not mkdt[1].endswith(("~", "?"))
     assert mkdt[2].startswith("+0.7") and mkdt[2].endswith("~")  # the interval includes 0

@@ -12,6 +12,7 @@ import scipy.stats
 from decoct import storage
 
 REFERENCE, UPPER = "random", "full"
+ALL = "mean"  # of all choices of labels
 _AS_MANY_STEPS = {"full-steps": "full", "ssl-full-steps": "ssl-full"}  # on all images
 
 
@@ -162,17 +163,20 @@ class Scores:
     def table(self) -> list[Row]:
         """A row for each method and choice of labels."""
         methods = _unique(s.method for s in self.scores)
-        return [self._row(m, labels) for labels in self.labels() for m in methods]
+        return [self.row(m, labels) for labels in self.labels() for m in methods]
 
-    def by_seed(self, method: str, labels: str, task: str | None = None) -> dict[int, float]:
-        """A method's accuracy by seed, mean over draws and (unless one is given) over tasks."""
+    def by_seed(self, method: str, labels: str | None, task: str | None = None) -> dict[int, float]:
+        """A method's accuracy by seed, mean over draws, choices of labels and tasks.
+
+        Of one choice of labels and of one task, where these are given.
+        """
         found: dict[int, list[float]] = {}
         for s in self.scores:
-            if s.method == method and s.labels == labels and task in (None, s.task):
+            if s.method == method and labels in (None, s.labels) and task in (None, s.task):
                 found.setdefault(s.seed, []).append(s.accuracy)
         return {seed: float(np.mean(values)) for seed, values in found.items()}
 
-    def paired(self, method: str, other: str, labels: str) -> list[float]:
+    def paired(self, method: str, other: str, labels: str | None) -> list[float]:
         """By how much a method is above another, on the mean over tasks: for each common seed.
 
         >>> found = {("sas", 0): 40.0, ("mkdt", 0): 42.0, ("sas", 1): 41.0, ("mkdt", 1): 42.5}
@@ -183,7 +187,8 @@ class Scores:
         own, others = self.by_seed(method, labels), self.by_seed(other, labels)
         return [own[seed] - others[seed] for seed in own if seed in others]
 
-    def _row(self, method: str, labels: str) -> Row:
+    def row(self, method: str, labels: str | None) -> Row:
+        """A method's row at one choice of labels; at None, of the mean over all of them."""
         own, reference, upper = (self.by_seed(m, labels) for m in (method, REFERENCE, UPPER))
         paired = self.paired(method, REFERENCE, labels)
         gap = None
@@ -192,7 +197,7 @@ class Scores:
             if high > low:  # otherwise there is no gap to recover
                 gap = (float(np.mean(list(own.values()))) - low) / (high - low)
         return Row(
-            method=method, labels=labels, accuracy=Interval.of(list(own.values())),
+            method=method, labels=labels or ALL, accuracy=Interval.of(list(own.values())),
             by_task={
                 task: Interval.of(list(found.values()))
                 for task in self.tasks()

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from decoct.scores import Interval, Row, Scores, mark
+from decoct.scores import ALL, Interval, Row, Scores, mark
 
 _COLUMNS = ("method", "images", "steps", "mean", "over random", "gap recovered")
 _BRIEF = {"within noise": "~", "one seed": "?", "above": "", "below": ""}
@@ -27,29 +27,37 @@ def table_rows(scores: Scores, labels: str) -> list[list[str]]:
 
 
 def summary_rows(scores: Scores, what: str = "over random") -> list[list[str]]:
-    """Header and a line for each method: one thing about it, by choice of labels.
+    """Header and a line for each method: one thing about it, by choice of labels and on their mean.
 
     `what` is "accuracy", "over random" (the paired difference) or "gap recovered", on the mean over
     tasks. ~ stands after a difference that noise may explain (its 95 % interval includes zero), ?
     after one seed's.
     """
-    cells: dict[str, list[str]] = {}
-    for row in scores.table():
-        cell = _cell(row, what)
-        if cell:
-            cells.setdefault(row.method, []).append(cell)
-    return [[what, *scores.labels()], *([method, *line] for method, line in cells.items())]
+    labels = _choices(scores)
+    rows = [[what, *(choice or ALL for choice in labels)]]
+    for method in dict.fromkeys(s.method for s in scores.scores):
+        cells = [_cell(scores.row(method, choice), what) for choice in labels]
+        if all(cells):
+            rows.append([method, *cells])
+    return rows
 
 
 def margin_rows(scores: Scores, method: str) -> list[list[str]]:
     """Header and a line for each other method: how far `method` is above it, paired by seed."""
-    rows = [[f"{method} over", *scores.labels()]]
+    labels = _choices(scores)
+    rows = [[f"{method} over", *(choice or ALL for choice in labels)]]
     for other in dict.fromkeys(s.method for s in scores.scores if s.method != method):
-        found = [scores.paired(method, other, labels) for labels in scores.labels()]
+        found = [scores.paired(method, other, choice) for choice in labels]
         if all(found):
             margins = map(Interval.of, found)
             rows.append([other, *(f"{m.signed()}{_BRIEF[mark(m)]}" for m in margins)])
     return rows
+
+
+def _choices(scores: Scores) -> list[str | None]:
+    """The choices of labels, and None for their mean where there are more than one."""
+    labels: list[str | None] = [*scores.labels()]
+    return [*labels, None] if len(labels) > 1 else labels
 
 
 def _cell(row: Row, what: str) -> str:
