@@ -6,8 +6,8 @@ from pathlib import Path
 
 from order import as_listed
 from packages import OPENCLIPART, debian, read_debian
-from PIL import Image
 from pictures import Picture, distinct, is_test, make_tile
+from PIL import Image
 
 FOLDER = "usr/share/openclipart/png/"
 # The first build hashed whole paths, with the folder where the package lay: this is its crc32.
@@ -30,9 +30,10 @@ def label(path: str) -> str:
 
 def draw(files: dict[str, bytes]) -> list[Picture]:
     """Every picture of which anything is visible, each a group by itself."""
+    Image.MAX_IMAGE_PIXELS = None  # one has 231 million
     drawn = []
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # one is as large as Pillow warns of, some say odd things
+        warnings.simplefilter("ignore", UserWarning)  # palettes with transparency
         for path in as_listed(files):
             tile = make_tile(Image.open(io.BytesIO(files[path])))
             if tile is not None:

@@ -71,10 +71,7 @@ def check(path: Path, integrity: str) -> Path:
     """The file, where its hash is what the registry says; or it is named, to be removed."""
     algorithm, _, expected = integrity.partition("-")
     digest = hashlib.new(algorithm, path.read_bytes())
-    found = (
-        base64.b64encode(digest.digest()).decode() if expected[-1] == "=" else digest.hexdigest()
-    )
-    if found != expected:
+    if expected not in (digest.hexdigest(), base64.b64encode(digest.digest()).decode()):
         raise SystemExit(f"{path}: its {algorithm} is not the registry's; remove it, try again")
     return path
 
@@ -102,7 +99,7 @@ def npm(package: Package, cache: Path) -> Path:
     """An npm package's tarball, from the registry that npm is set to."""
     path = cache / package.file
     if not path.exists():
-        registry = os.environ.get("NPM_CONFIG_REGISTRY") or os.environ.get("npm_config_registry")
+        registry = os.environ.get("NPM_CONFIG_REGISTRY")
         if not registry and not shutil.which("npm"):
             raise SystemExit("npm is not here: give its registry's address in NPM_CONFIG_REGISTRY")
         registry = registry or run("npm", "config", "get", "registry", folder=cache)

@@ -4,6 +4,7 @@ import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,7 +71,7 @@ def as_array(tiles: Sequence[bytes]) -> Pixels:
 def write_task(path: Path, pictures: Sequence[Picture]) -> None:
     """A task's file, its classes in the order of the alphabet."""
     classes = sorted({picture.label for picture in pictures})
-    arrays: dict[str, NDArray[np.generic]] = {}
+    arrays: dict[str, Any] = {}
     sides: dict[str, Callable[[Picture], bool]] = {"train": lambda p: not p.test}
     sides["test"] = lambda p: p.test
     for side, belongs in sides.items():

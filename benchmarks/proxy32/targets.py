@@ -52,7 +52,7 @@ def features(teacher: Any, images: Pixels) -> Tensor:
 def rotate(found: Tensor) -> Tensor:
     """Centred, and turned to the first principal components of every third row."""
     centred = found - found.mean(0)
-    _, _, directions = torch.linalg.svd(centred[::EVERY], full_matrices=False)
+    directions: Tensor = torch.linalg.svd(centred[::EVERY], full_matrices=False).Vh
     return centred @ directions[:COMPONENTS].T
 
 
