@@ -126,7 +126,7 @@ class Scores:
 
         Small sets are of one size, so the two differ in what all images are trained on for: as
         many gradient steps as a small set, or as many epochs ("own epochs", where the recipe
-        gives them another number). Else all scores, under no name.
+        gives them another number). Without a method for as many steps: all scores, under no name.
 
         >>> found = {"random": 40.0, "full": 44.0, "full-steps": 42.0}
         >>> scores = Scores(tuple(Score(m, 0, "emoji", "5%", 0, a) for m, a in found.items()))
@@ -136,7 +136,10 @@ class Scores:
         methods = _unique(s.method for s in self.scores)
         if not set(methods) & set(_AS_MANY_STEPS):
             return [("", self)]
-        steps = {m: _AS_MANY_STEPS.get(m, m) for m in methods if m not in _AS_MANY_STEPS.values()}
+        longer = set(methods) & set(_AS_MANY_STEPS.values())
+        steps = {m: _AS_MANY_STEPS.get(m, m) for m in methods if m not in longer}
+        if not longer:
+            return [("equal steps", self._of(steps))]
         epochs = {m: m for m in methods if m not in _AS_MANY_STEPS}
         name = "equal epochs" if self._equal_epochs() else "own epochs"
         return [("equal steps", self._of(steps)), (name, self._of(epochs))]
