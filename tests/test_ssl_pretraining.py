@@ -123,7 +123,11 @@ def test_the_methods_are_known_and_not_compared_unasked() -> None:
 
 
 def test_equal_terms_are_equal_steps_unless_epochs_are_given() -> None:
-    recipe = load_recipe("demo")  # 132 images in batches of 66, 40 epochs; 6 of all
+    demo = load_recipe("demo")
+    # 132 images in batches of 66, 40 epochs; 6 of all
+    recipe = replace(demo, ssl=replace(demo.ssl, full_epochs=0))
+        demo, ssl=replace(demo.ssl, full_epochs=0)
+    )  # 132 images in batches of 66, 40 epochs; 6 of all
     assert recipe.steps("ssl-random", 132) == recipe.steps("mkdt", 132) == 80
     # 40 batches of 66, and a single image that joins the last of them.
     assert recipe.steps("ssl-full", 2641) == recipe.steps("full", 2641) == 6 * 40
@@ -170,7 +174,7 @@ def test_a_run_compares_them(recipe: Recipe, tmp_path: Path) -> None:
     pixels = 3 * 16 * 16
     assert scores.facts["ssl-random"] == {"images": 10, "bytes": 10 * pixels, "steps": 4}
     assert scores.facts["ssl-full"] == {"images": 40, "bytes": 40 * pixels, "steps": 5}
-    assert scores.facts["mtt-ssl"] == {"images": 10, "bytes": 40 * pixels, "steps": 4}
+    assert scores.facts["mtt-ssl"] == {"images": 10, "bytes": 40 * pixels, "steps": 4, "epochs": 2}
     assert {"ssl-experts", "mtt-ssl-seed0", "encoder-ssl-full-seed0"} <= set(run.stages.used)
     before = {f: f.read_bytes() for f in run.folder.rglob("*.safetensors")}
     again = Run(recipe, tmp_path / "run").compare()  # from cache

@@ -16,7 +16,7 @@ from decoct.encoder import Encoder
 from decoct.materials import Materials
 from decoct.pretrain import fresh_encoder, pretrain, pretrain_on_all
 from decoct.probe import ProbeScore, probe
-from decoct.recipe import DISTILLERS, ON_ALL
+from decoct.recipe import DISTILLERS, EQUAL_STEPS, ON_ALL
 from decoct.scores import Score, Scores
 from decoct.ssl_pretraining import SSL_METHODS, pretrain_by_ssl
 from decoct.subsets.high_loss import high_loss_subset
@@ -202,9 +202,11 @@ class Run(Materials):
         count = len(images) if method in ON_ALL else self._count
         pixels = count * images.channels * images.size**2
         dimensions = 0 if method in ("mtt-ssl", *SSL_METHODS) else self.targets.dimensions
-        return {
+        facts = {
             "images": count,
             "bytes": pixels * (4 if method in DISTILLERS else 1) + 4 * count * dimensions,
             "steps": self.recipe.steps(method, count),
-            "epochs": self.recipe.pretraining(method).epochs,
         }
+        if method not in (*SSL_METHODS, *EQUAL_STEPS):  # whose steps are counted otherwise
+            facts["epochs"] = self.recipe.pretraining(method).epochs
+        return facts
