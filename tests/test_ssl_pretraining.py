@@ -126,8 +126,6 @@ def test_equal_terms_are_equal_steps_unless_epochs_are_given() -> None:
     demo = load_recipe("demo")
     # 132 images in batches of 66, 40 epochs; 6 of all
     recipe = replace(demo, ssl=replace(demo.ssl, full_epochs=0))
-        demo, ssl=replace(demo.ssl, full_epochs=0)
-    )  # 132 images in batches of 66, 40 epochs; 6 of all
     assert recipe.steps("ssl-random", 132) == recipe.steps("mkdt", 132) == 80
     # 40 batches of 66, and a single image that joins the last of them.
     assert recipe.steps("ssl-full", 2641) == recipe.steps("full", 2641) == 6 * 40
