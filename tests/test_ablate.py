@@ -193,8 +193,8 @@ def test_lines_are_paired_by_seed() -> None:
     assert own.to_base == (0.0, 0.0) and better.to_base == (3.0, 2.0)
     assert own.over_random == (5.0, 6.0) and better.over_random == (3.0, 2.0)
     assert own.accuracy.mean == 46.0 and better.random.mean == 46.0
-    assert own.gap_recovered == pytest.approx((46 - 40.5) / (60.5 - 40.5))
-    assert better.gap_recovered == pytest.approx((48.5 - 46) / (60.5 - 46))
+    assert own.gap_recovered.mean == pytest.approx((46 - 40.5) / (60.5 - 40.5))
+    assert better.gap_recovered.mean == pytest.approx((48.5 - 46) / (60.5 - 46))
     # Student's t with one degree of freedom: 12.706 x 0.7071 / sqrt 2 = 6.353.
     header, first, second = ablation_rows(found, "size", "5%")
     assert header == [

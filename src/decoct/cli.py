@@ -44,7 +44,8 @@ Whether the method's reasons hold on these images:
 
 One stage, and what it needs:
   load-images, train-teacher, compute-targets, train-experts, difficulty, select, distill,
-  pretrain, probe RECIPE  (the last three take --method; mkdt, unless it is given)
+  train-assistant, pretrain, probe RECIPE  (distill, pretrain and probe take --method; the recipe's,
+                          unless it is given)
 
 What came out:
   report RUN              one HTML page about a run's folder
@@ -69,7 +70,7 @@ class RunFlags:
 class MethodFlags(RunFlags):
     """A recipe's settings, where the run is kept, and of which method the stage is."""
 
-    method: str = "mkdt"
+    method: str = ""  # the recipe's, unless it is given
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ def _dispatch(verb: str, arguments: list[str]) -> int:
         _STAGES[verb](_open_run(flags))
     elif verb in _OF_A_METHOD:
         flags = _parse(verb, arguments, MethodFlags)
-        _OF_A_METHOD[verb](_open_run(flags), flags.method)
+        _OF_A_METHOD[verb](_open_run(flags), flags.method or flags.recipe.method)
     elif verb == "tune":
         _tune(_parse(verb, arguments, TuneFlags))
     elif verb == "ablate":
@@ -259,7 +260,7 @@ def _run(run: Run) -> None:
     if run.recipe.compare.tasks:
         _compare(run)
     else:
-        _distil(run, "mkdt")
+        _distil(run, run.recipe.method)
     print(f"report: {write_report(run.folder)}")
 
 
@@ -269,6 +270,7 @@ _STAGES: dict[str, Callable[[Run], None]] = {
     "compute-targets": _artefact(lambda run: run.targets),
     "train-experts": _artefact(lambda run: run.trajectories),
     "difficulty": _artefact(lambda run: run.difficulty),
+    "train-assistant": _artefact(lambda run: run.assistant),
     "select": _select,
     "compare": _compare,
     "run": _run,

@@ -164,10 +164,11 @@ def _describe_distilled(path: Path) -> str:
     real = "" if distilled.start is not None else " (real images)"
     momentum = f"momentum {rule.momentum:g}, weight decay {rule.weight_decay:g}"
     return _lines(
-        f"{path.name}: distilled set by {distilled.method}, {len(distilled)} images{real}",
+        f"{path.name}: distilled set by {distilled.method}, {len(distilled.images)} images{real}",
         {
             "images": shape,
-            "targets": f"{distilled.targets.shape[1]} dimensions each"
+            "views": f"{distilled.views_each} of each image" * (distilled.views is not None),
+            "targets": f"{distilled.targets.shape[-1]} dimensions each"
             if distilled.has_targets
             else f"none: {story['objective']['algorithm']} loss of two views",
             "in all": _megabytes(distilled.bytes),

@@ -1,6 +1,6 @@
 """`DistilledSet`: a few images and their targets, and how to train on them."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 
 from decoct import storage
 from decoct.data.images import denormalise
+from decoct.data.stored_views import show_views
 from decoct.errors import DecoctError
 from decoct.models.registry import NetworkConfig
 
@@ -30,15 +31,17 @@ class TrainingRule:
 class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
     """m images with their targets; a subset is one whose images happen to be real.
 
-    As a `torch.utils.data.Dataset` it gives (normalised image C x H x W, target D).
+    As a `torch.utils.data.Dataset` it gives (normalised image C x H x W, target D). Where each
+    image has V views, it gives those: m V of them, an image's own next to each other.
     """
 
     images: Tensor  # float32, m x C x H x W, normalised by mean and std
-    targets: Tensor  # float32, m x D; D is 0 where there are none
+    targets: Tensor  # float32, m x D (D is 0 where there are none); of views float16, m x V x D
     mean: Tensor  # C, in [0, 1] units
     std: Tensor  # C
     rule: TrainingRule  # what the encoder is trained with, unless the user says otherwise
     method: str
+    views: Tensor | None = None  # uint8, m x V x 9: how each view is made of its image
     start: Tensor | None = None  # float32, m x C x H x W: the real images it started from
     index: Tensor | None = None  # int64, m: where those stand in the pool
     network: NetworkConfig = field(default_factory=NetworkConfig)  # the student it was made with
@@ -48,12 +51,37 @@ class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
     def __post_init__(self) -> None:
         if len(self.images) != len(self.targets):
             raise DecoctError(f"{len(self.targets)} targets for {len(self.images)} images")
+        if self.views is not None and self.views.shape[:2] != self.targets.shape[:2]:
+            raise DecoctError(f"{self.targets.shape} targets for {self.views.shape} views")
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.images) * self.views_each
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        return self.images[index], self.targets[index]
+        images, targets = self.read(torch.tensor([range(len(self))[index]]))
+        return images[0], targets[0]
+
+    @property
+    def views_each(self) -> int:
+        """V; 1 where an image is its own only view."""
+        return 1 if self.views is None else self.views.shape[1]
+
+    def read(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """A batch of what it gives, made on the set's device: B to B x C x H x W and B x D."""
+        targets = self.targets.flatten(0, -2)[index].float()
+        if self.views is None:
+            return self.images[index], targets
+        mean, std = self.mean.view(1, -1, 1, 1), self.std.view(1, -1, 1, 1)
+        pixels = self.images[index // self.views_each] * std + mean
+        shown = show_views(pixels, self.views.flatten(0, 1)[index])
+        return (shown - mean) / std, targets
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same set, where training happens."""
+        names = ("images", "targets", "mean", "std", "views")
+        return replace(
+            self, **{n: t.to(device) for n in names if (t := getattr(self, n)) is not None}
+        )
 
     @property
     def size(self) -> int:
@@ -68,12 +96,13 @@ class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
     @property
     def has_targets(self) -> bool:
         """False where one trains on it by self-supervision, as `story["objective"]` says."""
-        return self.targets.shape[1] > 0
+        return self.targets.shape[-1] > 0
 
     @property
     def bytes(self) -> int:
-        """What images and targets take as they are stored."""
-        return sum(t.numel() * t.element_size() for t in (self.images, self.targets))
+        """What images, targets and views take in memory."""
+        parts = [t for t in (self.images, self.targets, self.views) if t is not None]
+        return sum(t.numel() * t.element_size() for t in parts)
 
     def pixels(self) -> Tensor:
         """The images as a person would see them: uint8, m x C x H x W."""
@@ -89,7 +118,7 @@ class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
         `uint8` rounds images to 256 steps between each channel's least and largest value, which
         clips nothing: synthetic pixels go beyond black and white. `load` undoes it.
         """
-        names = ("images", "targets", "mean", "std", "start", "index")
+        names = ("images", "targets", "mean", "std", "views", "start", "index")
         tensors = {n: getattr(self, n) for n in names if getattr(self, n) is not None}
         if uint8:
             for name in _FLOAT_IMAGES & set(tensors):

@@ -55,6 +55,9 @@ def export(path: Path, *, out: Path, uint8: bool = False) -> Path:
             to_picture(pixels).save(temporary, format="PNG")
     with storage.atomic_path(out / "targets.npy") as temporary, temporary.open("wb") as file:
         np.save(file, distilled.targets.numpy().astype(np.float32))
+    if distilled.views is not None:
+        with storage.atomic_path(out / "views.npy") as temporary, temporary.open("wb") as file:
+            np.save(file, distilled.views.numpy())
     facts = _facts(distilled)
     storage.write_text(out / "set.json", json.dumps(facts, indent=1) + "\n")
     storage.write_text(out / "README.txt", _readme(facts))
@@ -85,8 +88,8 @@ def _facts(distilled: DistilledSet) -> dict[str, Any]:
     unit = distilled.images * distilled.std.view(1, -1, 1, 1) + distilled.mean.view(1, -1, 1, 1)
     rounded = normalise(distilled.pixels(), distilled.mean, distilled.std)
     return {
-        "count": len(distilled), "size": distilled.size, "channels": distilled.channels,
-        "dimensions": distilled.targets.shape[1], "method": distilled.method,
+        "count": len(distilled.images), "views": distilled.views_each, "size": distilled.size, "channels": distilled.channels,
+        "dimensions": distilled.targets.shape[-1], "method": distilled.method,
         "mean": distilled.mean.tolist(), "std": distilled.std.tolist(),
         "normalise": "(pixel / 255 - mean) / std", "loss": _loss(distilled),
         "rule": {"optimiser": "SGD", **asdict(distilled.rule)},

@@ -52,6 +52,12 @@ class Keys:
         return storage.digest(self.experts, self.recipe.experts.count)
 
     @cached_property
+    def assistant(self) -> str:
+        """The assistant."""
+        recipe = self.recipe
+        return storage.digest(self.targets, recipe.assistant, recipe.views.augment, recipe.seed)
+
+    @cached_property
     def ssl_experts(self) -> str:
         """The folder of the experts that are trained without targets."""
         config = asdict(self.recipe.experts)
@@ -70,7 +76,11 @@ class Keys:
             return storage.digest(self.ssl_experts, recipe.experts.count, matching, size)
         made_from = self.trajectories if method == "high-loss" else self.targets
         rule = (recipe.compare.lr, recipe.distill.batch)
-        own = {"sas": (recipe.sas,), "krr-st": (recipe.krr_st,)}.get(method, ())
+        if method == "views" and recipe.views.labels == "assistant":
+            made_from = self.assistant
+        own = {
+            "sas": (recipe.sas,), "krr-st": (recipe.krr_st,), "views": (recipe.views, recipe.sas),
+        }.get(method, ())  # fmt: skip
         return storage.digest(made_from, method, rule, size, *own, *self._split)
 
     def encoder(self, method: str, seed: int) -> str:
@@ -99,6 +109,7 @@ class Keys:
             yield label, getattr(self, label)
         yield "difficulty", self.trajectories
         yield "ssl-experts", self.ssl_experts
+        yield "assistant", self.assistant
         for seed in seeds:
             for method in self.recipe.compare.methods:
                 yield f"{method}-seed{seed}", self.distilled(method, seed)

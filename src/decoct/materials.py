@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from decoct import seeding, stages, storage
+from decoct.assistant import Assistant, train_assistant
 from decoct.data.images import Images
 from decoct.data.sources import load_images
 from decoct.data.tasks import Task, load_task
@@ -137,6 +138,25 @@ class Materials:
                 images=images, targets=targets, folder=folder, config=self.recipe.experts,
                 seed=self.recipe.seed, device=self.device,
             )  # fmt: skip
+
+    @cached_property
+    def assistant(self) -> Assistant:
+        """The small network that says what a view's target is."""
+        images, targets = self.images, self.targets
+
+        def make(path: Path) -> None:
+            train_assistant(
+                images=images, targets=targets, config=self.recipe.assistant,
+                views=self.recipe.views.augment, seed=self.recipe.seed, device=self.device,
+                state=stages.state(path), metrics=stages.metrics(path),
+            ).save(path)  # fmt: skip
+
+        return Assistant.load(
+            self.stages.artefact(
+                "assistant", self.keys.assistant, file="assistant.safetensors", kind="assistant",
+                make=make,
+            )
+        )  # fmt: skip
 
     @cached_property
     def ssl_trajectories(self) -> Trajectories:

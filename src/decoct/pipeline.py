@@ -5,18 +5,22 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from decoct import stages, storage
+from decoct.data.stored_views import NUMBERS
 from decoct.distilled import DistilledSet, TrainingRule, resolve_size, versions
 from decoct.distillers.krr_st import krr_st
 from decoct.distillers.mkdt import mkdt
 from decoct.distillers.mtt_ssl import mtt_ssl
+from decoct.distillers.views import Label, stored_views
 from decoct.encoder import Encoder
+from decoct.errors import DecoctError
 from decoct.materials import Materials
 from decoct.pretrain import fresh_encoder, pretrain, pretrain_on_all
 from decoct.probe import ProbeScore, probe
-from decoct.recipe import DISTILLERS, EQUAL_STEPS, ON_ALL
+from decoct.recipe import EQUAL_STEPS, ON_ALL, SYNTHETIC
 from decoct.scores import Score, Scores
 from decoct.ssl_pretraining import SSL_METHODS, pretrain_by_ssl
 from decoct.subsets.high_loss import high_loss_subset
@@ -38,7 +42,7 @@ class Run(Materials):
             found = self._make_set(method, seed, path)
             if found.index is not None:  # rows of what is learnt from; people count in their pool
                 found = replace(found, index=self.split[0][found.index])
-            found.save(path)
+            found.save(path, uint8=method == "views")  # which are real pixels
 
         return DistilledSet.load(
             self.stages.artefact(
@@ -48,9 +52,15 @@ class Run(Materials):
         )  # fmt: skip
 
     def _make_set(self, method: str, seed: int, path: Path) -> DistilledSet:
-        if method not in DISTILLERS:
-            return self._real(method, self._selection(method, seed))
         recipe = self.recipe
+        if method == "views":
+            return stored_views(
+                images=self.images, start=self._selection(recipe.views.start, seed),
+                label=self._label, rule=self._rule, config=recipe.views, seed=seed,
+                device=self.device,
+            )  # fmt: skip
+        if method not in SYNTHETIC:
+            return self._real(method, self._selection(method, seed))
         begin = recipe.distill.start if method == "mkdt" else "random"
         common: dict[str, Any] = {
             "images": self.images, "start": self._selection(begin, seed), "seed": seed,
@@ -174,6 +184,27 @@ class Run(Materials):
         return random_subset(total=len(self.images), count=count, seed=seed)
 
     @property
+    def _label(self) -> Label:
+        """Who says what a view's target is."""
+        by, targets = self.recipe.views.labels, self.targets
+        if by == "assistant":
+            assistant = self.assistant
+            return lambda views, rows: assistant.label(views)
+        if by == "image":
+            return lambda views, rows: targets.values[rows]
+        if not self.has_teacher:
+            raise DecoctError(
+                "views.labels is teacher, but targets.source is a file: there is no teacher to ask"
+            )
+        teacher = self.teacher
+
+        def ask(views: Tensor, rows: Tensor) -> Tensor:
+            pixels = replace(self.images, pixels=(views * 255).round().to(torch.uint8), labels=None)
+            return targets.of(teacher.embed(pixels, device=self.device))
+
+        return ask
+
+    @property
     def _count(self) -> int:
         recipe = self.recipe
         return resolve_size(size=recipe.size, fraction=recipe.fraction, total=len(self.images))
@@ -202,9 +233,12 @@ class Run(Materials):
         count = len(images) if method in ON_ALL else self._count
         pixels = count * images.channels * images.size**2
         dimensions = 0 if method in ("mtt-ssl", *SSL_METHODS) else self.targets.dimensions
+        described = 4 * dimensions  # bytes beside an image's pixels
+        if method == "views":
+            described = self.recipe.views.count * (2 * dimensions + NUMBERS)
         facts = {
             "images": count,
-            "bytes": pixels * (4 if method in DISTILLERS else 1) + 4 * count * dimensions,
+            "bytes": pixels * (4 if method in SYNTHETIC else 1) + count * described,
             "steps": self.recipe.steps(method, count),
         }
         if method not in (*SSL_METHODS, *EQUAL_STEPS):  # whose steps are counted otherwise

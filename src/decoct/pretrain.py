@@ -22,8 +22,8 @@ from decoct.models.registry import NetworkConfig, create_network
 from decoct.targets import Targets
 from decoct.teachers.objective import Objective, view_loss
 
-Loss = Callable[[Network, Tensor, Tensor], Tensor]  # of normalised images, and their indices
-Batches = Iterator[tuple[Tensor, Tensor]]  # indices, and the normalised images there
+Loss = Callable[[Network, Tensor, Tensor], Tensor]  # of normalised images, and their targets
+Batches = Iterator[tuple[Tensor, Tensor]]  # normalised images, and their targets
 
 
 @dataclass(frozen=True)
@@ -63,35 +63,31 @@ def pretrain(
     >>> pretrain(distilled=small, config=config).network.feature_count
     4
     """
-    images = distilled.images.to(device)
-
-    def read(batches: list[Tensor]) -> Batches:
-        return ((index, images[index]) for index in (batch.to(device) for batch in batches))
-
     config, device = config or PretrainConfig(), torch.device(device)
-    loss, outputs = _loss_of(distilled, device)
+    here = distilled.to(device)
+    loss, outputs = _loss_of(here)
     fresh = fresh_encoder(
         config.network, mean=distilled.mean, std=distilled.std, size=distilled.size,
         outputs=outputs, seed=seed,
     )  # fmt: skip
     return _train(
-        fresh, read, loss, count=len(distilled), rule=rule or distilled.rule, config=config,
-        steps=None, seed=seed, method=distilled.method, device=device,
+        fresh, lambda batches: (here.read(batch.to(device)) for batch in batches), loss,
+        count=len(here), rule=rule or here.rule, config=config, steps=None,
+        seed=seed, method=distilled.method, device=device,
     )  # fmt: skip
 
 
-def _loss_of(distilled: DistilledSet, device: torch.device) -> tuple[Loss, int]:
+def _loss_of(distilled: DistilledSet) -> tuple[Loss, int]:
     """What a network minimises on a set, and the outputs that it needs for it."""
     if distilled.has_targets:
-        return _error_to(distilled.targets.to(device)), distilled.targets.shape[1]
+        return _error, distilled.targets.shape[-1]
     objective = msgspec.convert(distilled.story["objective"], Objective)
-    mean, std = distilled.mean.to(device), distilled.std.to(device)
-    of_views = view_loss(objective, mean=mean, std=std, size=distilled.size)
+    of_views = view_loss(objective, mean=distilled.mean, std=distilled.std, size=distilled.size)
     return lambda network, images, _: of_views(network, images), objective.projector
 
 
-def _error_to(targets: Tensor) -> Loss:
-    return lambda network, images, index: F.mse_loss(network(images), targets[index])
+def _error(network: Network, images: Tensor, targets: Tensor) -> Tensor:
+    return F.mse_loss(network(images), targets)
 
 
 def pretrain_on_all(
@@ -114,10 +110,14 @@ def pretrain_on_all(
         config.network, mean=images.mean.cpu(), std=images.std.cpu(), size=images.size,
         outputs=targets.dimensions, seed=seed,
     )  # fmt: skip
+    values = targets.values.to(device)
+
+    def read(batches: list[Tensor]) -> Batches:
+        return ((x, values[index]) for index, x in stream(images, batches, device=device))
+
     return _train(
-        fresh, lambda batches: stream(images, batches, device=device),
-        _error_to(targets.values.to(device)), count=len(targets), rule=rule, config=config,
-        steps=steps, seed=seed, method="full", device=device,
+        fresh, read, _error, count=len(targets), rule=rule, config=config, steps=steps,
+        seed=seed, method="full", device=device,
     )  # fmt: skip
 
 
@@ -150,12 +150,12 @@ def _train(
             batches = _batches(order, rule.batch)[: steps - epoch * whole]
             total = torch.zeros((), device=device)
             with seeding.seeded(seed, "pretrain", epoch, "views"):
-                for index, images in read(batches):
-                    loss = loss_of(network, images, index)
+                for images, targets in read(batches):
+                    loss = loss_of(network, images, targets)
                     optimiser.zero_grad()
                     loss.backward()
                     optimiser.step()
-                    total += loss.detach() * len(index)
+                    total += loss.detach() * len(images)
             losses.append(float(total) / sum(map(len, batches)))
             if not math.isfinite(losses[-1]):
                 raise DivergedError(

@@ -12,10 +12,12 @@ from typing import Any
 import msgspec
 import yaml
 
+from decoct.assistant import AssistantConfig
 from decoct.distilled import resolve_size
 from decoct.distillers.krr_st import KRRSTConfig
 from decoct.distillers.mkdt import MKDTConfig
 from decoct.distillers.mtt_ssl import MTTSSLConfig
+from decoct.distillers.views import StoredViewsConfig
 from decoct.errors import DecoctError
 from decoct.experts import ExpertsConfig
 from decoct.pretrain import PretrainConfig, steps_an_epoch
@@ -26,11 +28,20 @@ from decoct.subsets.sas import SASConfig
 from decoct.targets import TargetsConfig
 from decoct.teachers.training import SSLConfig
 
-DISTILLERS = ("mkdt", "mtt-ssl", "krr-st")  # whose images are synthetic
+SYNTHETIC = ("mkdt", "mtt-ssl", "krr-st")  # methods whose images are
+DISTILLERS = ("views", *SYNTHETIC)
 EQUAL_STEPS = ("full-steps", "ssl-full-steps")  # on all images, for as many steps as small sets
 ON_ALL = ("full", "ssl-full", *EQUAL_STEPS)
 METHODS = ("none", *SUBSETS, *DISTILLERS, "ssl-random", *ON_ALL, "teacher")
-_COMPARED = ("none", "random", "high-loss", "mkdt", "full", "teacher")  # unless one says otherwise
+_COMPARED = (
+    "none",
+    "random",
+    "high-loss",
+    "mkdt",
+    "views",
+    "full",
+    "teacher",
+)  # unless one says otherwise
 
 
 @dataclass(frozen=True)
@@ -93,6 +104,7 @@ class Recipe:
 
     name: str = "recipe"
     seed: int = 0
+    method: str = "views"  # what `decoct run` distils by; mkdt is the published one
     device: str = "auto"
     data: str = ""  # the folder that sources are looked for in first
     size: int = 0  # images in the distilled set; 0: `fraction` of the pool
@@ -101,6 +113,8 @@ class Recipe:
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     targets: TargetsConfig = field(default_factory=TargetsConfig)
     experts: ExpertsConfig = field(default_factory=ExpertsConfig)
+    assistant: AssistantConfig = field(default_factory=AssistantConfig)
+    views: StoredViewsConfig = field(default_factory=StoredViewsConfig)
     sas: SASConfig = field(default_factory=SASConfig)
     distill: MKDTConfig = field(default_factory=MKDTConfig)
     mtt_ssl: MTTSSLConfig = field(default_factory=MTTSSLConfig)
@@ -111,6 +125,9 @@ class Recipe:
     compare: CompareConfig = field(default_factory=CompareConfig)
 
     def __post_init__(self) -> None:
+        makers = (*DISTILLERS, *SUBSETS)
+        if self.method not in makers:
+            raise DecoctError(f"method {self.method!r} makes no set;{suggest(self.method, makers)}")
         last = self.distill.max_start - 1 + self.distill.expert_epochs
         if last > self.experts.epochs:
             raise DecoctError(
@@ -140,7 +157,7 @@ class Recipe:
 
     def steps(self, method: str, count: int) -> int:
         """Gradient steps of a method's pre-training on `count` images."""
-        seen = count  # images an epoch
+        seen = count * (self.views.count if method == "views" else 1)  # images an epoch
         if method in EQUAL_STEPS:
             seen = resolve_size(size=self.size, fraction=self.fraction, total=count)
         steps = self.pretraining(method).epochs * steps_an_epoch(seen, self.distill.batch)

@@ -48,8 +48,27 @@ class Interval:
         error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
         return cls(mean, float(scipy.stats.t.ppf(0.975, len(values) - 1)) * error)
 
+    @classmethod
+    def of_ratio(cls, parts: Sequence[float], wholes: Sequence[float]) -> Self:
+        """The ratio of two means of values that are paired, by seed (the delta method).
+
+        >>> Interval.of_ratio([1.0, 2.0], [2.0, 4.0])
+        Interval(mean=0.5, half_width=0.0)
+        """
+        ratio, whole = float(np.mean(parts) / np.mean(wholes)), abs(float(np.mean(wholes)))
+        left = [part - ratio * w for part, w in zip(parts, wholes, strict=True)]
+        return cls(ratio, cls.of(left).half_width / whole)
+
     def __str__(self) -> str:
         return f"{self.mean:.1f}{self._width()}"
+
+    def share(self) -> str:
+        """As text, for a share of 1.
+
+        >>> Interval(mean=0.512, half_width=0.1).share()
+        '0.51 ± 0.10'
+        """
+        return f"{self.mean:.2f}{self._width(2)}"
 
     def signed(self) -> str:
         """As text, for a difference: with its sign.
@@ -59,8 +78,8 @@ class Interval:
         """
         return f"{self.mean:+.1f}{self._width()}"
 
-    def _width(self) -> str:
-        return "" if math.isnan(self.half_width) else f" ± {self.half_width:.1f}"
+    def _width(self, digits: int = 1) -> str:
+        return "" if math.isnan(self.half_width) else f" ± {self.half_width:.{digits}f}"
 
     @property
     def excludes_zero(self) -> bool:
@@ -90,7 +109,7 @@ class Row:
     accuracy: Interval  # mean over tasks
     by_task: dict[str, Interval]
     over_random: Interval | None  # paired by seed
-    gap_recovered: float | None  # (method - random) / (full - random)
+    gap_recovered: Interval | None  # (method - random) / (full - random), paired by seed
 
 
 @dataclass(frozen=True)
@@ -99,7 +118,7 @@ class Scores:
 
     >>> found = {"random": 40.0, "mkdt": 42.0, "full": 44.0}
     >>> scores = Scores(tuple(Score(m, 0, "emoji", "5%", 0, a) for m, a in found.items()))
-    >>> [(row.method, row.gap_recovered) for row in scores.table()]
+    >>> [(row.method, row.gap_recovered and row.gap_recovered.mean) for row in scores.table()]
     [('random', None), ('mkdt', 0.5), ('full', None)]
     """
 
@@ -192,13 +211,7 @@ class Scores:
 
     def row(self, method: str, labels: str | None) -> Row:
         """A method's row at one choice of labels; at None, of the mean over all of them."""
-        own, reference, upper = (self.by_seed(m, labels) for m in (method, REFERENCE, UPPER))
-        paired = self.paired(method, REFERENCE, labels)
-        gap = None
-        if reference and upper and method not in (REFERENCE, UPPER):
-            low, high = (float(np.mean(list(x.values()))) for x in (reference, upper))
-            if high > low:  # otherwise there is no gap to recover
-                gap = (float(np.mean(list(own.values()))) - low) / (high - low)
+        own, paired = self.by_seed(method, labels), self.paired(method, REFERENCE, labels)
         return Row(
             method=method, labels=labels or ALL, accuracy=Interval.of(list(own.values())),
             by_task={
@@ -207,8 +220,19 @@ class Scores:
                 if (found := self.by_seed(method, labels, task))
             },
             over_random=Interval.of(paired) if paired and method != REFERENCE else None,
-            gap_recovered=gap,
+            gap_recovered=self._gap(method, labels),
         )  # fmt: skip
+
+    def _gap(self, method: str, labels: str | None) -> Interval | None:
+        """The gap that a method recovers, over the seeds that it shares with both its ends."""
+        if method in (REFERENCE, UPPER):
+            return None
+        own, low, high = (self.by_seed(m, labels) for m in (method, REFERENCE, UPPER))
+        seeds = [seed for seed in own if seed in low and seed in high]
+        wholes = [high[seed] - low[seed] for seed in seeds]
+        if not seeds or np.mean(wholes) <= 0:  # there is no gap to recover
+            return None
+        return Interval.of_ratio([own[seed] - low[seed] for seed in seeds], wholes)
 
 
 def _finite(value: Any) -> Any:

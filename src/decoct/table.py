@@ -21,7 +21,7 @@ def table_rows(scores: Scores, labels: str) -> list[list[str]]:
         rows.append([
             row.method, str(facts.get("images", "")), str(facts.get("steps", "")),
             *(str(row.by_task.get(task, "")) for task in tasks), str(row.accuracy), signed,
-            "" if gap is None else f"{gap:.2f}",
+            "" if gap is None else gap.share(),
         ])  # fmt: skip
     return rows
 
@@ -64,7 +64,7 @@ def _cell(row: Row, what: str) -> str:
     if what == "accuracy":
         return str(row.accuracy)
     if what == "gap recovered":
-        return "" if row.gap_recovered is None else f"{row.gap_recovered:.2f}"
+        return "" if row.gap_recovered is None else row.gap_recovered.share()
     over = row.over_random
     return "" if over is None else f"{over.signed()}{_BRIEF[mark(over)]}"
 

@@ -46,6 +46,11 @@ class Targets:
         """D."""
         return self.values.shape[1]
 
+    def of(self, representations: Tensor) -> Tensor:
+        """What further representations, N x F, are as targets: N x D."""
+        centred = representations - self.shift
+        return (centred @ self.rotation if self.rotation.numel() else centred) / self.scale
+
     def part(self, index: Tensor) -> Self:
         """The targets of the images at `index` (int64, m)."""
         return replace(self, values=self.values[index])

@@ -32,7 +32,7 @@ class Line:
     random: Interval  # as many real images, with the targets of the same teacher
     to_base: tuple[float, ...]  # paired differences, one a seed
     over_random: tuple[float, ...]
-    gap_recovered: float | None  # (mkdt - random) / (full - random)
+    gap_recovered: Interval | None  # (mkdt - random) / (full - random)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ def ablation_rows(ablation: Ablation, axis: str, labels: str) -> list[list[str]]
     lines = ablation.lines(axis, labels)
     rows = [[axis, *_HEADER[1:]], *map(_row, lines)]
     if any(line.gap_recovered is not None for line in lines):
-        gaps = ["" if x.gap_recovered is None else f"{x.gap_recovered:.2f}" for x in lines]
+        gaps = ["" if x.gap_recovered is None else x.gap_recovered.share() for x in lines]
         for row, gap in zip(rows, ["gap recovered", *gaps], strict=True):
             row.insert(5, gap)
     return rows

@@ -94,7 +94,7 @@ def pairs(distilled: DistilledSet) -> Pairs:
     found = list(zip(real, map(_data_uri, distilled.pixels()[:_PAIRS]), strict=False))
     side = min(_SIDES[1], max(size, size * round(_SIDES[0] / size)))
     return Pairs(
-        seed=distilled.story.get("seed", 0), total=len(distilled), side=side,
+        seed=distilled.story.get("seed", 0), total=len(distilled.images), side=side,
         first=found[:_FIRST], rest=found[_FIRST:],
     )  # fmt: skip
 
@@ -116,6 +116,7 @@ class Stage:
 
 _SORTS = {
     "encoder": "pre-training", "probe": "probing", "mkdt": "distilling (mkdt)",
+    "views": "distilling (views)",
     "krr": "distilling (krr-st)", "mtt": "distilling (mtt-ssl)",
 }  # fmt: skip
 

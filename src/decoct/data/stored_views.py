@@ -1,0 +1,78 @@
+"""Views as numbers: nine bytes say how a view differs from its image, on any machine the same."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from decoct.data.views import ViewsConfig, saturate, turn_hue
+
+NUMBERS = 9  # left, top, width, height, flip, brightness, contrast, saturation, hue
+_ONE = 128  # the byte that stands for a factor of 1, and for no turn of the hue
+_PLAIN = (0, 0, 255, 255, 0, _ONE, _ONE, _ONE, _ONE)
+_RATIOS = (3 / 4, 4 / 3)  # of a crop's width to its height, as in SimCLR
+
+
+def plain_views(count: int) -> Tensor:
+    """The numbers of `count` views that are the images themselves: uint8, count x 9.
+
+    >>> images = torch.rand(2, 3, 8, 8)
+    >>> torch.allclose(show_views(images, plain_views(2)), images, atol=1e-6)
+    True
+    """
+    return torch.tensor(_PLAIN, dtype=torch.uint8).repeat(count, 1)
+
+
+def draw_views(config: ViewsConfig, count: int, draws: torch.Generator) -> Tensor:
+    """The numbers of `count` random views: uint8, count x 9.
+
+    Crops keep an area from `config.min_crop` to 1, and a ratio of their sides from 3/4 to 4/3.
+    Left and top are shares of the room that the crop leaves; factors are in 1/128, turns of the hue
+    in 1/256 of the circle.
+    """
+
+    def uniform(low: float, high: float) -> Tensor:
+        return low + (high - low) * torch.rand(count, generator=draws)
+
+    area = uniform(config.min_crop, 1.0)
+    root = uniform(*map(math.log, _RATIOS)).div(2).exp()  # of the ratio
+    sides = [(area.sqrt() * root).clamp_max(1), (area.sqrt() / root).clamp_max(1)]
+    places = [uniform(0, 1), uniform(0, 1)]
+    flip = uniform(0, 1) < (0.5 if config.flip else 0)
+    factors = torch.stack([uniform(-1, 1) for _ in range(3)], 1) * config.jitter
+    hue = uniform(-1, 1) * config.jitter / 4
+    calm = uniform(0, 1) >= config.jitter_probability
+    grey = uniform(0, 1) < config.grey_probability
+    factors[calm], hue[calm] = 0.0, 0.0
+    factors[grey, 2] = -1.0  # saturation 0
+    parts = [255 * torch.stack(places + sides, 1), flip.float()[:, None]]
+    parts += [_ONE * (1 + factors), _ONE + 256 * hue[:, None]]
+    return torch.cat(parts, 1).round().clamp(0, 255).to(torch.uint8)
+
+
+def show_views(images: Tensor, numbers: Tensor) -> Tensor:
+    """A view of each image: B x C x H x W in [0, 1] and B x 9 to B x C x H x W in [0, 1].
+
+    Differentiable in the images. Cropped and flipped first, bilinearly; then brightness (a factor),
+    contrast (of the distance to the view's mean), and in colour saturation and hue.
+    """
+    values = numbers.to(images)
+    views = _crop(images, values[:, :4] / 255, flip=values[:, 4] > 0)
+    bright, contrast, saturation = (v.view(-1, 1, 1, 1) / _ONE for v in values[:, 5:8].unbind(1))
+    views = (views * bright).clamp(0, 1)
+    mean = views.mean((1, 2, 3), keepdim=True)
+    views = (mean + contrast * (views - mean)).clamp(0, 1)
+    if images.shape[1] == 3:
+        views = turn_hue(saturate(views, saturation), (values[:, 8] - _ONE) / 256)
+    return views
+
+
+def _crop(images: Tensor, box: Tensor, *, flip: Tensor) -> Tensor:
+    """The part of each image in its box (shares: of the room left, then of the whole), enlarged."""
+    place, side = box[:, :2], box[:, 2:]
+    centre = (2 * place - 1) * (1 - side)  # from -1 to 1
+    scale = side * torch.stack([1 - 2 * flip.to(side), torch.ones_like(side[:, 0])], 1)
+    affine = torch.cat([torch.diag_embed(scale), centre[:, :, None]], 2)
+    grid = F.affine_grid(affine, list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
