@@ -7,7 +7,8 @@ from decoct.scores import Scores
 
 # What is made once for all seeds, of what a method's sets are made from beside the targets.
 _SHARED = {
-    "views": ("assistant",), "mkdt": ("experts",), "mtt-ssl": ("ssl-experts",), "high-loss": ("experts", "difficulty"),
+    "views": ("assistant",), "mkdt": ("experts",), "mtt-ssl": ("ssl-experts",),
+    "high-loss": ("experts", "difficulty"),
 }  # fmt: skip
 
 

@@ -88,7 +88,8 @@ def _facts(distilled: DistilledSet) -> dict[str, Any]:
     unit = distilled.images * distilled.std.view(1, -1, 1, 1) + distilled.mean.view(1, -1, 1, 1)
     rounded = normalise(distilled.pixels(), distilled.mean, distilled.std)
     return {
-        "count": len(distilled.images), "views": distilled.views_each, "size": distilled.size, "channels": distilled.channels,
+        "count": len(distilled.images), "views": distilled.views_each,
+        "size": distilled.size, "channels": distilled.channels,
         "dimensions": distilled.targets.shape[-1], "method": distilled.method,
         "mean": distilled.mean.tolist(), "std": distilled.std.tolist(),
         "normalise": "(pixel / 255 - mean) / std", "loss": _loss(distilled),
