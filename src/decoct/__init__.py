@@ -8,8 +8,10 @@ __version__ = "0.1.0"
 
 from decoct.ablation.ablate import ablate
 from decoct.ablation.result import Ablation
+from decoct.assistant import Assistant, AssistantConfig, train_assistant
 from decoct.data.images import Images
 from decoct.data.sources import load_images
+from decoct.data.stored_views import show_views
 from decoct.data.tasks import Task, labelled_indices, load_task
 from decoct.data.views import ViewsConfig
 from decoct.diagnose.variance import VarianceConfig, diagnose_variance
@@ -17,6 +19,7 @@ from decoct.distilled import DistilledSet, TrainingRule, load_distilled
 from decoct.distillers.krr_st import KRRSTConfig, krr_st
 from decoct.distillers.mkdt import MKDTConfig, mkdt
 from decoct.distillers.mtt_ssl import MTTSSLConfig, mtt_ssl, train_ssl_experts
+from decoct.distillers.views import StoredViewsConfig, stored_views
 from decoct.doctor import doctor
 from decoct.encoder import Encoder
 from decoct.errors import DecoctError
@@ -47,6 +50,8 @@ from decoct.tune import TuneConfig, Tuning, tune
 
 __all__ = [
     "Ablation",
+    "Assistant",
+    "AssistantConfig",
     "DecoctError",
     "DistilledSet",
     "Encoder",
@@ -68,6 +73,7 @@ __all__ = [
     "SSLPretrainConfig",
     "Score",
     "Scores",
+    "StoredViewsConfig",
     "Targets",
     "TargetsConfig",
     "Task",
@@ -107,6 +113,9 @@ __all__ = [
     "recipe_names",
     "sas_subset",
     "show",
+    "show_views",
+    "stored_views",
+    "train_assistant",
     "train_experts",
     "train_ssl_experts",
     "train_teacher",

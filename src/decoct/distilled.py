@@ -61,6 +61,10 @@ class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
         images, targets = self.read(torch.tensor([range(len(self))[index]]))
         return images[0], targets[0]
 
+    def __getitems__(self, index: list[int]) -> list[tuple[Tensor, Tensor]]:
+        """What a `DataLoader` asks for, a batch at a time: views are made together."""
+        return list(zip(*self.read(torch.tensor(index)), strict=True))
+
     @property
     def views_each(self) -> int:
         """V; 1 where an image is its own only view."""

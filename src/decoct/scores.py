@@ -156,12 +156,21 @@ class Scores:
         if not set(methods) & set(_AS_MANY_STEPS):
             return [("", self)]
         longer = set(methods) & set(_AS_MANY_STEPS.values())
-        steps = {m: _AS_MANY_STEPS.get(m, m) for m in methods if m not in longer}
+        steps = {
+            m: _AS_MANY_STEPS.get(m, m) for m in methods if m not in longer and self._as_short(m)
+        }
         if not longer:
             return [("equal steps", self._of(steps))]
         epochs = {m: m for m in methods if m not in _AS_MANY_STEPS}
         name = "equal epochs" if self._equal_epochs() else "own epochs"
         return [("equal steps", self._of(steps)), (name, self._of(epochs))]
+
+    def _as_short(self, method: str) -> bool:
+        """Whether a method trains for as many steps as the reference; stored views train longer."""
+        own, reference = (self.facts.get(m, {}).get("steps") for m in (method, REFERENCE))
+        if method in _AS_MANY_STEPS or own is None or reference is None:
+            return True
+        return bool(own <= reference)
 
     def _equal_epochs(self) -> bool:
         """Whether all images are gone through as often as a small set."""

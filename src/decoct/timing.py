@@ -36,7 +36,7 @@ def stage_seconds(recipe: Recipe, sizes: Sizes, device: torch.device) -> dict[st
     """Seconds by stage: the time of a few steps here, times how many there are."""
     unit = _Units(recipe, sizes, device)
     compare, distill, m, n = recipe.compare, recipe.distill, sizes.kept, sizes.pool
-    methods = compare.methods if compare.tasks else ("mkdt",)
+    methods = compare.methods if compare.tasks else (recipe.method,)
     seeds = compare.seeds if compare.tasks else 1
     found: dict[str, float] = {}
     if not recipe.targets.source:
@@ -44,8 +44,10 @@ def stage_seconds(recipe: Recipe, sizes: Sizes, device: torch.device) -> dict[st
             ssl = recipe.teacher.ssl
             found["teacher"] = ssl.epochs * n * unit.ssl_step(ssl)
         found["targets"] = n * unit.represent_by_teacher()
-    found["experts"] = recipe.experts.count * recipe.experts.epochs * n * unit.expert_step()
-    if "high-loss" in (*methods, distill.start):
+    matched = "mkdt" in methods
+    if matched or "high-loss" in methods:
+        found["experts"] = recipe.experts.count * recipe.experts.epochs * n * unit.expert_step()
+    if "high-loss" in methods or (matched and distill.start == "high-loss"):
         found["difficulty"] = recipe.experts.count * n * unit.expert_step() / 3  # forward alone
     if by_targets := [method for method in methods if method in BY_TARGETS]:
         found["subsets"] = seeds * sum(map(unit.subset, by_targets))
@@ -53,7 +55,9 @@ def stage_seconds(recipe: Recipe, sizes: Sizes, device: torch.device) -> dict[st
     steps = distill.inner_steps * images_in_step
     search = 0 if distill.rate else _SEARCHED_RATES * steps
     iterations = distill.iterations * distill.experts_per_step
-    if "mkdt" in methods:
+    if "views" in methods and recipe.views.labels == "assistant":
+        found["assistant"] = recipe.assistant.epochs * n * unit.assistant_step()
+    if matched:
         seconds = iterations * steps * unit.matching_step() + search * unit.expert_step()
         found["distill"] = seeds * seconds
     if "mtt-ssl" in methods:
@@ -79,7 +83,9 @@ def _pretraining(recipe: Recipe, sizes: Sizes, unit: "_Units") -> float:
     """One seed's encoders."""
     methods, m = recipe.compare.methods, sizes.kept
     small = sum(method in (*SUBSETS, "mkdt", "krr-st") for method in methods)
-    images = recipe.pretrain.epochs * m * (small + 2 * ("mtt-ssl" in methods))  # of two views
+    small += 2 * ("mtt-ssl" in methods)  # of two views
+    small += recipe.views.count * ("views" in methods)
+    images = recipe.pretrain.epochs * m * small
     for method in ("full", "full-steps"):
         if method in methods:
             images += recipe.steps(method, sizes.pool) * recipe.distill.batch
@@ -112,6 +118,10 @@ class _Units:
     def pretrain_step(self) -> float:
         config, batch = self.recipe.pretrain, self.recipe.distill.batch
         return self._once("pretrain", lambda: self._training_step(config.network, batch))
+
+    def assistant_step(self) -> float:
+        config = self.recipe.assistant
+        return self._once("assistant", lambda: self._training_step(config.network, config.batch))
 
     def krr_st_step(self) -> float:
         config, m = self.recipe.krr_st, self.sizes.kept

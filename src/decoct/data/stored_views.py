@@ -56,6 +56,10 @@ def show_views(images: Tensor, numbers: Tensor) -> Tensor:
 
     Differentiable in the images. Cropped and flipped first, bilinearly; then brightness (a factor),
     contrast (of the distance to the view's mean), and in colour saturation and hue.
+
+    >>> numbers = draw_views(ViewsConfig(), 2, torch.Generator().manual_seed(0))
+    >>> show_views(torch.rand(2, 3, 8, 8), numbers).shape
+    torch.Size([2, 3, 8, 8])
     """
     values = numbers.to(images)
     views = _crop(images, values[:, :4] / 255, flip=values[:, 4] > 0)

@@ -28,6 +28,7 @@ class Contents:
     recipe: str = ""  # YAML
     scores: Scores | None = None
     sets: dict[int, DistilledSet] = field(default_factory=dict)  # of MKDT, by seed
+    views: DistilledSet | None = None  # the first that has views
     teacher_losses: tuple[float, ...] = ()
     variance: Variance | None = None
     ablation: Ablation | None = None
@@ -47,13 +48,7 @@ def read_contents(folder: Path) -> Contents:
     stages: dict[str, str] = manifest["stages"]
     notes: list[str] = []
     text, recipe = _recipe(folder / "recipe.yaml")
-    sets = {
-        int(label.removeprefix("mkdt-seed")): _attempt(
-            partial(DistilledSet.load, folder / at / "distilled.safetensors"), notes
-        )
-        for label, at in stages.items()
-        if label.startswith("mkdt-seed")
-    }
+    sets = _sets(folder, stages, "mkdt", notes)
     scores, variance = folder / "scores.json", folder / "variance.json"
     ablation = folder / "ablation.json"
     losses = _attempt(partial(_teacher_losses, folder, stages, recipe), notes)
@@ -61,7 +56,8 @@ def read_contents(folder: Path) -> Contents:
         name=str(recipe.get("name") or folder.resolve().name),
         recipe=text,
         scores=_attempt(partial(Scores.load, scores), notes) if scores.exists() else None,
-        sets={seed: distilled for seed, distilled in sorted(sets.items()) if distilled},
+        sets=sets,
+        views=next(iter(_sets(folder, stages, "views", notes).values()), None),
         teacher_losses=tuple(losses or ()),
         variance=_attempt(partial(Variance.load, variance), notes) if variance.exists() else None,
         ablation=_attempt(partial(Ablation.load, ablation), notes) if ablation.exists() else None,
@@ -69,6 +65,19 @@ def read_contents(folder: Path) -> Contents:
         versions={k: v for k, v in manifest.items() if isinstance(v, str)},
         notes=tuple(notes),
     )
+
+
+def _sets(
+    folder: Path, stages: dict[str, str], method: str, notes: list[str]
+) -> dict[int, DistilledSet]:
+    """A method's sets by seed."""
+    found = {
+        int(label.removeprefix(f"{method}-seed")): _attempt(
+            partial(DistilledSet.load, folder / at / "distilled.safetensors"), notes
+        )
+        for label, at in stages.items() if label.startswith(f"{method}-seed")
+    }  # fmt: skip
+    return {seed: distilled for seed, distilled in sorted(found.items()) if distilled}
 
 
 def _attempt(read: Callable[[], T], notes: list[str]) -> T | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from torch import Tensor
@@ -15,6 +16,7 @@ from torch import Tensor
 from decoct import storage
 from decoct.ablation.table import ablation_legend
 from decoct.costs import cost_rows, costs
+from decoct.data.images import denormalise
 from decoct.distilled import DistilledSet, versions
 from decoct.errors import DecoctError
 from decoct.grid import image_grid, png_bytes
@@ -26,6 +28,7 @@ from decoct.report.verdicts import Comparison, comparisons, headline
 from decoct.table import legend
 
 _PAIRS, _FIRST = 400, 48  # pairs on the page at most, and those seen without unfolding
+_ROWS, _VIEWS = 8, 8  # images whose views are shown, and how many of these
 _SIDES = (56, 96)  # pixels: small images are enlarged, by a whole number, to between the two
 
 
@@ -63,6 +66,8 @@ def render(contents: Contents) -> str:
         lede=_lede(contents, first),
         glance=_glance(contents, first, compared),
         pairs=pairs(first) if first else None,
+        views=view_rows(contents.views) if contents.views else [],
+        side=_side(contents.views.size) if contents.views else 0,
         learning=list(_learning(contents)),
         compared=compared,
         costs=cost_rows(costs(scores, contents.seconds)) if scores else [],
@@ -92,11 +97,25 @@ def pairs(distilled: DistilledSet) -> Pairs:
     start, size = distilled.start_pixels(), distilled.size
     real = [""] * _PAIRS if start is None else [_data_uri(x) for x in start[:_PAIRS]]
     found = list(zip(real, map(_data_uri, distilled.pixels()[:_PAIRS]), strict=False))
-    side = min(_SIDES[1], max(size, size * round(_SIDES[0] / size)))
     return Pairs(
-        seed=distilled.story.get("seed", 0), total=len(distilled.images), side=side,
+        seed=distilled.story.get("seed", 0), total=len(distilled.images), side=_side(size),
         first=found[:_FIRST], rest=found[_FIRST:],
     )  # fmt: skip
+
+
+def _side(size: int) -> int:
+    """How large an image of so many pixels is drawn."""
+    return min(_SIDES[1], max(size, size * round(_SIDES[0] / size)))
+
+
+def view_rows(distilled: DistilledSet) -> list[list[str]]:
+    """The first views of a few images: a row of data URIs for each, its first the image itself."""
+    shown, most = min(_VIEWS, distilled.views_each), min(_ROWS, len(distilled.images))
+    rows = []
+    for image in range(most):
+        views, _ = distilled.read(image * distilled.views_each + torch.arange(shown))
+        rows.append([_data_uri(x) for x in denormalise(views, distilled.mean, distilled.std)])
+    return rows
 
 
 @dataclass(frozen=True)
@@ -154,7 +173,14 @@ def duration(seconds: float) -> str:
 
 def _lede(contents: Contents, first: DistilledSet | None) -> str:
     """What the page shows, in two sentences."""
-    if first is None:
+    if first is None and contents.views:
+        views = contents.views
+        made = (
+            f"decoct kept {len(views.images)} images, each in {views.views_each} views with a "
+            "target of its own, so that a network pre-trained on these few learns what it would "
+            "have learnt from all"
+        )
+    elif first is None:
         made = "This run compares ways to choose a few images on which to pre-train a network"
     else:
         source = first.story.get("images", "")
@@ -163,7 +189,7 @@ def _lede(contents: Contents, first: DistilledSet | None) -> str:
             f"From {pool}, decoct distilled a set of {len(first)} synthetic ones, so that a "
             "network pre-trained on these few learns what it would have learnt from all"
         )
-    shown = "the images, how they were learnt, and " if first else ""
+    shown = "the images, how they were learnt, and " if first or contents.views else ""
     return (
         f"{made}. Below are {shown}how well such a network serves a linear classifier that sees "
         "few labels, beside honest baselines."

@@ -11,7 +11,7 @@ from decoct.scores import REFERENCE, Interval, Row, Scores, mark
 from decoct.table import table_rows
 
 UNSURE = ("within noise", "one seed")
-_OURS, _TEACHER = "mkdt", "teacher"
+_OURS, _TEACHER = ("views", "mkdt"), "teacher"
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,10 @@ def comparisons(scores: Scores) -> list[Comparison]:
 def headline(comparison: Comparison) -> Iterator[tuple[str, str, str]]:
     """The method's difference to random as a number to see first."""
     for row in comparison.rows:
-        if row.method == _OURS and row.over_random:
+        if row.method in _OURS and row.over_random:
             how_sure = mark(row.over_random)
             remark = f", {how_sure}" if how_sure in UNSURE else ""
-            name = f"{_OURS} over {REFERENCE}, {comparison.labels}"
+            name = f"{row.method} over {REFERENCE}, {comparison.labels}"
             yield name, signed(row.over_random), f"points{remark}"
 
 
@@ -120,7 +120,7 @@ def _accuracy(scores: Scores, rows: list[Row], labels: str) -> Markup:
     whiskers = [
         Whisker(
             row.method, row.accuracy, list(scores.by_seed(row.method, labels).values()),
-            emphasis=row.method == _OURS,
+            emphasis=row.method in _OURS,
         )
         for row in rows
     ]  # fmt: skip
@@ -133,6 +133,6 @@ def _difference(scores: Scores, rows: list[Row], labels: str) -> Markup:
     for row in rows:
         paired = scores.paired(row.method, REFERENCE, labels)
         assert row.over_random is not None
-        whiskers.append(Whisker(row.method, row.over_random, paired, emphasis=row.method == _OURS))
+        whiskers.append(Whisker(row.method, row.over_random, paired, emphasis=row.method in _OURS))
     title = f"Paired difference to random with 95 % intervals, {phrase(labels)}"
     return intervals(whiskers, title=title, x="points over random", zero=True)
