@@ -15,14 +15,16 @@ from typing import Any
 
 from decoct import storage
 from decoct.data.stored_views import NUMBERS
+from decoct.models.registry import NetworkConfig
 from decoct.pipeline import Run
 from decoct.recipe import Recipe, load_recipe
 from decoct.scores import REFERENCE, UPPER, Score, Scores, mark
 from decoct.table import markdown
 
-# Settings of `views`, and of pre-training, by rung; those without any are methods of their own.
+# Settings of `views`, and a factor on the epochs of pre-training; `_METHODS` have their own method.
 RUNGS: dict[str, dict[str, Any]] = {
     "none": {},
+    "random, as many steps": {"epochs": 16},
     "mkdt": {},
     "the assistant's targets": {"count": 1, "start": "random"},
     "16 views, the image's target": {"start": "random", "labels": "image"},
@@ -30,10 +32,14 @@ RUNGS: dict[str, dict[str, Any]] = {
     "4 views, the assistant's": {"count": 4, "start": "random"},
     "16 views, the assistant's": {"start": "random"},
     "views": {},
-    "64 views": {"count": 64, "epochs": 5},
+    "64 views": {"count": 64, "epochs": 1 / 4},
+    "quick: a small assistant, 8 views": {
+        "count": 8,
+        "assistant": {"epochs": 4, "network": NetworkConfig(name="convnet", width=32)},
+    },
     "full": {},
 }
-_METHODS = ("none", "mkdt", "full")
+_METHODS = {n: n for n in ("none", "mkdt", "full")} | {"random, as many steps": "random"}
 _FLOAT16 = 2
 
 
@@ -54,10 +60,14 @@ def climb(recipe: Recipe, folder: Path, names: list[str], seeds: range) -> Itera
     """The rungs asked for, one after the other; the recipe gives the size."""
     for name in names:
         settings = dict(RUNGS[name])
-        method = name if name in _METHODS else "views"
-        epochs = settings.pop("epochs", recipe.pretrain.epochs)
-        views = replace(recipe.views, **settings)
-        changed = replace(recipe, views=views, pretrain=replace(recipe.pretrain, epochs=epochs))
+        method = _METHODS.get(name, "views")
+        epochs = round(settings.pop("epochs", 1) * recipe.pretrain.epochs)
+        assistant = replace(recipe.assistant, **settings.pop("assistant", {}))
+        changed = replace(
+            recipe, assistant=assistant, views=replace(recipe.views, **settings),
+            pretrain=replace(recipe.pretrain, epochs=epochs),
+        )  # fmt: skip
+        views = changed.views
         run = Run(changed, folder)
         dimensions = run.targets.dimensions
         image = run.images.channels * run.images.size**2
@@ -135,7 +145,8 @@ def main() -> None:
     parser.add_argument("--network", nargs=2, help="to pre-train: name and width")
     arguments = parser.parse_args()
     recipe = load_recipe(arguments.recipe)
-    recipe = replace(recipe, data=arguments.data)
+    compare = replace(recipe.compare, full_epochs=0)  # as many as the small sets
+    recipe = replace(recipe, data=arguments.data, compare=compare)
     if arguments.network:
         name, width = arguments.network
         network = replace(recipe.pretrain.network, name=name, width=int(width))

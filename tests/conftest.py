@@ -104,6 +104,8 @@ size: 9
 images: {{source: pool.npz, size: 16, holdout: 0.25}}
 targets: {{source: targets.npy}}
 experts: {{count: 1, epochs: 2, batch: 16, network: {{width: 4, depth: 2}}}}
+assistant: {{epochs: 1, batch: 8, network: {{width: 4, depth: 2}}}}
+views: {{count: 3}}
 sas: {{classes: 2}}
 distill: {{iterations: 2, inner_steps: 2, expert_epochs: 1, batch: 4, rate: 0.05}}
 mtt_ssl: {{objective: {{projector: 8, algorithm: simclr}}}}

@@ -36,7 +36,7 @@ TINY = Recipe(
     probe=ProbeConfig(fractions=(0.05,), per_class=(2,)),
     compare=CompareConfig(seeds=2, tasks=("emoji", "hf:nobody/knows"), full_epochs=1),
 )
-STAGES = ("targets", "experts", "difficulty", "distill", "pre-training", "probes")
+STAGES = ("targets", "experts", "difficulty", "assistant", "distill", "pre-training", "probes")
 
 
 def test_without_a_recipe(tmp_path: Path) -> None:
@@ -121,9 +121,16 @@ def test_times_follow_the_recipe() -> None:
     assert tuple(found) == STAGES
     assert all(seconds > 0 for seconds in found.values())
     ssl = SSLConfig(network=NetworkConfig(name="resnet10-small", width=8), epochs=1, projector=16)
-    own = replace(TINY, teacher=TeacherConfig(train=True, ssl=ssl), compare=CompareConfig(tasks=()))
+    own = replace(
+        TINY, method="mkdt", teacher=TeacherConfig(train=True, ssl=ssl),
+        compare=CompareConfig(tasks=()),
+    )  # fmt: skip
     found = stage_seconds(own, replace(sizes, tasks=()), torch.device("cpu"))
     assert tuple(found) == ("teacher", "targets", "experts", "difficulty", "distill")
+    found = stage_seconds(
+        replace(own, method="views"), replace(sizes, tasks=()), torch.device("cpu")
+    )
+    assert tuple(found) == ("teacher", "targets", "assistant")
 
 
 @pytest.mark.parametrize("seconds", [0, 119, 121, 7199, 7201, 1e5, 1e7])

@@ -18,7 +18,7 @@ from decoct.estimate import measure_sizes
 from decoct.keys import Keys
 from decoct.pipeline import Run
 from decoct.preflight import check_run
-from decoct.recipe import DISTILLERS, ON_ALL, ImagesConfig, Recipe, load_recipe
+from decoct.recipe import DISTILLERS, ON_ALL, SYNTHETIC, ImagesConfig, Recipe, load_recipe
 from decoct.rows import StoredRows
 from decoct.subsets.registry import SUBSETS
 from decoct.targets import Targets
@@ -128,7 +128,7 @@ def test_a_set_counts_in_the_users_own_pool(
     found = run.distilled(method, 3)
     assert found.index is not None
     assert not set(found.index.tolist()) & set(run.split[1].tolist())
-    real = found.start if method in DISTILLERS else found.images
+    real = found.start if method in SYNTHETIC else found.images
     assert real is not None
     torch.testing.assert_close(real, run.pool.normalised(found.index))
     if method in SUBSETS:

@@ -30,7 +30,7 @@ def test_any_method_one_stage_at_a_time(
 @pytest.mark.parametrize(
     "verb, method, sentence",
     [
-        ("distill", "sass", "--method sass is unknown here; perhaps you meant sas?"),
+        ("distill", "sass", "method 'sass' is unknown; perhaps you meant sas?"),
         ("distill", "full", "--method full is unknown here"),
         ("pretrain", "none", "--method none is unknown here"),
         ("probe", "mkd", "perhaps you meant mkdt?"),

@@ -165,9 +165,10 @@ def _epoch(
         optimiser.param_groups[0]["lr"] = config.lr * 0.5 * (1 + math.cos(math.pi * done))
         shown = pixels.float() / 255
         viewed = torch.rand(len(index), generator=draws) >= config.plain
-        numbers = draw_views(views, int(viewed.sum()), draws).to(values.device)
-        viewed = viewed.to(values.device)
-        shown[viewed] = show_views(shown[viewed], numbers)
+        if viewed.any():
+            numbers = draw_views(views, int(viewed.sum()), draws).to(values.device)
+            viewed = viewed.to(values.device)
+            shown[viewed] = show_views(shown[viewed], numbers)
         loss = F.mse_loss(network((shown - mean) / std), values[index])
         optimiser.zero_grad()
         loss.backward()

@@ -67,13 +67,6 @@ class RunFlags:
 
 
 @dataclass(frozen=True)
-class MethodFlags(RunFlags):
-    """A recipe's settings, where the run is kept, and of which method the stage is."""
-
-    method: str = ""  # the recipe's, unless it is given
-
-
-@dataclass(frozen=True)
 class TuneFlags(RunFlags):
     """A recipe's settings, where the run is kept, and what is tried."""
 
@@ -130,8 +123,8 @@ def _dispatch(verb: str, arguments: list[str]) -> int:
         flags = _parse(verb, arguments, RunFlags)
         _STAGES[verb](_open_run(flags))
     elif verb in _OF_A_METHOD:
-        flags = _parse(verb, arguments, MethodFlags)
-        _OF_A_METHOD[verb](_open_run(flags), flags.method or flags.recipe.method)
+        flags = _parse(verb, arguments, RunFlags)
+        _OF_A_METHOD[verb](_open_run(flags), flags.recipe.method)
     elif verb == "tune":
         _tune(_parse(verb, arguments, TuneFlags))
     elif verb == "ablate":

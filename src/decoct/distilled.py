@@ -14,6 +14,7 @@ from decoct.data.stored_views import show_views
 from decoct.errors import DecoctError
 from decoct.models.registry import NetworkConfig
 
+_EXACT = 1e-3  # of a step of 255: what float32 leaves of a byte
 _FLOAT_IMAGES = {"images", "start"}  # what `save` may round to uint8
 
 
@@ -120,13 +121,16 @@ class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
         """Write one safetensors file, everything in it.
 
         `uint8` rounds images to 256 steps between each channel's least and largest value, which
-        clips nothing: synthetic pixels go beyond black and white. `load` undoes it.
+        clips nothing: synthetic pixels go beyond black and white. Real ones stay as they are, for
+        they have 256 steps already. `load` undoes it.
         """
         names = ("images", "targets", "mean", "std", "views", "start", "index")
         tensors = {n: getattr(self, n) for n in names if getattr(self, n) is not None}
         if uint8:
             for name in _FLOAT_IMAGES & set(tensors):
-                tensors[f"{name}.uint8"], tensors[f"{name}.range"] = _quantise(tensors.pop(name))
+                limits = _limits(tensors[name], self.mean, self.std)
+                tensors[f"{name}.uint8"] = _quantise(tensors.pop(name), limits)
+                tensors[f"{name}.range"] = limits
         tensors |= {f"history.{name}": values for name, values in self.history.items()}
         meta = {
             "rule": asdict(self.rule), "method": self.method, "network": asdict(self.network),
@@ -150,12 +154,24 @@ class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
         )  # fmt: skip
 
 
-def _quantise(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Float B x C x H x W as uint8, and the 2 x C least and largest values that it stands for."""
-    low, high = images.amin((0, 2, 3)), images.amax((0, 2, 3))
-    step = ((high - low) / 255).clamp_min(1e-12).view(1, -1, 1, 1)
-    steps = (images - low.view(1, -1, 1, 1)) / step
-    return steps.round().to(torch.uint8), torch.stack([low, high])
+def _limits(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """The 2 x C values that bytes 0 and 255 stand for: black and white, where images are real."""
+    levels = (images * std.view(1, -1, 1, 1) + mean.view(1, -1, 1, 1)) * 255
+    real = (levels - levels.round().clamp(0, 255)).abs().max() < _EXACT
+    ends = (
+        [-mean / std, (1 - mean) / std]
+        if real
+        else [images.amin((0, 2, 3)), images.amax((0, 2, 3))]
+    )
+    return torch.stack(ends)
+
+
+def _quantise(images: Tensor, limits: Tensor) -> Tensor:
+    """Float B x C x H x W as uint8."""
+    low, high = limits.view(2, 1, -1, 1, 1)
+    step = ((high - low) / 255).clamp_min(1e-12)
+    steps: Tensor = (images - low) / step
+    return steps.round().to(torch.uint8)
 
 
 def _dequantise(pixels: Tensor, limits: Tensor) -> Tensor:

@@ -104,7 +104,7 @@ class Recipe:
 
     name: str = "recipe"
     seed: int = 0
-    method: str = "views"  # what `decoct run` distils by; mkdt is the published one
+    method: str = "views"  # whose set `decoct run` makes; mkdt is the published one
     device: str = "auto"
     data: str = ""  # the folder that sources are looked for in first
     size: int = 0  # images in the distilled set; 0: `fraction` of the pool
@@ -125,9 +125,8 @@ class Recipe:
     compare: CompareConfig = field(default_factory=CompareConfig)
 
     def __post_init__(self) -> None:
-        makers = (*DISTILLERS, *SUBSETS)
-        if self.method not in makers:
-            raise DecoctError(f"method {self.method!r} makes no set;{suggest(self.method, makers)}")
+        if self.method not in METHODS:
+            raise DecoctError(f"method {self.method!r} is unknown;{suggest(self.method, METHODS)}")
         last = self.distill.max_start - 1 + self.distill.expert_epochs
         if last > self.experts.epochs:
             raise DecoctError(
