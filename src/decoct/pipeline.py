@@ -16,7 +16,6 @@ from decoct.distillers.mkdt import mkdt
 from decoct.distillers.mtt_ssl import mtt_ssl
 from decoct.distillers.views import Label, stored_views
 from decoct.encoder import Encoder
-from decoct.errors import DecoctError
 from decoct.materials import Materials
 from decoct.pretrain import fresh_encoder, pretrain, pretrain_on_all
 from decoct.probe import ProbeScore, probe
@@ -192,10 +191,6 @@ class Run(Materials):
             return lambda views, rows: assistant.label(views)
         if by == "image":
             return lambda views, rows: targets.values[rows]
-        if not self.has_teacher:
-            raise DecoctError(
-                "views.labels is teacher, but targets.source is a file: there is no teacher to ask"
-            )
         teacher = self.teacher
 
         def ask(views: Tensor, rows: Tensor) -> Tensor:

@@ -127,6 +127,11 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise DecoctError(f"method {self.method!r} is unknown;{suggest(self.method, METHODS)}")
+        if self.views.labels == "teacher" and self.targets.source:
+            raise DecoctError(
+                "views.labels is teacher, but targets.source is a file: there is no teacher to ask; "
+                "give assistant or image"
+            )
         last = self.distill.max_start - 1 + self.distill.expert_epochs
         if last > self.experts.epochs:
             raise DecoctError(
