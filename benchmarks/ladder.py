@@ -141,7 +141,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--sizes", type=int, nargs="+", default=[])
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--rungs", nargs="+", default=list(RUNGS), choices=list(RUNGS))
+    parser.add_argument("--rungs", nargs="+", default=[], choices=list(RUNGS))
     parser.add_argument("--network", nargs=2, help="to pre-train: name and width")
     arguments = parser.parse_args()
     recipe = load_recipe(arguments.recipe)
@@ -151,11 +151,13 @@ def main() -> None:
         name, width = arguments.network
         network = replace(recipe.pretrain.network, name=name, width=int(width))
         recipe = replace(recipe, pretrain=replace(recipe.pretrain, network=network))
+    absent = "teacher" if recipe.targets.source else ""  # there is none to ask
+    names = arguments.rungs or [n for n, r in RUNGS.items() if r.get("labels") != absent]
     seeds = range(recipe.seed, recipe.seed + arguments.seeds)
     for size in arguments.sizes or [recipe.size]:
         sized = replace(recipe, size=size)
         random = _scores(Run(sized, arguments.out), REFERENCE, REFERENCE, seeds)
-        rungs = list(climb(sized, arguments.out, arguments.rungs, seeds))
+        rungs = list(climb(sized, arguments.out, names, seeds))
         print(f"\n{size} images, {arguments.seeds} seeds; {_accuracy(random)}\n")
         print(markdown(table(random, rungs)), flush=True)
         kept = {rung.name: [vars(s) for s in rung.scores + rung.equal_bytes] for rung in rungs}

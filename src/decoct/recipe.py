@@ -129,8 +129,8 @@ class Recipe:
             raise DecoctError(f"method {self.method!r} is unknown;{suggest(self.method, METHODS)}")
         if self.views.labels == "teacher" and self.targets.source:
             raise DecoctError(
-                "views.labels is teacher, but targets.source is a file: there is no teacher to ask; "
-                "give assistant or image"
+                "views.labels is teacher, but targets.source is a file, and there is no teacher to "
+                "ask; give assistant or image"
             )
         last = self.distill.max_start - 1 + self.distill.expert_epochs
         if last > self.experts.epochs:
