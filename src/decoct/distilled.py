@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 from decoct import storage
 from decoct.data.images import denormalise
-from decoct.data.stored_views import show_views
+from decoct.data.stored_views import NUMBERS, show_views
 from decoct.errors import DecoctError
 from decoct.models.registry import NetworkConfig
 
@@ -52,8 +52,12 @@ class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
     def __post_init__(self) -> None:
         if len(self.images) != len(self.targets):
             raise DecoctError(f"{len(self.targets)} targets for {len(self.images)} images")
-        if self.views is not None and self.views.shape[:2] != self.targets.shape[:2]:
-            raise DecoctError(f"{self.targets.shape} targets for {self.views.shape} views")
+        views = None if self.views is None else tuple(self.views.shape)
+        targets = tuple(self.targets.shape)
+        if views is None and len(targets) != 2:
+            raise DecoctError(f"targets are m x D, not of shape {targets}")
+        if views and (len(targets) != 3 or views != (*targets[:2], NUMBERS)):
+            raise DecoctError(f"targets of shape {targets} for views of shape {views}")
 
     def __len__(self) -> int:
         return len(self.images) * self.views_each

@@ -18,8 +18,8 @@ _README = """\
 {count} images of {size} x {size} pixels ({channels}), made by {method}, and their targets.
 
   00000.png ...   the images, rounded to 8 bits a channel
-  targets.npy     float32, {count} x {dimensions}: row i belongs to image i
-  set.json        what is said here, for programs
+  targets.npy     float32, {shape}: row i belongs to image i
+{files}  set.json        what is said here, for programs
 
 To train on them, normalise each channel: (pixel / 255 - mean) / std, with
   mean  {mean}
@@ -30,6 +30,16 @@ That learning rate belongs to exactly this optimiser; with another one, find ano
 
 Rounding changed a normalised pixel by {rms:.2g} (root mean square); {clipped:.2%} of the values lay
 outside what a picture can hold and were clipped.
+"""
+_VIEWS = """\
+  views.npy       uint8, {count} x {views} x 9: how each view is made of its image
+
+A view, with its image's channels from 0 to 1: the first four numbers, over 255, are left, top,
+width, height. The crop is width x height of the image; left and top say how much of the room that
+it leaves lies before it. Enlarge it bilinearly, and mirror it where the fifth number is 1. The next
+three, over 128, are factors: of all channels, of their distance to the view's mean, of HSV's
+saturation. The last less 128, over 256, turns the hue. Clip to 0 and 1 after each.
+
 """
 _TO_TARGETS = " between the network's output and the target"
 _OF_VIEWS = " of the network's outputs for two augmented views of each image"
@@ -89,6 +99,7 @@ def _facts(distilled: DistilledSet) -> dict[str, Any]:
     rounded = normalise(distilled.pixels(), distilled.mean, distilled.std)
     return {
         "count": len(distilled.images), "views": distilled.views_each,
+        "described": distilled.views is not None,  # by numbers in views.npy
         "size": distilled.size, "channels": distilled.channels,
         "dimensions": distilled.targets.shape[-1], "method": distilled.method,
         "mean": distilled.mean.tolist(), "std": distilled.std.tolist(),
@@ -109,7 +120,11 @@ def _loss(distilled: DistilledSet) -> str:
 
 
 def _readme(facts: dict[str, Any]) -> str:
+    shape = [facts["count"], facts["views"], facts["dimensions"]]
+    if not facts["described"]:
+        del shape[1]
     return _README.format(**{
+        "shape": " x ".join(map(str, shape)), "files": _VIEWS.format(**facts) * facts["described"],
         **facts, **facts["rule"], **facts["rounding"],
         "channels": "grey" if facts["channels"] == 1 else "RGB",
         "what": facts["loss"] + (_TO_TARGETS if facts["dimensions"] else _OF_VIEWS),

@@ -78,9 +78,9 @@ class Keys:
         rule = (recipe.compare.lr, recipe.distill.batch)
         if method == "views" and recipe.views.labels == "assistant":
             made_from = self.assistant
-        own = {
-            "sas": (recipe.sas,), "krr-st": (recipe.krr_st,), "views": (recipe.views, recipe.sas),
-        }.get(method, ())  # fmt: skip
+        sas = (recipe.sas,)
+        views = (recipe.views, *(sas if recipe.views.start == "sas" else ()))
+        own = {"sas": sas, "krr-st": (recipe.krr_st,), "views": views}.get(method, ())
         return storage.digest(made_from, method, rule, size, *own, *self._split)
 
     def encoder(self, method: str, seed: int) -> str:

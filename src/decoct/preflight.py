@@ -34,6 +34,8 @@ def check_run(recipe: Recipe, *, images: Images, tasks: Sequence[Task], folder: 
     experts = recipe.experts.network
     student = _network(experts, images, recipe.targets.components or dimensions or 1)
     _network(recipe.pretrain.network, images, 1)
+    if "views" in (*recipe.compare.methods, recipe.method) and recipe.views.labels == "assistant":
+        _network(recipe.assistant.network, images, 1)
     if "krr-st" in recipe.compare.methods:
         _network(recipe.krr_st.network, images, 1)
     students = [student]

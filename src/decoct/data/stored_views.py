@@ -37,7 +37,8 @@ def draw_views(config: ViewsConfig, count: int, draws: torch.Generator) -> Tenso
 
     area = uniform(config.min_crop, 1.0)
     root = uniform(*map(math.log, _RATIOS)).div(2).exp()  # of the ratio
-    sides = [(area.sqrt() * root).clamp_max(1), (area.sqrt() / root).clamp_max(1)]
+    root = root.clamp(area.sqrt(), area.rsqrt())  # neither side is longer than the image's
+    sides = [area.sqrt() * root, area.sqrt() / root]
     places = [uniform(0, 1), uniform(0, 1)]
     flip = uniform(0, 1) < (0.5 if config.flip else 0)
     factors = torch.stack([uniform(-1, 1) for _ in range(3)], 1) * config.jitter

@@ -78,4 +78,10 @@ def _label_in_parts(label: Label, pixels: Tensor, numbers: Tensor, rows: Tensor)
     """One view of every image: m x D float16, on the CPU."""
     parts = torch.arange(len(pixels)).split(_AT_ONCE)
     found = [label(show_views(pixels[part], numbers[part]), rows[part]) for part in parts]
-    return torch.cat(found).half().cpu()
+    targets = torch.cat(found).half().cpu()
+    if not bool(targets.isfinite().all()):
+        raise DecoctError(
+            "a view's target is too large for float16, or no number; scale the targets "
+            "(targets.scaling: overall)"
+        )
+    return targets
