@@ -27,13 +27,13 @@ RUNGS: dict[str, dict[str, Any]] = {
     "random, as many steps": {"epochs": 16},
     "mkdt": {},
     "the assistant's targets": {"count": 1, "start": "random"},
-    "16 views, the image's target": {"start": "random", "labels": "image"},
-    "16 views, the teacher's targets": {"start": "random", "labels": "teacher"},
-    "4 views, the assistant's": {"count": 4, "start": "random"},
-    "16 views, the assistant's": {"start": "random"},
+    "views of random images, their target": {"start": "random", "labels": "image"},
+    "views of random images, the teacher's": {"start": "random", "labels": "teacher"},
+    "4 views of random images, the assistant's": {"count": 4, "start": "random"},
+    "views of random images, the assistant's": {"start": "random"},
     "views": {},
     "64 views": {"count": 64, "epochs": 1 / 4},
-    "quick: a small assistant, 8 views": {
+    "8 views, a small assistant": {
         "count": 8,
         "assistant": {"epochs": 4, "network": NetworkConfig(name="convnet", width=32)},
     },
