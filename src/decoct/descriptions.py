@@ -10,6 +10,7 @@ from torch import Tensor
 from decoct import storage
 from decoct.ablation.result import Ablation
 from decoct.ablation.table import ablation_text
+from decoct.assistant import Assistant
 from decoct.data.images import Images
 from decoct.diagnose.findings import Variance
 from decoct.diagnose.tables import variance_text
@@ -96,6 +97,22 @@ def _describe_encoder(path: Path) -> str:
             "mean": _numbers(encoder.mean),
             "deviation": _numbers(encoder.std),
             **seen,
+        },
+    )
+
+
+def _describe_assistant(path: Path) -> str:
+    assistant = Assistant.load(path)
+    losses = assistant.story.get("losses", [])
+    return _lines(
+        f"{path.name}: assistant, {_network(vars(assistant.config))}",
+        {
+            "parameters": f"{sum(p.numel() for p in assistant.network.parameters()):,}",
+            "input": f"{len(assistant.mean)} x {assistant.size} x {assistant.size}",
+            "says": f"{assistant.outputs} dimensions of any view",
+            "trained on": assistant.story.get("images", ""),
+            "epochs": len(losses) or "",
+            "loss": _course(losses),
         },
     )
 
@@ -249,6 +266,7 @@ def _describe_tuning(path: Path) -> str:
 DESCRIBERS: dict[str, Callable[[Path], str]] = {
     "images": _describe_images,
     "encoder": _describe_encoder,
+    "assistant": _describe_assistant,
     "targets": _describe_targets,
     "expert": _describe_expert,
     "difficulty": _describe_difficulty,

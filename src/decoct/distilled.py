@@ -121,6 +121,12 @@ class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
         """The real images that it started from: uint8, m x C x H x W."""
         return None if self.start is None else denormalise(self.start, self.mean, self.std)
 
+    def view_pixels(self, *, images: int, views: int) -> Tensor:
+        """The first views of the first images, as `pixels`: an image's next to each other."""
+        each, images = min(views, self.views_each), min(images, len(self.images))
+        index = torch.arange(images)[:, None] * self.views_each + torch.arange(each)
+        return denormalise(self.read(index.flatten())[0], self.mean, self.std)
+
     def save(self, path: Path | str, *, uint8: bool = False) -> None:
         """Write one safetensors file, everything in it.
 

@@ -18,6 +18,7 @@ from decoct.grid import image_grid, paired_grid, png_bytes
 _EXPERTS = "[0-9]*.safetensors"  # as `Trajectories` names them
 _SIDE = 1600  # pixels: about how wide a picture is made
 _LIMIT = 400  # images in a picture
+_ROWS, _VIEWS = 8, 16  # images whose views are shown, and how many of each
 
 
 def describe(path: Path | str) -> str:
@@ -35,7 +36,8 @@ def show(path: Path | str, *, out: Path | None = None) -> str:
     """Describe an artefact; draw images and distilled sets as a PNG beside it, or at `out`.
 
     In the picture of a distilled set the real images that it started from stand on the left, what
-    became of each on the right. Raises `DecoctError` as `describe` does.
+    became of each on the right; where it has views, each image has a row of them. Raises
+    `DecoctError` as `describe` does.
     """
     path = _artefact(Path(path))
     text, picture = describe(path), _picture(path)
@@ -64,12 +66,24 @@ def _picture(path: Path) -> tuple[Image.Image, str] | None:
         total, pixels = len(images), images.pixels[:_LIMIT]
     else:
         distilled = DistilledSet.load(path)
+        if distilled.views is not None:
+            return _views(distilled)
         start, pixels = distilled.start_pixels(), distilled.pixels()
         total = len(pixels)
     count = f"the first {_LIMIT} of {total}" if total > _LIMIT else f"all {total}"
     if start is None:
         return _grid(pixels), f"{count} images"
     return _grid(start, pixels), f"{count} images, real on the left, synthetic on the right"
+
+
+def _views(distilled: DistilledSet) -> tuple[Image.Image, str]:
+    """A row for each image: itself, and its next views."""
+    columns = min(_VIEWS, distilled.views_each)
+    pixels = distilled.view_pixels(images=_ROWS, views=columns)
+    scale = min(4, max(1, _SIDE // (columns * (pixels.shape[3] + 2))))
+    rows = len(pixels) // columns
+    said = f"{rows} of {len(distilled.images)} images, a row each: {columns} of its views, "
+    return image_grid(pixels, columns=columns, scale=scale), f"{said}the first the image itself"
 
 
 def _grid(*parts: Tensor) -> Image.Image:
@@ -101,6 +115,7 @@ def _artefact(path: Path) -> Path:
 
 _STAGE_FILES = {
     "images.safetensors", "teacher.safetensors", "targets.safetensors", "difficulty.safetensors",
+    "assistant.safetensors",
     "distilled.safetensors", "encoder.safetensors", "probe.json", "scores.json",
 }  # fmt: skip
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from torch import Tensor
@@ -16,7 +15,6 @@ from torch import Tensor
 from decoct import storage
 from decoct.ablation.table import ablation_legend
 from decoct.costs import cost_rows, costs
-from decoct.data.images import denormalise
 from decoct.distilled import DistilledSet, versions
 from decoct.errors import DecoctError
 from decoct.grid import image_grid, png_bytes
@@ -110,12 +108,9 @@ def _side(size: int) -> int:
 
 def view_rows(distilled: DistilledSet) -> list[list[str]]:
     """The first views of a few images: a row of data URIs for each, its first the image itself."""
-    shown, most = min(_VIEWS, distilled.views_each), min(_ROWS, len(distilled.images))
-    rows = []
-    for image in range(most):
-        views, _ = distilled.read(image * distilled.views_each + torch.arange(shown))
-        rows.append([_data_uri(x) for x in denormalise(views, distilled.mean, distilled.std)])
-    return rows
+    shown = min(_VIEWS, distilled.views_each)
+    found = distilled.view_pixels(images=_ROWS, views=shown)
+    return [[_data_uri(view) for view in row] for row in found.split(shown)]
 
 
 @dataclass(frozen=True)
