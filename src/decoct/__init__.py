@@ -2,6 +2,7 @@
 
 Images --teacher--> Targets --experts--> Trajectories --distill--> DistilledSet
        --pretrain--> Encoder --probe--> Scores
+Images, Targets --assistant--> DistilledSet, of images in several views: the default
 """
 
 __version__ = "0.1.0"
