@@ -15,6 +15,7 @@ from typing import Any
 
 from decoct import storage
 from decoct.data.stored_views import NUMBERS
+from decoct.distilled import resolve_size
 from decoct.models.registry import NetworkConfig
 from decoct.pipeline import Run
 from decoct.recipe import Recipe, load_recipe
@@ -50,7 +51,6 @@ class Rung:
     name: str
     scores: tuple[Score, ...]
     equal_bytes: tuple[Score, ...]  # of as many bytes of random images; none: no bytes to equal
-    images: int
     bytes: int
     steps: int
     seconds: float  # to make what it needs, one set of it
@@ -72,23 +72,24 @@ def climb(recipe: Recipe, folder: Path, names: list[str], seeds: range) -> Itera
         dimensions = run.targets.dimensions
         image = run.images.channels * run.images.size**2
         alone = image + _FLOAT16 * dimensions  # bytes of a random image
-        size, used = recipe.size, 0
+        size, used = count(recipe, run), 0
         if method == "views":
             used = size * (image + views.count * (_FLOAT16 * dimensions + NUMBERS))
         elif method == "mkdt":
             used = size * alone  # once exported as bytes
         more = Run(replace(recipe, size=round(used / alone)), folder) if used else None
-        steps = 0 if method == "none" else recipe_steps(changed, method, len(run.images))
+        kept = len(run.images) if method == UPPER else size
+        steps = 0 if method == "none" else changed.steps(method, kept)
         yield Rung(
             name, _scores(run, method, name, seeds),
-            _scores(more, REFERENCE, REFERENCE, seeds) if more else (), size, used, steps,
+            _scores(more, REFERENCE, REFERENCE, seeds) if more else (), used, steps,
             _seconds(run, method),
         )  # fmt: skip
 
 
-def recipe_steps(recipe: Recipe, method: str, total: int) -> int:
-    """Gradient steps of a rung's pre-training."""
-    return recipe.steps(method, total if method == UPPER else recipe.size)
+def count(recipe: Recipe, run: Run) -> int:
+    """How many images a set has."""
+    return resolve_size(size=recipe.size, fraction=recipe.fraction, total=len(run.images))
 
 
 def _scores(run: Run, method: str, name: str, seeds: range) -> tuple[Score, ...]:
@@ -154,9 +155,9 @@ def main() -> None:
     absent = "teacher" if recipe.targets.source else ""  # there is none to ask
     names = arguments.rungs or [n for n, r in RUNGS.items() if r.get("labels") != absent]
     seeds = range(recipe.seed, recipe.seed + arguments.seeds)
-    for size in arguments.sizes or [recipe.size]:
-        sized = replace(recipe, size=size)
-        random = _scores(Run(sized, arguments.out), REFERENCE, REFERENCE, seeds)
+    for sized in [replace(recipe, size=size) for size in arguments.sizes] or [recipe]:
+        run = Run(sized, arguments.out)
+        size, random = count(sized, run), _scores(run, REFERENCE, REFERENCE, seeds)
         rungs = list(climb(sized, arguments.out, names, seeds))
         print(f"\n{size} images, {arguments.seeds} seeds; {_accuracy(random)}\n")
         print(markdown(table(random, rungs)), flush=True)
