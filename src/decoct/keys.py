@@ -69,6 +69,8 @@ class Keys:
         """A method's set."""
         recipe = self.recipe
         size = (recipe.size, recipe.fraction, seed)
+        if method == "full":  # all images, whatever a set's size
+            size = (0, 0.0, seed)
         if method == "mkdt":
             return storage.digest(self.trajectories, recipe.distill, size)
         if method == "mtt-ssl":
