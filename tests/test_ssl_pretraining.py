@@ -128,7 +128,7 @@ def test_equal_terms_are_equal_steps_unless_epochs_are_given() -> None:
     recipe = replace(demo, ssl=replace(demo.ssl, full_epochs=0))
     assert recipe.steps("ssl-random", 132) == recipe.steps("mkdt", 132) == 80
     # 40 batches of 66, and a single image that joins the last of them.
-    assert recipe.steps("ssl-full", 2641) == recipe.steps("full", 2641) == 6 * 40
+    assert recipe.steps("ssl-full", 2641) == recipe.steps("full", 2641) == 16 * 40
     own = replace(recipe, ssl=SSLPretrainConfig(epochs=7, full_epochs=2))
     assert own.steps("ssl-random", 132) == 7  # one batch of all
     assert own.steps("ssl-full", 2641) == 2 * 10
