@@ -164,10 +164,10 @@ def _epoch(
         done = (epoch + step / len(batches)) / config.epochs
         optimiser.param_groups[0]["lr"] = config.lr * 0.5 * (1 + math.cos(math.pi * done))
         shown = pixels.float() / 255
-        viewed = torch.rand(len(index), generator=draws) >= config.plain
-        if viewed.any():
-            numbers = draw_views(views, int(viewed.sum()), draws).to(values.device)
-            viewed = viewed.to(values.device)
+        viewed = (torch.rand(len(index), generator=draws) >= config.plain).nonzero().flatten()
+        if len(viewed):
+            numbers = draw_views(views, len(viewed), draws).to(values.device)
+            viewed = viewed.to(values.device)  # rows, not a mask: a GPU need not be waited for
             shown[viewed] = show_views(shown[viewed], numbers)
         loss = F.mse_loss(network((shown - mean) / std), values[index])
         optimiser.zero_grad()

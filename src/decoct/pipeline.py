@@ -53,11 +53,13 @@ class Run(Materials):
     def _make_set(self, method: str, seed: int, path: Path) -> DistilledSet:
         recipe = self.recipe
         if method == "views":
-            return stored_views(
+            found = stored_views(
                 images=self.images, start=self._selection(recipe.views.start, seed),
                 label=self._label, rule=self._rule, config=recipe.views, seed=seed,
                 device=self.device,
             )  # fmt: skip
+            asked = recipe.assistant if recipe.views.labels == "assistant" else recipe.experts
+            return replace(found, network=asked.network)
         if method not in SYNTHETIC:
             return self._real(method, self._selection(method, seed))
         begin = recipe.distill.start if method == "mkdt" else "random"

@@ -33,15 +33,8 @@ DISTILLERS = ("views", *SYNTHETIC)
 EQUAL_STEPS = ("full-steps", "ssl-full-steps")  # on all images, for as many steps as small sets
 ON_ALL = ("full", "ssl-full", *EQUAL_STEPS)
 METHODS = ("none", *SUBSETS, *DISTILLERS, "ssl-random", *ON_ALL, "teacher")
-_COMPARED = (
-    "none",
-    "random",
-    "high-loss",
-    "mkdt",
-    "views",
-    "full",
-    "teacher",
-)  # unless one says otherwise
+# Unless a recipe says otherwise.
+_COMPARED = ("none", "random", "high-loss", "mkdt", "views", "full", "teacher")
 
 
 @dataclass(frozen=True)

@@ -184,6 +184,12 @@ def _lede(contents: Contents, first: DistilledSet | None) -> str:
             f"From {pool}, decoct distilled a set of {len(first)} synthetic ones, so that a "
             "network pre-trained on these few learns what it would have learnt from all"
         )
+        if contents.views:
+            views = contents.views
+            made += (
+                f", and beside it, by the method views, a set of {len(views.images)} real ones in "
+                f"{views.views_each} views each"
+            )
     shown = "the images, how they were learnt, and " if first or contents.views else ""
     return (
         f"{made}. Below are {shown}how well such a network serves a linear classifier that sees "
