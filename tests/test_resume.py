@@ -72,11 +72,11 @@ def decoct_run(recipe: str, out: str) -> None:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """The artefacts of a run, byte for byte."""
+    """The artefacts of a run, byte for byte, without what was half written at a kill."""
     return {
         str(file.relative_to(folder)): file.read_bytes()
         for file in sorted(folder.rglob("*"))
-        if file.is_file() and file.name not in TIMED and not file.name.endswith(".tmp")
+        if file.is_file() and file.name not in TIMED and not file.name.startswith(".")
     }
 
 

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from decoct.console import note
 
 Make = Callable[[Path], None]
 _STALE_S = 600.0  # younger temporary files may be another process's, under way
+_TEMPORARY = (".*.tmp", ".tmp??????")  # storage's, and safetensors' own
 _STATE = "state.safetensors"  # the checkpoint of a stage under way
 
 
@@ -45,7 +46,7 @@ class Stages:
     def timed(self, label: str, folder: Path) -> Iterator[None]:
         """Add the block's seconds, less those of stages nested in it, to the stage's own."""
         folder.mkdir(parents=True, exist_ok=True)
-        _sweep(folder)
+        _sweep(self.folder)
         start = time.monotonic()
         self._inner.append(0.0)
         try:
@@ -77,10 +78,12 @@ def metrics(artefact: Path) -> Path:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove the temporary files of runs that were killed while they wrote."""
-    for temporary in folder.glob(".*.tmp"):
-        if time.time() - temporary.stat().st_mtime > _STALE_S:
-            temporary.unlink(missing_ok=True)
+    """Remove the temporary files, in any stage, of runs that were killed while they wrote."""
+    for pattern in _TEMPORARY:
+        for temporary in folder.glob(f"*/{pattern}"):
+            with suppress(FileNotFoundError):  # another process's, put in its place meanwhile
+                if time.time() - temporary.stat().st_mtime > _STALE_S:
+                    temporary.unlink()
 
 
 def _read_seconds(file: Path) -> float | None:
