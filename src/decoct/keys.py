@@ -5,7 +5,7 @@ from dataclasses import asdict
 from functools import cached_property
 
 from decoct import storage
-from decoct.data.sources import fingerprint
+from decoct.data.fingerprint import fingerprint
 from decoct.recipe import Recipe
 from decoct.ssl_pretraining import SSL_METHODS
 

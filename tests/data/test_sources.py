@@ -13,7 +13,7 @@ from PIL import Image
 
 from decoct.data.idx import read_idx
 from decoct.data.images import Images
-from decoct.data.sources import fingerprint, load_images
+from decoct.data.sources import load_images
 from decoct.errors import DecoctError
 
 RED, GREEN = (200, 10, 10), (10, 200, 90)
@@ -178,11 +178,3 @@ def test_idx_file_cut_short(tmp_path: Path) -> None:
     zipped.write_bytes(gzip.compress(whole)[:-12])
     with pytest.raises(DecoctError, match="cannot be read"):
         read_idx(zipped)
-
-
-def test_fingerprint_follows_the_files(tmp_path: Path) -> None:
-    _picture().save(tmp_path / "a.png")
-    before = fingerprint(tmp_path)
-    assert fingerprint(tmp_path) == before
-    _picture(seed=1).save(tmp_path / "b.png")
-    assert fingerprint(tmp_path) != before

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from decoct import storage
 from decoct.console import progress
 from decoct.data.emoji import load_emoji_arrays
 from decoct.data.hubs import read_hugging_face, read_torchvision
@@ -80,17 +79,6 @@ def _write(found: Pieces, file: Path, *, size: int, channels: int, name: str) ->
         return Images.from_pixels(rows, labels=labels, class_names=class_names, name=name)
 
     write_images(file, pieces(), most=found.most, describe=describe)
-
-
-def fingerprint(source: str | Path) -> str:
-    """A digest that changes when the files behind a source do (by path, size and time)."""
-    path = Path(source)
-    if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.is_file())
-    else:
-        files = [path] if path.is_file() else []
-    stats = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    return storage.digest(str(source), stats)
 
 
 def _read(source: str, *, size: int, channels: int, split: Split) -> Pieces:

@@ -1,0 +1,43 @@
+"""What a source's files hold, as a digest: the same files elsewhere, or later, are the same."""
+
+import hashlib
+from functools import cache
+from pathlib import Path
+
+from decoct import storage
+from decoct.errors import DecoctError
+
+_READ_UP_TO = 2**30  # bytes: a second or two; larger sources are told by their files' times
+
+
+def fingerprint(source: str | Path) -> str:
+    """A digest that changes when the files behind a source do.
+
+    By names and contents; by names, sizes and times where there is more than a gigabyte. Where a
+    source is no file or folder, its name is all that counts. Raises `DecoctError` for a file that
+    cannot be read.
+
+    >>> fingerprint("emoji") == fingerprint("hf:mnist")
+    False
+    """
+    path = Path(source)
+    if not path.exists():
+        return storage.digest(str(source), [])
+    root = path if path.is_dir() else path.parent
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if root == path else [path]
+    names = [file.relative_to(root).as_posix() for file in files]
+    marks = [(stat.st_size, stat.st_mtime_ns) for stat in map(Path.stat, files)]
+    if sum(size for size, _ in marks) > _READ_UP_TO:
+        return storage.digest(names, marks)
+    contents = [_contents(file, *mark) for file, mark in zip(files, marks, strict=True)]
+    return storage.digest(names, contents)
+
+
+@cache
+def _contents(file: Path, size: int, time: int) -> str:
+    """The digest of a file, read once while its size and time stay as they are."""
+    try:
+        with file.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+    except OSError as error:
+        raise DecoctError(f"{file} cannot be read ({error})") from error
