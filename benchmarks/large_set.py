@@ -22,13 +22,14 @@ from pathlib import Path
 import torch
 import tyro
 from common import machine, peak_resident_bytes, resident_bytes, table, wait
+from rich.filesize import decimal as size_text
 from torch import Tensor
 
 from decoct import rows
 from decoct.data.images import Images, normalise, write_images
 from decoct.data.stream import stream_pixels
 from decoct.device import resolve_device
-from decoct.estimate import free_bytes, size_text
+from decoct.estimate import free_bytes
 from decoct.models.convnet import convnet
 from decoct.rows import StoredRows
 
@@ -117,7 +118,8 @@ def measure(options: Options, folder: Path) -> tuple[list[list[str]], float]:
     found = []
 
     def row(what: str, count: int, seconds: float) -> None:
-        speed = f"{count / seconds:,.0f}", size_text(count * 3 * options.size**2 / seconds) + "/s"
+        rate = size_text(round(count * 3 * options.size**2 / seconds))
+        speed = f"{count / seconds:,.0f}", f"{rate}/s"
         found.append(
             [what, f"{count:,}", f"{seconds:.1f}", *speed, size_text(peak_resident_bytes())]
         )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from decoct.costs import Cost, cost_rows, costs, size_text
+from decoct.costs import Cost, cost_rows, costs
 from decoct.scores import Score, Scores
 from decoct.table import columns, margin_rows, markdown, summary_rows, text_table
 
@@ -59,14 +59,6 @@ def test_costs_are_said_as_text() -> None:
     assert rows[5] == ["full", "18,880", "3.0 GB", "41,960", "", "", "70"]
     assert {len(row) for row in rows} == {7}
     assert cost_rows([]) == rows[:1]
-
-
-@pytest.mark.parametrize(
-    "count, text",
-    [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (2_345_678, "2.3 MB"), (10**9, "1.0 GB")],
-)
-def test_bytes_are_short(count: int, text: str) -> None:
-    assert size_text(count) == text
 
 
 # Tables on equal terms

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from rich.filesize import decimal as size_text
+
 from decoct.scores import Scores
 
 # What is made once for all seeds, of what a method's sets are made from beside the targets.
@@ -53,18 +55,6 @@ def cost_rows(found: list[Cost]) -> list[list[str]]:
         cost.method, _number(cost.images), "" if cost.bytes is None else size_text(cost.bytes),
         _number(cost.steps), *map(_seconds, (cost.shared_s, cost.make_s, cost.pretrain_s)),
     ] for cost in found)]  # fmt: skip
-
-
-def size_text(count: int) -> str:
-    """Bytes as one reads them.
-
-    >>> size_text(950), size_text(1_330_000)
-    ('950 B', '1.3 MB')
-    """
-    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= factor:
-            return f"{count / factor:.1f} {unit}"
-    return f"{count} B"
 
 
 def _mean(seconds: Mapping[str, float], prefix: str) -> float | None:

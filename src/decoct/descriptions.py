@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich.filesize import decimal as size_text
 from torch import Tensor
 
 from decoct import storage
@@ -54,10 +55,6 @@ def _network(config: Mapping[str, Any]) -> str:
     return f"{config['name']}{width}{depth}"
 
 
-def _megabytes(count: int) -> str:
-    return f"{count / 1e6:.2f} MB"
-
-
 def _describe_images(path: Path) -> str:
     images = Images.load(path)
     labels = ""
@@ -71,7 +68,7 @@ def _describe_images(path: Path) -> str:
             "mean": _numbers(images.mean),
             "deviation": _numbers(images.std),
             "labels": labels or "none",
-            "memory": _megabytes(images.pixels.nbytes),
+            "memory": size_text(images.pixels.nbytes),
         },
     )
 
@@ -155,7 +152,7 @@ def describe_experts(folder: Path) -> str:
             "epochs": f"{experts.epochs}, and the initial parameters",
             "parameters": f"{experts.expert(0).shape[1]:,}",
             "last loss": f"{min(last):.4g} to {max(last):.4g}",
-            "on disk": _megabytes(sum(file.stat().st_size for file in experts.files)),
+            "on disk": size_text(sum(file.stat().st_size for file in experts.files)),
         },
     )
 
@@ -188,7 +185,8 @@ def _describe_distilled(path: Path) -> str:
             "targets": f"{distilled.targets.shape[-1]} dimensions each"
             if distilled.has_targets
             else f"none: {story['objective']['algorithm']} loss of two views",
-            "in all": _megabytes(distilled.bytes),
+            "in memory": size_text(distilled.bytes),
+            "on disk": size_text(path.stat().st_size),
             "train with": f"SGD, rate {rule.lr:.4g}, {momentum}, batch {rule.batch}",
             "made with": _network(vars(distilled.network)),
             "from": story.get("images", ""),

@@ -7,6 +7,7 @@ import platform
 from pathlib import Path
 
 import torch
+from rich.filesize import decimal as size_text
 
 from decoct import __version__
 from decoct.device import raise_malloc_thresholds, resolve_device
@@ -17,7 +18,6 @@ from decoct.estimate import (
     free_bytes,
     measure_sizes,
     memory,
-    size_text,
     ssl_parameters,
     trajectory_bytes,
 )

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich.filesize import decimal as size_text
 from torch import Tensor, nn
 
 from decoct import seeding
@@ -89,19 +90,6 @@ def disk_warning(recipe: Recipe, parameters: int, folder: Path) -> str:
         f"the trajectories take {size_text(needed)}, but {folder} has {size_text(free)} free: "
         "choose another folder, or lower experts.count"
     )
-
-
-def size_text(count: float) -> str:
-    """Bytes for people.
-
-    >>> size_text(2_157_772_800)
-    '2.16 GB'
-    """
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} TB"
 
 
 def student(recipe: Recipe, dimensions: int) -> Network:
