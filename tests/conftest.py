@@ -120,15 +120,21 @@ compare: {{methods: [random, full], seeds: 1, tasks: [stripes.npz], full_epochs:
 
 
 @pytest.fixture
-def tiny_recipe(
+def tiny_folder(
     tmp_path: Path, tiny_images: Images, tiny_targets: Targets, tiny_task: Task
-) -> Recipe:
+) -> Path:  # fmt: skip
+    """A folder with the images, targets and task above, as a user would have them."""
+    np.savez(tmp_path / "pool.npz", images=tiny_images.pixels.numpy())
+    np.save(tmp_path / "targets.npy", tiny_targets.values.numpy())
+    save_task(tmp_path / "stripes.npz", tiny_task)
+    return tmp_path
+
+
+@pytest.fixture
+def tiny_recipe(tiny_folder: Path) -> Recipe:
     """All that a run needs: 30 images to learn from, 10 left out, sets of 9 in batches of 4.
 
     It is in `mine.yaml` in the test's folder, and what it names lies beside it.
     """
-    np.savez(tmp_path / "pool.npz", images=tiny_images.pixels.numpy())
-    np.save(tmp_path / "targets.npy", tiny_targets.values.numpy())
-    save_task(tmp_path / "stripes.npz", tiny_task)
-    (tmp_path / "mine.yaml").write_text(TINY_RECIPE.format(folder=tmp_path))
-    return load_recipe(tmp_path / "mine.yaml")
+    (tiny_folder / "mine.yaml").write_text(TINY_RECIPE.format(folder=tiny_folder))
+    return load_recipe(tiny_folder / "mine.yaml")

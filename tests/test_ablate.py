@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from decoct.ablation import ablate as module
@@ -13,16 +12,12 @@ from decoct.ablation.ablate import ablate
 from decoct.ablation.result import Ablation, Outcome, ends
 from decoct.ablation.table import ablation_legend, ablation_markdown, ablation_rows, ablation_text
 from decoct.cli import main
-from decoct.data.images import Images
-from decoct.data.tasks import Task
 from decoct.errors import DecoctError
 from decoct.pipeline import Run
 from decoct.recipe import Recipe, load_recipe
 from decoct.report.page import write_report
 from decoct.scores import Interval, Score
 from decoct.show import describe
-from decoct.targets import Targets
-from tests.bad_input.conftest import save_task
 
 RECIPE = """
 device: cpu
@@ -42,14 +37,9 @@ VALUES = [("experts", v) for v in "123"] + [("size", v) for v in ("20%", "30%")]
 
 
 @pytest.fixture
-def recipe(
-    tmp_path: Path, tiny_images: Images, tiny_targets: Targets, tiny_task: Task
-) -> Recipe:  # fmt: skip
-    np.savez(tmp_path / "pool.npz", images=tiny_images.pixels.numpy())
-    np.save(tmp_path / "targets.npy", tiny_targets.values.numpy())
-    save_task(tmp_path / "stripes.npz", tiny_task)
-    (tmp_path / "mine.yaml").write_text(RECIPE)
-    return replace(load_recipe(tmp_path / "mine.yaml"), data=str(tmp_path))
+def recipe(tiny_folder: Path) -> Recipe:
+    (tiny_folder / "mine.yaml").write_text(RECIPE)
+    return replace(load_recipe(tiny_folder / "mine.yaml"), data=str(tiny_folder))
 
 
 def stage_files(folder: Path) -> dict[str, tuple[int, bytes]]:

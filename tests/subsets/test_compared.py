@@ -3,13 +3,11 @@
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 from decoct.cli import main
 from decoct.data.images import Images
-from decoct.data.tasks import Task
 from decoct.distilled import load_distilled
 from decoct.estimate import Sizes
 from decoct.keys import Keys
@@ -20,7 +18,6 @@ from decoct.subsets.registry import BY_TARGETS, SUBSETS
 from decoct.subsets.sas import SASConfig
 from decoct.targets import Targets
 from decoct.timing import stage_seconds
-from tests.bad_input.conftest import save_task
 
 RECIPE = """
 device: cpu
@@ -37,14 +34,9 @@ compare: {methods: [none, random, k-means, k-center, sas], seeds: 2, tasks: [str
 
 
 @pytest.fixture
-def recipe(
-    tmp_path: Path, tiny_images: Images, tiny_targets: Targets, tiny_task: Task
-) -> Recipe:  # fmt: skip
-    np.savez(tmp_path / "pool.npz", images=tiny_images.pixels.numpy())
-    np.save(tmp_path / "targets.npy", tiny_targets.values.numpy())
-    save_task(tmp_path / "stripes.npz", tiny_task)
-    (tmp_path / "mine.yaml").write_text(RECIPE)
-    return replace(load_recipe(tmp_path / "mine.yaml"), data=str(tmp_path))
+def recipe(tiny_folder: Path) -> Recipe:
+    (tiny_folder / "mine.yaml").write_text(RECIPE)
+    return replace(load_recipe(tiny_folder / "mine.yaml"), data=str(tiny_folder))
 
 
 def test_a_comparison_with_all_of_them(
