@@ -22,7 +22,8 @@ def comparison(scores: Scores, seconds: dict[str, float], labels: list[str]) -> 
         if name:
             parts.append(f"#### On {name}")
         parts += [markdown(summary_rows(part, what)) for what in _SUMMARIES]
-        parts.append(markdown(margin_rows(part, "mkdt")))
+        methods = part.facts.keys()
+        parts += [markdown(margin_rows(part, m)) for m in ("views", "mkdt") if m in methods][:1]
         for choice in (choice for choice in part.labels() if choice in labels):
             parts.append(f"By task, {labels_phrase(choice)}:")
             parts.append(markdown(table_rows(part, choice)))
