@@ -1,6 +1,7 @@
 """What each part of the method `views` adds to random images: the ladder of docs/results.md.
 
-python benchmarks/ladder.py RECIPE [--data FOLDER] --out RUN [--sizes 378] [--seeds 5] [--rungs ...]
+python benchmarks/ladder.py RECIPE [--data FOLDER] --out RUN [--sizes 378] [--seeds 5] [--parts 16]
+    [--rungs ...] [--network resnet10 16]
 
 Every rung is the recipe with a few settings changed; stages are found in RUN, or made. A gap is
 measured twice: from as many random images, and from as many bytes of them (pixels as bytes, targets
@@ -22,22 +23,21 @@ from decoct.recipe import Recipe, load_recipe
 from decoct.scores import REFERENCE, UPPER, Score, Scores, mark
 from decoct.table import markdown
 
-# Settings of `views`, and a factor on the epochs of pre-training; `_METHODS` have their own method.
+# Settings of `views`; `_METHODS` have their own method. All but `views` have `--parts` views.
 RUNGS: dict[str, dict[str, Any]] = {
     "none": {},
-    "random, as many steps": {"epochs": 16},
+    "random, as many steps": {},
     "mkdt": {},
     "random images, the assistant's targets": {"count": 1, "start": "random"},
     "views of random images, each its image's target": {"start": "random", "labels": "image"},
     "views of random images, the teacher's targets": {"start": "random", "labels": "teacher"},
-    "4 views of random images, the assistant's targets": {"count": 4, "start": "random"},
     "views of random images, the assistant's targets": {"start": "random"},
-    "views": {},
-    "64 views": {"count": 64, "epochs": 1 / 4},
+    "views of k-means' images": {},
     "8 views, a small assistant": {
         "count": 8,
         "assistant": {"epochs": 4, "network": NetworkConfig(name="convnet", width=32)},
     },
+    "views": {},
     "full": {},
 }
 _METHODS = {n: n for n in ("none", "mkdt", "full")} | {"random, as many steps": "random"}
@@ -56,12 +56,14 @@ class Rung:
     seconds: float  # to make what it needs, one set of it
 
 
-def climb(recipe: Recipe, folder: Path, names: list[str], seeds: range) -> Iterator[Rung]:
+def climb(
+    recipe: Recipe, folder: Path, names: list[str], seeds: range, parts: int
+) -> Iterator[Rung]:
     """The rungs asked for, one after the other; the recipe gives the size."""
     for name in names:
-        settings = dict(RUNGS[name])
+        settings = {"count": recipe.views.count if name == "views" else parts, **RUNGS[name]}
         method = _METHODS.get(name, "views")
-        epochs = round(settings.pop("epochs", 1) * recipe.pretrain.epochs)
+        epochs = recipe.pretrain.epochs * (parts if name == "random, as many steps" else 1)
         assistant = replace(recipe.assistant, **settings.pop("assistant", {}))
         changed = replace(
             recipe, assistant=assistant, views=replace(recipe.views, **settings),
@@ -80,8 +82,9 @@ def climb(recipe: Recipe, folder: Path, names: list[str], seeds: range) -> Itera
         more = Run(replace(recipe, size=round(used / alone)), folder) if used else None
         kept = len(run.images) if method == UPPER else size
         steps = 0 if method == "none" else changed.steps(method, kept)
+        shown = f"{views.count} {name}" if name.startswith("views of") else name
         yield Rung(
-            name, _scores(run, method, name, seeds),
+            shown, _scores(run, method, shown, seeds),
             _scores(more, REFERENCE, REFERENCE, seeds) if more else (), used, steps,
             _seconds(run, method),
         )  # fmt: skip
@@ -143,6 +146,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--rungs", nargs="+", default=[], choices=list(RUNGS))
+    parser.add_argument("--parts", type=int, help="views on the way up; the recipe's number")
     parser.add_argument("--network", nargs=2, help="to pre-train: name and width")
     arguments = parser.parse_args()
     recipe = load_recipe(arguments.recipe)
@@ -152,13 +156,14 @@ def main() -> None:
         name, width = arguments.network
         network = replace(recipe.pretrain.network, name=name, width=int(width))
         recipe = replace(recipe, pretrain=replace(recipe.pretrain, network=network))
+    parts = arguments.parts or recipe.views.count
     absent = "teacher" if recipe.targets.source else ""  # there is none to ask
     names = arguments.rungs or [n for n, r in RUNGS.items() if r.get("labels") != absent]
     seeds = range(recipe.seed, recipe.seed + arguments.seeds)
     for sized in [replace(recipe, size=size) for size in arguments.sizes] or [recipe]:
         run = Run(sized, arguments.out)
         size, random = count(sized, run), _scores(run, REFERENCE, REFERENCE, seeds)
-        rungs = list(climb(sized, arguments.out, names, seeds))
+        rungs = list(climb(sized, arguments.out, names, seeds, parts))
         print(f"\n{size} images, {arguments.seeds} seeds; {_accuracy(random)}\n")
         print(markdown(table(random, rungs)), flush=True)
         kept = {rung.name: [vars(s) for s in rung.scores + rung.equal_bytes] for rung in rungs}

@@ -25,7 +25,7 @@ Label = Callable[[Tensor, Tensor], Tensor]  # of views B x C x H x W in [0, 1], 
 class StoredViewsConfig:
     """How many views an image has, which images, and who says what the views' targets are."""
 
-    count: int = 16  # the first of which is the image itself
+    count: int = 32  # the first of which is the image itself
     start: Literal["random", "k-means", "k-center", "sas"] = "k-means"
     labels: Literal["assistant", "teacher", "image"] = "assistant"  # image: its own target
     augment: ViewsConfig = field(default_factory=ViewsConfig)
