@@ -22,8 +22,9 @@ def comparison(scores: Scores, seconds: dict[str, float], labels: list[str]) -> 
         if name:
             parts.append(f"#### On {name}")
         parts += [markdown(summary_rows(part, what)) for what in _SUMMARIES]
-        methods = part.facts.keys()
-        parts += [markdown(margin_rows(part, m)) for m in ("views", "mkdt") if m in methods][:1]
+        ours = next((m for m in ("views", "mkdt") if m in part.facts), None)
+        if ours:
+            parts.append(markdown(margin_rows(part, ours)))
         for choice in (choice for choice in part.labels() if choice in labels):
             parts.append(f"By task, {labels_phrase(choice)}:")
             parts.append(markdown(table_rows(part, choice)))

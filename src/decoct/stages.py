@@ -13,6 +13,7 @@ from decoct.console import note
 Make = Callable[[Path], None]
 _STALE_S = 600.0  # younger temporary files may be another process's, under way
 _TEMPORARY = (".*.tmp", ".tmp??????")  # storage's, and safetensors' own
+_FOLDER = "*-" + 16 * "[0-9a-f]"  # a stage's: what else lies in a run's folder is not ours
 _STATE = "state.safetensors"  # the checkpoint of a stage under way
 
 
@@ -80,7 +81,7 @@ def metrics(artefact: Path) -> Path:
 def _sweep(folder: Path) -> None:
     """Remove the temporary files, in any stage, of runs that were killed while they wrote."""
     for pattern in _TEMPORARY:
-        for temporary in folder.glob(f"*/{pattern}"):
+        for temporary in folder.glob(f"{_FOLDER}/{pattern}"):
             with suppress(FileNotFoundError):  # another process's, put in its place meanwhile
                 if time.time() - temporary.stat().st_mtime > _STALE_S:
                     temporary.unlink()

@@ -19,7 +19,7 @@ def folder(path: Path) -> Path:
 
 
 def alter(path: Path) -> None:
-    """Other contents of the same size, at the same time."""
+    """Other contents of the same size, a nanosecond later."""
     stat = (path / "a.png").stat()
     (path / "a.png").write_bytes(b"two")
     os.utime(path / "a.png", ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
