@@ -26,16 +26,16 @@ import tyro
 from common import in_turn, machine, table
 from torch.utils.data import DataLoader, TensorDataset
 
-from decoct.compilation import Compile
+from decoct.artefacts.targets import Targets
+from decoct.core.compilation import Compile
+from decoct.core.device import Precision, resolve_device
 from decoct.data.images import Images
-from decoct.device import Precision, resolve_device
-from decoct.distillers.inner_gradient import InnerGradient
-from decoct.distillers.unroll import matching_gradient
-from decoct.experts import ExpertsConfig, expert_path, train_experts
+from decoct.matching.convnet_gradient import ConvNetGradient
+from decoct.matching.inner_gradient import InnerGradient
+from decoct.matching.unroll import matching_gradient
 from decoct.models.convnet import convnet
-from decoct.models.convnet_gradient import ConvNetGradient
 from decoct.models.registry import NetworkConfig
-from decoct.targets import Targets
+from decoct.training.experts import ExpertsConfig, expert_path, train_experts
 
 _PUBLISHED_EPOCHS, _READ_EPOCHS = 20, 3  # of which matching reads max_start + expert_epochs - 1
 
@@ -82,9 +82,12 @@ def _one_epoch(
     options: Options, images: Images, targets: Targets, device: torch.device, folder: Path
 ) -> dict[str, float]:
     config = ExpertsConfig(
-        count=1, epochs=1, network=NetworkConfig(width=options.width), batch=options.batch,
+        count=1,
+        epochs=1,
+        network=NetworkConfig(width=options.width),
+        batch=options.batch,
         precision=options.precision,
-    )  # fmt: skip
+    )
     choices: dict[str, Compile] = {"ours": "never"}
     choices |= {"ours, compiled": "always"} if options.compile else {}
     ways: dict[str, Callable[[], Any]] = {
@@ -175,18 +178,26 @@ def _several_at_once(options: Options, device: torch.device) -> None:
 
 
 def _published_and_read(
-    options: Options, seconds: dict[str, float], images: Images, targets: Targets,
-    device: torch.device, folder: Path,
-) -> None:  # fmt: skip
+    options: Options,
+    seconds: dict[str, float],
+    images: Images,
+    targets: Targets,
+    device: torch.device,
+    folder: Path,
+) -> None:
     """100 experts: time from the epoch above, disk from files that were written, error by dtype."""
     loop, best = seconds["DataLoader loop"], min(seconds.values())
     sizes, gradients = {}, {}
     for dtype in ("float32", "float16", "bfloat16"):
         place = folder / dtype
         config = ExpertsConfig(
-            count=1, epochs=_READ_EPOCHS, network=NetworkConfig(width=options.width),
-            batch=options.batch, dtype=dtype, compile="never",
-        )  # fmt: skip
+            count=1,
+            epochs=_READ_EPOCHS,
+            network=NetworkConfig(width=options.width),
+            batch=options.batch,
+            dtype=dtype,
+            compile="never",
+        )
         path = train_experts(
             images=images, targets=targets, folder=place, config=config, device=device
         ).expert(0)
@@ -209,8 +220,14 @@ def _row(
 ) -> list[str]:
     hours, gigabytes = f"{cost[0] / 3600:.2f}", f"{cost[1] / 1e9:.2f}"
     return [
-        name, str(epochs), hours, gigabytes, f"{cost[0] / of[0]:.2f}", f"{cost[1] / of[1]:.2f}", off
-    ]  # fmt: skip
+        name,
+        str(epochs),
+        hours,
+        gigabytes,
+        f"{cost[0] / of[0]:.2f}",
+        f"{cost[1] / of[1]:.2f}",
+        off,
+    ]
 
 
 def _matching_images(
@@ -220,11 +237,14 @@ def _matching_images(
     network = convnet(size=options.size, outputs=options.outputs, width=options.width).to(device)
     index = torch.arange(min(128, len(images)))
     gradient = matching_gradient(
-        InnerGradient.by_hand(ConvNetGradient(network)), start=path[1].to(device),
-        goal=path[3].to(device), images=images.normalised(index).to(device),
-        targets=targets.values[index].to(device), lr=torch.tensor(0.1, device=device),
+        InnerGradient.by_hand(ConvNetGradient(network)),
+        start=path[1].to(device),
+        goal=path[3].to(device),
+        images=images.normalised(index).to(device),
+        targets=targets.values[index].to(device),
+        lr=torch.tensor(0.1, device=device),
         batches=[b.to(device) for b in index.split(64)] * 5,
-    )  # fmt: skip
+    )
     return gradient.images.cpu()
 
 

@@ -19,15 +19,15 @@ from common import machine, table
 from torch import Tensor, nn
 from unroll import Case, problem
 
-from decoct.device import Precision, arithmetic, resolve_device
-from decoct.distillers.inner_gradient import InnerGradient, distillation_loss
-from decoct.distillers.unroll import (
+from decoct.core.device import Precision, arithmetic, resolve_device
+from decoct.matching.convnet_gradient import ConvNetGradient
+from decoct.matching.inner_gradient import InnerGradient, distillation_loss
+from decoct.matching.unroll import (
     MatchingGradient,
     matching_gradient,
     matching_gradient_reference,
     train,
 )
-from decoct.models.convnet_gradient import ConvNetGradient
 from decoct.models.network import Network
 
 
@@ -78,9 +78,13 @@ def our_gradient(
     masks: list[Tensor] = []
     for t, index in enumerate(arguments["batches"]):
         theta = train(
-            inner, start=arguments["start"], images=arguments["images"], lr=arguments["lr"],
-            targets=arguments["targets"], batches=arguments["batches"][:t],
-        )  # fmt: skip
+            inner,
+            start=arguments["start"],
+            images=arguments["images"],
+            lr=arguments["lr"],
+            targets=arguments["targets"],
+            batches=arguments["batches"][:t],
+        )
         with torch.no_grad():
             images, targets = arguments["images"][index], arguments["targets"][index]
             tape = inner.with_tape(theta, images, targets)[2]
@@ -139,9 +143,12 @@ def rows(options: Options, steps: int, device: torch.device) -> Iterator[list[ob
             crossed = sum(int((a ^ b).sum()) for a, b in zip(masks, open_exactly, strict=True))
             held = held_gradient(exact_network, double, masks)
             yield [
-                steps, name, f"{error(found, exact):.1e}",
-                f"{crossed} of {sum(m.numel() for m in masks):,}", f"{error(found, held):.1e}",
-            ]  # fmt: skip
+                steps,
+                name,
+                f"{error(found, exact):.1e}",
+                f"{crossed} of {sum(m.numel() for m in masks):,}",
+                f"{error(found, held):.1e}",
+            ]
 
 
 def main(options: Options) -> None:

@@ -14,14 +14,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from decoct import storage
+from decoct.artefacts.distilled import resolve_size
+from decoct.core import storage
 from decoct.data.stored_views import NUMBERS
-from decoct.distilled import resolve_size
+from decoct.evaluation.scores import REFERENCE, UPPER, Score, Scores, mark
 from decoct.models.registry import NetworkConfig
-from decoct.pipeline import Run
-from decoct.recipe import Recipe, load_recipe
-from decoct.scores import REFERENCE, UPPER, Score, Scores, mark
-from decoct.table import markdown
+from decoct.report.table import markdown
+from decoct.run.pipeline import Run
+from decoct.run.recipe import Recipe, load_recipe
 
 # Settings of `views`; `_METHODS` have their own method. All but `views` have `--parts` views.
 RUNGS: dict[str, dict[str, Any]] = {
@@ -66,9 +66,11 @@ def climb(
         epochs = recipe.pretrain.epochs * (parts if name == "random, as many steps" else 1)
         assistant = replace(recipe.assistant, **settings.pop("assistant", {}))
         changed = replace(
-            recipe, assistant=assistant, views=replace(recipe.views, **settings),
+            recipe,
+            assistant=assistant,
+            views=replace(recipe.views, **settings),
             pretrain=replace(recipe.pretrain, epochs=epochs),
-        )  # fmt: skip
+        )
         views = changed.views
         run = Run(changed, folder)
         dimensions = run.targets.dimensions
@@ -84,10 +86,13 @@ def climb(
         steps = 0 if method == "none" else changed.steps(method, kept)
         shown = f"{views.count} {name}" if name.startswith("views of") else name
         yield Rung(
-            shown, _scores(run, method, shown, seeds),
-            _scores(more, REFERENCE, REFERENCE, seeds) if more else (), used, steps,
+            shown,
+            _scores(run, method, shown, seeds),
+            _scores(more, REFERENCE, REFERENCE, seeds) if more else (),
+            used,
+            steps,
             _seconds(run, method),
-        )  # fmt: skip
+        )
 
 
 def count(recipe: Recipe, run: Run) -> int:
@@ -118,8 +123,16 @@ def _seconds(run: Run, method: str) -> float:
 def table(random: tuple[Score, ...], rungs: list[Rung]) -> list[list[str]]:
     """Header and a line a rung."""
     full = next((r.scores for r in rungs if r.name == UPPER), ())
-    header = ["rung", "kB", "steps", "to make, s", "mean accuracy", "over random", "gap, images",
-              "gap, bytes"]  # fmt: skip
+    header = [
+        "rung",
+        "kB",
+        "steps",
+        "to make, s",
+        "mean accuracy",
+        "over random",
+        "gap, images",
+        "gap, bytes",
+    ]
     lines = [header]
     for rung in rungs:
         row = Scores(random + rung.scores + full * (rung.name != UPPER)).row(rung.name, None)
@@ -128,12 +141,18 @@ def table(random: tuple[Score, ...], rungs: list[Rung]) -> list[list[str]]:
             equal = Scores(rung.equal_bytes + rung.scores + full).row(rung.name, None)
             gap = equal.gap_recovered.share() if equal.gap_recovered else ""
         over = row.over_random
-        lines.append([
-            rung.name, f"{rung.bytes / 1e3:,.0f}" if rung.bytes else "", f"{rung.steps:,}",
-            f"{rung.seconds:.0f}", str(row.accuracy),
-            f"{over.signed()}{'~' * (mark(over) == 'within noise')}" if over else "",
-            row.gap_recovered.share() if row.gap_recovered else "", gap,
-        ])  # fmt: skip
+        lines.append(
+            [
+                rung.name,
+                f"{rung.bytes / 1e3:,.0f}" if rung.bytes else "",
+                f"{rung.steps:,}",
+                f"{rung.seconds:.0f}",
+                str(row.accuracy),
+                f"{over.signed()}{'~' * (mark(over) == 'within noise')}" if over else "",
+                row.gap_recovered.share() if row.gap_recovered else "",
+                gap,
+            ]
+        )
     return lines
 
 

@@ -25,13 +25,13 @@ from common import machine, peak_resident_bytes, resident_bytes, table, wait
 from rich.filesize import decimal as size_text
 from torch import Tensor
 
-from decoct import rows
+from decoct.core import on_disk as rows
+from decoct.core.device import resolve_device
+from decoct.core.on_disk import StoredRows
 from decoct.data.images import Images, normalise, write_images
 from decoct.data.stream import stream_pixels
-from decoct.device import resolve_device
-from decoct.estimate import free_bytes
 from decoct.models.convnet import convnet
-from decoct.rows import StoredRows
+from decoct.run.sizes import free_bytes
 
 _CONTENDERS = {
     "read": {"read": True, "compute": False},

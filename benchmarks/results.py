@@ -6,11 +6,18 @@ python benchmarks/results.py RUN [--labels 5%,20%]
 import argparse
 from pathlib import Path
 
-from decoct import storage
-from decoct.costs import cost_rows, costs
-from decoct.scores import Scores
-from decoct.table import labels_phrase, legend, margin_rows, markdown, summary_rows, table_rows
-from decoct.tune import Tuning, tuning_rows
+from decoct.core import storage
+from decoct.evaluation.scores import Scores
+from decoct.report.costs import cost_rows, costs
+from decoct.report.table import (
+    labels_phrase,
+    legend,
+    margin_rows,
+    markdown,
+    summary_rows,
+    table_rows,
+)
+from decoct.studies.tune import Tuning, tuning_rows
 
 _SUMMARIES = ("accuracy", "over random", "gap recovered")
 

@@ -27,14 +27,14 @@ from kornia.augmentation import (
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from decoct import seeding
+from decoct.core import seeding
+from decoct.core.device import resolve_device
+from decoct.data.augment import ViewsConfig, make_views
 from decoct.data.images import Images
-from decoct.data.views import ViewsConfig, make_views
-from decoct.device import resolve_device
+from decoct.evaluation.probe import probe_accuracies
 from decoct.models.network import Network
 from decoct.models.registry import NetworkConfig, create_network
-from decoct.probe import probe_accuracies
-from decoct.teachers.barlow_twins import barlow_twins_loss
+from decoct.training.losses.barlow_twins import barlow_twins_loss
 
 Calls = Mapping[str, Callable[[], Any]]
 
@@ -96,9 +96,11 @@ def views(options: Options, device: torch.device) -> Calls:
     pixels, size = images.pixels[: options.batch], (options.size, options.size)
     ours = make_views(ViewsConfig(), images)
     kornias = torch.nn.Sequential(
-        RandomResizedCrop(size, scale=(0.25, 1.0)), RandomHorizontalFlip(),
-        ColorJiggle(0.4, 0.4, 0.4, 0.1, p=0.8), RandomGrayscale(p=0.2),
-    )  # fmt: skip
+        RandomResizedCrop(size, scale=(0.25, 1.0)),
+        RandomHorizontalFlip(),
+        ColorJiggle(0.4, 0.4, 0.4, 0.1, p=0.8),
+        RandomGrayscale(p=0.2),
+    )
     return {
         "as it is": lambda: (ours(pixels), ours(pixels)),
         "kornia's": lambda: (kornias(pixels / 255), kornias(pixels / 255)),
@@ -109,9 +111,11 @@ def networks(options: Options, name: str, device: torch.device) -> dict[str, Net
     """The network as it is, and with its images laid out the other way."""
     with seeding.seeded(0, "benchmark"):
         plain = create_network(
-            NetworkConfig(name=name, width=options.width), channels=3, size=options.size,
+            NetworkConfig(name=name, width=options.width),
+            channels=3,
+            size=options.size,
             outputs=64,
-        ).to(device)  # fmt: skip
+        ).to(device)
     other = copy.deepcopy(plain)
     innermost = plain.layout == torch.channels_last
     other.layout = torch.contiguous_format if innermost else torch.channels_last

@@ -24,15 +24,15 @@ from numpy.typing import NDArray
 from sklearn.cluster import KMeans, MiniBatchKMeans
 from torch import Tensor
 
-from decoct import seeding
+from decoct.artefacts.targets import Targets, TargetsConfig, fit_targets, read_representations
+from decoct.core import seeding
+from decoct.core.device import resolve_device
 from decoct.data.sources import load_images
-from decoct.device import resolve_device
-from decoct.subsets.high_loss import high_loss_subset
-from decoct.subsets.k_center import k_center_subset
-from decoct.subsets.kmeans import kmeans_subset
-from decoct.subsets.random import random_subset
-from decoct.subsets.sas import SASConfig, sas_subset
-from decoct.targets import Targets, TargetsConfig, fit_targets, read_representations
+from decoct.methods.high_loss import high_loss_subset
+from decoct.methods.k_center import k_center_subset
+from decoct.methods.k_means import kmeans_subset
+from decoct.methods.random import random_subset
+from decoct.methods.sas import SASConfig, sas_subset
 
 Floats = NDArray[np.float32]
 Calls = Mapping[str, Callable[[], Tensor]]
@@ -109,10 +109,18 @@ def measured(group: str, calls: Calls, targets: Targets, *, repeats: int) -> lis
         shared = np.intersect1d(chosen[first], chosen[name]).size / len(chosen[first])
         whole = int(chosen[name].max()) < len(targets) and "one class" not in group
         spread = f"{mean_distance(targets.values, chosen[name]):.2f}" if whole else ""
-        rows.append([
-            group, name, f"{wall:.3f}", f"{cpu:.3f}", f"{cpu / base:.2f}",
-            f"{peaks[name] / 1e6:.0f}", f"{shared:.0%}", spread,
-        ])  # fmt: skip
+        rows.append(
+            [
+                group,
+                name,
+                f"{wall:.3f}",
+                f"{cpu:.3f}",
+                f"{cpu / base:.2f}",
+                f"{peaks[name] / 1e6:.0f}",
+                f"{shared:.0%}",
+                spread,
+            ]
+        )
     return rows
 
 

@@ -21,11 +21,11 @@ from common import in_turn, machine, table
 from torch import Tensor
 from unroll import Case, problem
 
-from decoct.device import raise_malloc_thresholds
-from decoct.distillers.inner_gradient import InnerGradient
-from decoct.distillers.unroll import matching_gradient
+from decoct.core.device import raise_malloc_thresholds
+from decoct.matching.convnet_gradient import ConvNetGradient
+from decoct.matching.inner_gradient import InnerGradient
+from decoct.matching.unroll import matching_gradient
 from decoct.models import convnet_gradient
-from decoct.models.convnet_gradient import ConvNetGradient
 
 
 @dataclass(frozen=True)

@@ -22,12 +22,12 @@ import tyro
 from common import in_turn, machine, peak_resident_bytes, resident_bytes, table
 from torch import Tensor
 
-from decoct.device import Precision, arithmetic, resolve_device
-from decoct.distillers.captured import captured
-from decoct.distillers.inner_gradient import InnerGradient, distillation_loss
-from decoct.distillers.unroll import matching_gradient, matching_gradient_reference
+from decoct.core.device import Precision, arithmetic, resolve_device
+from decoct.matching.convnet_gradient import ConvNetGradient
+from decoct.matching.cuda_graph import captured
+from decoct.matching.inner_gradient import InnerGradient, distillation_loss
+from decoct.matching.unroll import matching_gradient, matching_gradient_reference
 from decoct.models.convnet import convnet
-from decoct.models.convnet_gradient import ConvNetGradient
 
 # Convolutions' worth of work by block: the first has no gradient for its input but the images'.
 _FLAT, _KEPT, _PLAIN = (7, 11), (6, 9), (6, 9)
@@ -85,10 +85,12 @@ def problem(case: Case, device: torch.device) -> tuple[Any, dict[str, Any]]:
     start = torch.nn.utils.parameters_to_vector(network.parameters()).detach()
     count = 2 * case.batch
     arguments = {
-        "start": start, "goal": start + 0.01 * torch.randn_like(start),
+        "start": start,
+        "goal": start + 0.01 * torch.randn_like(start),
         "images": torch.randn(count, 3, case.size, case.size),
-        "targets": torch.randn(count, case.outputs), "lr": torch.tensor(0.05),
-    }  # fmt: skip
+        "targets": torch.randn(count, case.outputs),
+        "lr": torch.tensor(0.05),
+    }
     batches = [torch.randperm(count)[: case.batch].to(device) for _ in range(case.steps)]
     tensors = {name: tensor.to(device) for name, tensor in arguments.items()}
     return network.to(device), {**tensors, "batches": batches}

@@ -11,13 +11,13 @@ from hypothesis import settings
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
+from decoct.artefacts.targets import Targets, TargetsConfig, fit_targets
+from decoct.artefacts.trajectories import Trajectories
 from decoct.data.images import Images
 from decoct.data.tasks import Task
-from decoct.experts import ExpertsConfig, train_experts
 from decoct.models.registry import NetworkConfig
-from decoct.recipe import Recipe, load_recipe
-from decoct.targets import Targets, TargetsConfig, fit_targets
-from decoct.trajectories import Trajectories
+from decoct.run.recipe import Recipe, load_recipe
+from decoct.training.experts import ExpertsConfig, train_experts
 from tests.bad_input.conftest import save_task
 
 # The same examples at every run; nothing is written to the working directory.
@@ -122,7 +122,7 @@ compare: {{methods: [random, full], seeds: 1, tasks: [stripes.npz], full_epochs:
 @pytest.fixture
 def tiny_folder(
     tmp_path: Path, tiny_images: Images, tiny_targets: Targets, tiny_task: Task
-) -> Path:  # fmt: skip
+) -> Path:
     """A folder with the images, targets and task above, as a user would have them."""
     np.savez(tmp_path / "pool.npz", images=tiny_images.pixels.numpy())
     np.save(tmp_path / "targets.npy", tiny_targets.values.numpy())

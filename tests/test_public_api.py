@@ -38,9 +38,13 @@ def test_functions_of_more_than_two_arguments_take_them_by_keyword():
 def test_the_readme_pretrains_ones_own_network(tmp_path):
     rule = decoct.TrainingRule(lr=0.1, momentum=0.0, weight_decay=0.0, batch=4)
     decoct.DistilledSet(
-        images=torch.randn(8, 3, 8, 8), targets=torch.randn(8, 2), mean=torch.zeros(3),
-        std=torch.ones(3), rule=rule, method="mkdt",
-    ).save(tmp_path / "distilled.safetensors")  # fmt: skip
+        images=torch.randn(8, 3, 8, 8),
+        targets=torch.randn(8, 2),
+        mean=torch.zeros(3),
+        std=torch.ones(3),
+        rule=rule,
+        method="mkdt",
+    ).save(tmp_path / "distilled.safetensors")
     (code,) = re.findall(r"```python\n(.*?)```", README.read_text("utf-8"), flags=re.DOTALL)
     names = {"my_body": torch.nn.Conv2d(3, 4, 3)}
     before = Path.cwd()

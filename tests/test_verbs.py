@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from decoct.cli import main
-from decoct.recipe import Recipe
+from decoct.run.recipe import Recipe
 
 
 def say(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
@@ -37,9 +37,13 @@ def test_any_method_one_stage_at_a_time(
     ],
 )
 def test_methods_that_a_verb_does_not_know(
-    tiny_recipe: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str],
-    verb: str, method: str, sentence: str,
-) -> None:  # fmt: skip
+    tiny_recipe: Recipe,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    verb: str,
+    method: str,
+    sentence: str,
+) -> None:
     where = (tmp_path / "mine.yaml", "--out", tmp_path / "run")
     status, said = say(capsys, verb, *where, "--method", method)
     assert status == 2 and sentence in said
@@ -48,5 +52,6 @@ def test_methods_that_a_verb_does_not_know(
 
 def test_diagnose_without_its_word(capsys: pytest.CaptureFixture[str]) -> None:
     assert say(capsys, "diagnose", "demo") == (
-        2, "decoct: decoct diagnose takes a word and a recipe: diagnose variance demo",
-    )  # fmt: skip
+        2,
+        "decoct: decoct diagnose takes a word and a recipe: diagnose variance demo",
+    )

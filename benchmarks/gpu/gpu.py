@@ -26,16 +26,50 @@ QUICK = {
     "experts": ["--count", "64", "--width", "8", "--repeats", "1", "--no-compile"],
     "gradient_error": ["--steps", "1", "--width", "4", "--batch", "4", "--no-compile"],
     "pipeline": [
-        "--teacher.ssl.network.name", "resnet10-small", "--teacher.ssl.network.width", "4",
-        "--teacher.ssl.epochs", "1", "--teacher.ssl.warm-up", "0", "--teacher.ssl.projector", "16",
-        "--experts.count", "2", "--experts.network.width", "4", "--experts.batch", "4096",
-        "--experts.compile", "never", "--distill.compile", "never", "--distill.iterations", "4",
-        "--distill.inner-steps", "2", "--fraction", "0.002", "--pretrain.network.width", "4",
-        "--pretrain.epochs", "1", "--compare.full-epochs", "1", "--compare.tasks", "clip8.npz",
-        "--probe.fractions", "0.05", "--distill.checkpoint-every", "1",
-        "--experts.precision", "float32", "--distill.precision", "float32",
+        "--teacher.ssl.network.name",
+        "resnet10-small",
+        "--teacher.ssl.network.width",
+        "4",
+        "--teacher.ssl.epochs",
+        "1",
+        "--teacher.ssl.warm-up",
+        "0",
+        "--teacher.ssl.projector",
+        "16",
+        "--experts.count",
+        "2",
+        "--experts.network.width",
+        "4",
+        "--experts.batch",
+        "4096",
+        "--experts.compile",
+        "never",
+        "--distill.compile",
+        "never",
+        "--distill.iterations",
+        "4",
+        "--distill.inner-steps",
+        "2",
+        "--fraction",
+        "0.002",
+        "--pretrain.network.width",
+        "4",
+        "--pretrain.epochs",
+        "1",
+        "--compare.full-epochs",
+        "1",
+        "--compare.tasks",
+        "clip8.npz",
+        "--probe.fractions",
+        "0.05",
+        "--distill.checkpoint-every",
+        "1",
+        "--experts.precision",
+        "float32",
+        "--distill.precision",
+        "float32",
     ],
-}  # fmt: skip
+}
 
 
 def main() -> int:
@@ -71,8 +105,12 @@ def _environment(work: Path) -> dict[str, str]:
         subprocess.run([*pip, "--target", str(site), *map(str, wheels)], check=True)
     path = [str(ROOT / "src"), *filter(None, [os.environ.get("PYTHONPATH")]), str(site)]
     cache = work.resolve() / "inductor"
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(path), "PYTHONUNBUFFERED": "1",
-            "TORCHINDUCTOR_CACHE_DIR": str(cache)}  # fmt: skip
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(path),
+        "PYTHONUNBUFFERED": "1",
+        "TORCHINDUCTOR_CACHE_DIR": str(cache),
+    }
 
 
 def _parts(options: argparse.Namespace) -> dict[str, list[str]]:
@@ -94,21 +132,55 @@ def _parts(options: argparse.Namespace) -> dict[str, list[str]]:
     ]
     experts = ["--count", "18880", "--width", "128", "--precision", "tf32"]
     error = ["--width", "128", "--batch", "256", "--steps", "1", "10"]
-    quick = QUICK if options.quick else {"unroll": large, "experts": experts, "pipeline": [],
-                                         "gradient_error": error}  # fmt: skip
+    quick = (
+        QUICK
+        if options.quick
+        else {"unroll": large, "experts": experts, "pipeline": [], "gradient_error": error}
+    )
     error_precisions = ["--precisions", *precisions]
     parts = {
-        "unroll": [*python, str(folder / "unroll.py"), *device, *quick["unroll"],
-                   "--precisions", *precisions, "--most", "100"],
+        "unroll": [
+            *python,
+            str(folder / "unroll.py"),
+            *device,
+            *quick["unroll"],
+            "--precisions",
+            *precisions,
+            "--most",
+            "100",
+        ],
         "experts": [*python, str(folder / "experts.py"), *device, *quick["experts"]],
-        "gradient_error": [*python, str(folder / "gradient_error.py"), *device,
-                           *quick["gradient_error"], *error_precisions],
-        "graphs": [*python, str(folder / "unroll.py"), *device, *quick["unroll"], "--graphs",
-                   "--precisions", precisions[-1], "--no-memory"],
-        "pipeline": [*python, "-m", "decoct", "run", str(folder / "gpu" / "gpu.yaml"),
-                     "--data", str(options.data), "--out", str(options.work / "decoct"), *device,
-                     *quick["pipeline"]],
-    }  # fmt: skip
+        "gradient_error": [
+            *python,
+            str(folder / "gradient_error.py"),
+            *device,
+            *quick["gradient_error"],
+            *error_precisions,
+        ],
+        "graphs": [
+            *python,
+            str(folder / "unroll.py"),
+            *device,
+            *quick["unroll"],
+            "--graphs",
+            "--precisions",
+            precisions[-1],
+            "--no-memory",
+        ],
+        "pipeline": [
+            *python,
+            "-m",
+            "decoct",
+            "run",
+            str(folder / "gpu" / "gpu.yaml"),
+            "--data",
+            str(options.data),
+            "--out",
+            str(options.work / "decoct"),
+            *device,
+            *quick["pipeline"],
+        ],
+    }
     if options.device == "cpu":
         del parts["graphs"]
     return parts
@@ -128,8 +200,14 @@ def _part(
     start = time.monotonic()
     print(f"{name}: {' '.join(command)}", flush=True)
     with log.open("w") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT,
-                                   env=environment, cwd=work, start_new_session=True)  # fmt: skip
+        process = subprocess.Popen(
+            command,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            cwd=work,
+            start_new_session=True,
+        )
         try:
             code = process.wait(timeout=seconds - 15)
         except subprocess.TimeoutExpired:
@@ -159,8 +237,11 @@ def _collect(work: Path, out: Path) -> None:
         if log.exists():
             parts.append(f"## {name}\n\n{log.read_text()}")
     (out / "results.md").write_text("\n\n".join(parts))
-    kept = [*run.glob("mkdt-seed0-*/distilled.safetensors"), run / "report.html",
-            run / "scores.json"]  # fmt: skip
+    kept = [
+        *run.glob("mkdt-seed0-*/distilled.safetensors"),
+        run / "report.html",
+        run / "scores.json",
+    ]
     for file in kept:
         if file.exists():
             shutil.copy(file, out / file.name)

@@ -7,47 +7,47 @@ Images, Targets --assistant--> DistilledSet, of images in several views: the def
 
 __version__ = "0.1.0"
 
-from decoct.ablation.ablate import ablate
-from decoct.ablation.result import Ablation
-from decoct.assistant import Assistant, AssistantConfig, train_assistant
+from decoct.artefacts.distilled import DistilledSet, TrainingRule, load_distilled
+from decoct.artefacts.embedded_teacher import embedded_teacher
+from decoct.artefacts.encoder import Encoder
+from decoct.artefacts.targets import Targets, TargetsConfig, compute_targets
+from decoct.artefacts.trajectories import Trajectories
+from decoct.core.errors import DecoctError
+from decoct.data.augment import ViewsConfig
 from decoct.data.images import Images
 from decoct.data.sources import load_images
 from decoct.data.stored_views import show_views
 from decoct.data.tasks import Task, labelled_indices, load_task
-from decoct.data.views import ViewsConfig
-from decoct.diagnose.variance import VarianceConfig, diagnose_variance
-from decoct.distilled import DistilledSet, TrainingRule, load_distilled
-from decoct.distillers.krr_st import KRRSTConfig, krr_st
-from decoct.distillers.mkdt import MKDTConfig, mkdt
-from decoct.distillers.mtt_ssl import MTTSSLConfig, mtt_ssl, train_ssl_experts
-from decoct.distillers.views import StoredViewsConfig, stored_views
-from decoct.doctor import doctor
-from decoct.encoder import Encoder
-from decoct.errors import DecoctError
-from decoct.experts import ExpertsConfig, difficulty, train_experts
-from decoct.export import export
+from decoct.evaluation.probe import ProbeConfig, ProbeScore, probe
+from decoct.evaluation.scores import Interval, Score, Scores
+from decoct.evaluation.target_probe import pool_error
+from decoct.methods.high_loss import high_loss_subset
+from decoct.methods.k_center import k_center_subset
+from decoct.methods.k_means import kmeans_subset
+from decoct.methods.krr_st import KRRSTConfig, krr_st
+from decoct.methods.mkdt import MKDTConfig, mkdt
+from decoct.methods.mtt_ssl import MTTSSLConfig, mtt_ssl, train_ssl_experts
+from decoct.methods.random import random_subset
+from decoct.methods.sas import SASConfig, sas_subset
+from decoct.methods.views import StoredViewsConfig, stored_views
 from decoct.models.registry import NetworkConfig, create_network
-from decoct.pipeline import Run
-from decoct.pool_error import pool_error
-from decoct.pretrain import PretrainConfig, fresh_encoder, pretrain
-from decoct.probe import ProbeConfig, ProbeScore, probe
-from decoct.recipe import Recipe, load_recipe, recipe_names
+from decoct.report.export import export
 from decoct.report.page import write_report
-from decoct.scores import Interval, Score, Scores
-from decoct.show import describe, show
-from decoct.ssl_pretraining import SSLPretrainConfig, pretrain_by_ssl
-from decoct.subsets.high_loss import high_loss_subset
-from decoct.subsets.k_center import k_center_subset
-from decoct.subsets.kmeans import kmeans_subset
-from decoct.subsets.random import random_subset
-from decoct.subsets.sas import SASConfig, sas_subset
-from decoct.targets import Targets, TargetsConfig, compute_targets
-from decoct.teachers.embedded import embedded_teacher
-from decoct.teachers.objective import Objective
-from decoct.teachers.pretrained import load_teacher
-from decoct.teachers.training import SSLConfig, train_teacher
-from decoct.trajectories import Trajectories
-from decoct.tune import TuneConfig, Tuning, tune
+from decoct.report.show import describe, show
+from decoct.run.doctor import doctor
+from decoct.run.pipeline import Run
+from decoct.run.recipe import Recipe, load_recipe, recipe_names
+from decoct.studies.ablate import ablate
+from decoct.studies.ablation import Ablation
+from decoct.studies.tune import TuneConfig, Tuning, tune
+from decoct.studies.variance.study import VarianceConfig, diagnose_variance
+from decoct.training.assistant import Assistant, AssistantConfig, train_assistant
+from decoct.training.experts import ExpertsConfig, difficulty, train_experts
+from decoct.training.objective import Objective
+from decoct.training.pretrain import PretrainConfig, fresh_encoder, pretrain
+from decoct.training.pretrained import load_teacher
+from decoct.training.ssl_pretrain import SSLPretrainConfig, pretrain_by_ssl
+from decoct.training.teacher import SSLConfig, train_teacher
 
 __all__ = [
     "Ablation",

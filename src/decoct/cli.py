@@ -10,23 +10,23 @@ from typing import Annotated, TypeVar
 import tyro
 
 from decoct import __version__
-from decoct.ablation.ablate import ablate
-from decoct.ablation.table import ablation_markdown, ablation_text
-from decoct.console import note
-from decoct.costs import cost_rows, costs
-from decoct.diagnose.tables import variance_text
-from decoct.diagnose.theorem import theorem_text
-from decoct.diagnose.variance import VarianceConfig, diagnose_variance
-from decoct.doctor import doctor
-from decoct.errors import DecoctError
-from decoct.export import export
-from decoct.pipeline import Run
-from decoct.recipe import DISTILLERS, METHODS, Recipe, load_recipe, recipe_names, suggest
+from decoct.core.console import note
+from decoct.core.errors import DecoctError
+from decoct.methods.subsets import SUBSETS
+from decoct.report.ablation_table import ablation_markdown, ablation_text
+from decoct.report.costs import cost_rows, costs
+from decoct.report.export import export
 from decoct.report.page import write_report
-from decoct.show import describe, show
-from decoct.subsets.registry import SUBSETS
-from decoct.table import columns, labels_phrase, text_table
-from decoct.tune import TuneConfig, tune, tuning_rows
+from decoct.report.show import describe, show
+from decoct.report.table import columns, labels_phrase, text_table
+from decoct.report.variance_table import variance_text
+from decoct.run.doctor import doctor
+from decoct.run.pipeline import Run
+from decoct.run.recipe import DISTILLERS, METHODS, Recipe, load_recipe, recipe_names, suggest
+from decoct.studies.ablate import ablate
+from decoct.studies.tune import TuneConfig, tune, tuning_rows
+from decoct.studies.variance.study import VarianceConfig, diagnose_variance
+from decoct.studies.variance.theorem import theorem_text
 
 _USAGE = """\
 decoct VERB ...: boil an unlabelled image data set down to a few images that pre-train encoders
@@ -271,8 +271,10 @@ _STAGES: dict[str, Callable[[Run], None]] = {
 
 
 _OF_A_METHOD: dict[str, Callable[[Run, str], None]] = {
-    "distill": _distil, "pretrain": _pretrain, "probe": _probe,
-}  # fmt: skip
+    "distill": _distil,
+    "pretrain": _pretrain,
+    "probe": _probe,
+}
 
 
 def _report(run: tyro.conf.Positional[Path], out: Path | None = None) -> None:

@@ -38,10 +38,12 @@ def data(tmp_path: Path, tiny_images: Images, tiny_task: Task) -> Path:
 
 def save_task(path: Path, task: Task, **more: Any) -> None:
     arrays = {
-        "train_images": task.train.pixels.numpy(), "train_labels": task.train_labels.numpy(),
-        "test_images": task.test.pixels.numpy(), "test_labels": task.test_labels.numpy(),
+        "train_images": task.train.pixels.numpy(),
+        "train_labels": task.train_labels.numpy(),
+        "test_images": task.test.pixels.numpy(),
+        "test_labels": task.test_labels.numpy(),
         "class_names": list(task.train.class_names),
-    }  # fmt: skip
+    }
     np.savez(path, **(arrays | more))
 
 

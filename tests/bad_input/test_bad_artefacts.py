@@ -9,8 +9,8 @@ import pytest
 import safetensors.torch
 import torch
 
-from decoct import storage
 from decoct.cli import main
+from decoct.core import storage
 from decoct.data.images import Images
 
 Refused = Callable[..., str]

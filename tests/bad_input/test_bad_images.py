@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from decoct.cli import main
+from decoct.core.errors import DecoctError
 from decoct.data.images import Images
-from decoct.errors import DecoctError
 
 Refused = Callable[..., str]
 

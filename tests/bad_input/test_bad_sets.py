@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from decoct.errors import DecoctError
-from decoct.targets import read_representations
+from decoct.artefacts.targets import read_representations
+from decoct.core.errors import DecoctError
 
 Refused = Callable[..., str]
 

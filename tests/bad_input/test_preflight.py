@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 import torch
 
+from decoct.artefacts.targets import TargetsConfig
+from decoct.core.errors import DecoctError
 from decoct.data.sources import load_images
 from decoct.data.tasks import Task
-from decoct.errors import DecoctError
+from decoct.evaluation.probe import ProbeConfig
 from decoct.models.registry import NetworkConfig
-from decoct.preflight import check_run
-from decoct.probe import ProbeConfig
-from decoct.recipe import Recipe, load_recipe
-from decoct.targets import TargetsConfig
-from decoct.teachers.training import SSLConfig
+from decoct.run.preflight import check_run
+from decoct.run.recipe import Recipe, load_recipe
+from decoct.training.teacher import SSLConfig
 
 
 @pytest.fixture

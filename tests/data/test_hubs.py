@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from decoct.core.errors import DecoctError
 from decoct.data.sources import load_images
-from decoct.errors import DecoctError
 
 
 def _picture(size: tuple[int, int] = (20, 20), seed: int = 0) -> Image.Image:

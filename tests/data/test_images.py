@@ -9,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from decoct.core.errors import DecoctError
 from decoct.data.images import (
     Images,
     convert_channels,
@@ -16,7 +17,6 @@ from decoct.data.images import (
     normalise,
     resize_and_crop,
 )
-from decoct.errors import DecoctError
 
 DRAWS = np.random.default_rng(0)
 COLOUR = DRAWS.integers(0, 256, (6, 8, 8, 3), dtype=np.uint8)

@@ -12,10 +12,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from decoct.core.errors import DecoctError
+from decoct.core.on_disk import StoredRows
 from decoct.data.images import Images
 from decoct.data.sources import count_images, load_images
-from decoct.errors import DecoctError
-from decoct.rows import StoredRows
 
 DRAWS = np.random.default_rng(0)
 BYTES = DRAWS.integers(0, 256, (25, 12, 12, 3), dtype=np.uint8)
@@ -24,8 +24,8 @@ BYTES = DRAWS.integers(0, 256, (25, 12, 12, 3), dtype=np.uint8)
 @pytest.fixture
 def large(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every set is too large for memory, and a piece of it two or three pictures."""
-    monkeypatch.setattr("decoct.rows._IN_MEMORY", 0)
-    for module in ("decoct.rows", "decoct.data.sources"):
+    monkeypatch.setattr("decoct.core.on_disk._IN_MEMORY", 0)
+    for module in ("decoct.core.on_disk", "decoct.data.sources"):
         monkeypatch.setattr(f"{module}.CHUNK", 1000)
 
 

@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from decoct.core.errors import DecoctError
 from decoct.data.idx import read_idx
 from decoct.data.images import Images
 from decoct.data.sources import load_images
-from decoct.errors import DecoctError
 
 RED, GREEN = (200, 10, 10), (10, 200, 90)
 
@@ -133,9 +133,12 @@ def test_numpy_files(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", pixels)
     np.savez(tmp_path / "b.npz", images=pixels, labels=[0, 1, 2, 1, 0], class_names=["x", "y", "z"])
     np.savez(
-        tmp_path / "c.npz", train_images=pixels, train_labels=np.zeros(5, int),
-        test_images=pixels[:2], test_labels=np.ones(2, int),
-    )  # fmt: skip
+        tmp_path / "c.npz",
+        train_images=pixels,
+        train_labels=np.zeros(5, int),
+        test_images=pixels[:2],
+        test_labels=np.ones(2, int),
+    )
     first = load_images(tmp_path / "a.npy", size=12)
     assert torch.equal(first.pixels, torch.as_tensor(pixels).permute(0, 3, 1, 2))
     second = load_images(tmp_path / "b.npz", size=12)

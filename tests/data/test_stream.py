@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from decoct import storage
+from decoct.core import storage
+from decoct.core.errors import DecoctError
+from decoct.core.on_disk import StoredRows
 from decoct.data.images import Images, normalise
 from decoct.data.stream import stream, stream_pixels
-from decoct.errors import DecoctError
-from decoct.rows import StoredRows
 
 ORDER = torch.randperm(40, generator=torch.Generator().manual_seed(3))
 
@@ -26,8 +26,8 @@ def file(tmp_path: Path, tiny_images: Images) -> Path:
 @pytest.fixture
 def stored(file: Path, monkeypatch: pytest.MonkeyPatch) -> Images:
     """The tiny images, as if they were too large for memory, read a few at a time."""
-    monkeypatch.setattr("decoct.rows._IN_MEMORY", 0)
-    monkeypatch.setattr("decoct.rows.CHUNK", 5000)  # bytes: 6 images
+    monkeypatch.setattr("decoct.core.on_disk._IN_MEMORY", 0)
+    monkeypatch.setattr("decoct.core.on_disk.CHUNK", 5000)  # bytes: 6 images
     images = Images.load(file)
     assert isinstance(images.pixels, StoredRows)
     return images

@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
+from decoct.core.errors import DecoctError
 from decoct.data.images import Images
 from decoct.data.tasks import Task, labelled_indices, load_task
-from decoct.errors import DecoctError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (12, 8, 8, 3), dtype=np.uint8)
 

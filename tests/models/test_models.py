@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from decoct.errors import DecoctError
+from decoct.core.errors import DecoctError
 from decoct.models.convnet import convnet
 from decoct.models.network import Network
 from decoct.models.registry import NetworkConfig, create_network

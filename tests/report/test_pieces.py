@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from decoct import storage
+from decoct.core import storage
+from decoct.evaluation.scores import Interval, Row
 from decoct.models.registry import NetworkConfig
-from decoct.pretrain import fresh_encoder
 from decoct.report.contents import read_contents
 from decoct.report.verdicts import verdict
-from decoct.scores import Interval, Row
+from decoct.training.pretrain import fresh_encoder
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,12 @@ import pytest
 import torch
 from PIL import Image
 
-from decoct import storage
-from decoct.distilled import DistilledSet, TrainingRule
-from decoct.errors import DecoctError
+from decoct.artefacts.distilled import DistilledSet, TrainingRule
+from decoct.core import storage
+from decoct.core.errors import DecoctError
+from decoct.evaluation.scores import Interval, Score, Scores
 from decoct.report.page import write_report
 from decoct.report.plots import Whisker, curves, intervals
-from decoct.scores import Interval, Score, Scores
 
 EVIL = '<script>alert(1)</script> & "co" $x^2$ 猫'
 RECIPE = """\
@@ -244,13 +244,23 @@ def chromium(page: Path, *flags: str, profile: Path, width: int = 1280) -> bytes
     binary = shutil.which("chromium")
     assert binary is not None
     quiet = (
-        "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-        "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    )  # fmt: skip
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+    )
     command = [
-        binary, *quiet, f"--user-data-dir={profile}", f"--window-size={width},1600", *flags,
+        binary,
+        *quiet,
+        f"--user-data-dir={profile}",
+        f"--window-size={width},1600",
+        *flags,
         page.as_uri(),
-    ]  # fmt: skip
+    ]
     return subprocess.run(command, check=True, capture_output=True, timeout=120).stdout
 
 

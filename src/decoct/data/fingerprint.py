@@ -4,8 +4,8 @@ import hashlib
 from functools import cache
 from pathlib import Path
 
-from decoct import storage
-from decoct.errors import DecoctError
+from decoct.core import storage
+from decoct.core.errors import DecoctError
 
 _READ_UP_TO = 2**30  # bytes: a second or two; larger sources are told by their files' times
 

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from decoct.console import progress
+from decoct.core.console import progress
+from decoct.core.errors import DecoctError
+from decoct.core.extras import import_extra
 from decoct.data.pictures import fit
 from decoct.data.pieces import Pieces, stacked
-from decoct.errors import DecoctError
-from decoct.extras import import_extra
 
 _HUB_TEST_SPLITS = ("test", "validation", "valid", "val")
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from decoct.core.errors import DecoctError
+from decoct.core.on_disk import rows_a_chunk
 from decoct.data.pieces import Pieces
-from decoct.errors import DecoctError
-from decoct.rows import rows_a_chunk
 
 _File = gzip.GzipFile | BufferedReader
 

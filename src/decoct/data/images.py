@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from decoct import storage
-from decoct.console import note
-from decoct.errors import DecoctError
-from decoct.rows import StoredRows, pieces
+from decoct.core import storage
+from decoct.core.console import note
+from decoct.core.errors import DecoctError
+from decoct.core.on_disk import StoredRows, pieces
 
 _CHUNK = 4096  # images at a time where a pass over all of them needs floats
 _ROOM = 2**20  # bytes of a file for names and statistics; labels come on top
@@ -106,9 +106,12 @@ class Images:
         stored, tensors, meta = storage.open_tensors(path, kind="images")
         return cls(
             pixels=stored["pixels"] if stored else tensors["pixels"],
-            mean=tensors["mean"], std=tensors["std"], labels=tensors.get("labels"),
-            class_names=tuple(meta["class_names"]), name=meta["name"],
-        )  # fmt: skip
+            mean=tensors["mean"],
+            std=tensors["std"],
+            labels=tensors.get("labels"),
+            class_names=tuple(meta["class_names"]),
+            name=meta["name"],
+        )
 
     @classmethod
     def from_array(
@@ -141,9 +144,13 @@ class Images:
         """Images of uint8 pixels N x C x H x W; their statistics are taken here."""
         mean, std = channel_statistics(pixels, name=name)
         return cls(
-            pixels=pixels, mean=mean, std=std, labels=_as_labels(labels, len(pixels), name),
-            class_names=tuple(class_names), name=name,
-        )  # fmt: skip
+            pixels=pixels,
+            mean=mean,
+            std=std,
+            labels=_as_labels(labels, len(pixels), name),
+            class_names=tuple(class_names),
+            name=name,
+        )
 
 
 def write_images(
@@ -159,9 +166,13 @@ def write_images(
     it. Raises `DecoctError` where it cannot be written; nothing is left then.
     """
     storage.save_rows(
-        path, chunks, name="pixels", kind="images", room=_ROOM + 8 * most,
+        path,
+        chunks,
+        name="pixels",
+        kind="images",
+        room=_ROOM + 8 * most,
         finish=lambda rows: describe(rows).apart_from_pixels(),
-    )  # fmt: skip
+    )
 
 
 def to_pixels(
@@ -235,9 +246,11 @@ def resize_and_crop(pixels: Tensor, size: int) -> Tensor:
     shape = [max(size, round(side * size / shorter)) for side in (height, width)]
     chunks = [
         F.interpolate(chunk.float(), shape, mode="bicubic", antialias=True)
-        .round().clamp(0, 255).to(torch.uint8)
+        .round()
+        .clamp(0, 255)
+        .to(torch.uint8)
         for chunk in pixels.split(_CHUNK)
-    ]  # fmt: skip
+    ]
     top, left = (shape[0] - size) // 2, (shape[1] - size) // 2
     return torch.cat(chunks)[:, :, top : top + size, left : left + size].contiguous()
 

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from decoct.console import note, progress
+from decoct.core.console import note, progress
+from decoct.core.errors import DecoctError
 from decoct.data.pieces import Labels, Pieces, stacked
-from decoct.errors import DecoctError
 
 _MAX_UNREADABLE = 0.5  # a folder of which more than this cannot be read is refused
 

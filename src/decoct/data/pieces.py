@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from decoct.rows import rows_a_chunk
+from decoct.core.on_disk import rows_a_chunk
 
 Labels = tuple[Any, tuple[str, ...]]  # numbers or None, names of classes
 

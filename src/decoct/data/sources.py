@@ -10,15 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from decoct.console import progress
+from decoct.core.console import progress
+from decoct.core.errors import DecoctError
+from decoct.core.on_disk import CHUNK, StoredRows, rows_a_chunk, too_large
 from decoct.data.emoji import load_emoji_arrays
 from decoct.data.hubs import read_hugging_face, read_torchvision
 from decoct.data.idx import find_idx, open_idx
 from decoct.data.images import Images, to_pixels, write_images
 from decoct.data.pictures import read_folder
 from decoct.data.pieces import Pieces
-from decoct.errors import DecoctError
-from decoct.rows import CHUNK, StoredRows, rows_a_chunk, too_large
 
 Split = Literal["train", "test", "all"]
 _ARRAY_SUFFIXES = (".npz", ".npy")

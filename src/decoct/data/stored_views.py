@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from decoct.data.views import ViewsConfig, saturate, turn_hue
+from decoct.data.augment import ViewsConfig, saturate, turn_hue
 
 NUMBERS = 9  # left, top, width, height, flip, brightness, contrast, saturation, hue
 _ONE = 128  # the byte that stands for a factor of 1, and for no turn of the hue

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from decoct import seeding
+from decoct.core import seeding
+from decoct.core.errors import DecoctError
 from decoct.data.emoji import load_emoji_arrays
 from decoct.data.idx import find_idx
 from decoct.data.images import Images
 from decoct.data.sources import Split, load_images, read_arrays
-from decoct.errors import DecoctError
 
 
 @dataclass(frozen=True)
@@ -131,10 +131,14 @@ def _emoji_subgroups(size: int, channels: int, at_least: int = 40) -> Task:
         labels = np.searchsorted(kept, emoji.subgroups[index])
         parts.append(
             Images.from_array(
-                emoji.images[index], labels=labels, class_names=names, size=size,
-                channels=channels, name=f"emoji-subgroups ({split})",
+                emoji.images[index],
+                labels=labels,
+                class_names=names,
+                size=size,
+                channels=channels,
+                name=f"emoji-subgroups ({split})",
             )
-        )  # fmt: skip
+        )
     return Task(name="emoji-subgroups", train=parts[0], test=parts[1])
 
 

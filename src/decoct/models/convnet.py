@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from decoct.errors import DecoctError
+from decoct.core.errors import DecoctError
 from decoct.models.network import Network
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from decoct.errors import DecoctError
+from decoct.core.errors import DecoctError
 from decoct.models.convnet import convnet
 from decoct.models.convnet_bn import convnet_bn
 from decoct.models.network import Network
@@ -67,9 +67,12 @@ def _resnet18(config: NetworkConfig, channels: int, size: int, outputs: int) -> 
 def _resnet10_small(config: NetworkConfig, channels: int, size: int, outputs: int) -> Network:
     # Halving before the first block, not after it, makes it four times cheaper: for CPUs.
     return resnet(
-        channels=channels, outputs=outputs, width=config.width or 32,
-        blocks=(1, 1, 1, 1), strides=(2, 2, 2, 2),
-    )  # fmt: skip
+        channels=channels,
+        outputs=outputs,
+        width=config.width or 32,
+        blocks=(1, 1, 1, 1),
+        strides=(2, 2, 2, 2),
+    )
 
 
 _BUILDERS: dict[str, Callable[[NetworkConfig, int, int, int], Network]] = {

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from decoct.errors import DecoctError
-from decoct.extras import import_extra
+from decoct.core.errors import DecoctError
+from decoct.core.extras import import_extra
 from decoct.models.network import Network
 
 

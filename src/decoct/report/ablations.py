@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from decoct.ablation.axes import AXES
-from decoct.ablation.result import Ablation
-from decoct.ablation.table import ablation_rows, outcome_name
+from decoct.evaluation.scores import REFERENCE, Interval
+from decoct.report.ablation_table import ablation_rows, outcome_name
 from decoct.report.plots import Whisker, intervals
-from decoct.scores import REFERENCE, Interval
-from decoct.table import labels_phrase
+from decoct.report.table import labels_phrase
+from decoct.studies.ablation import Ablation
+from decoct.studies.axes import AXES
 
 # Where the set or what it is distilled from differs, it is random alike that says what mkdt adds.
 _OVER_RANDOM = ("size", "teacher")
@@ -38,11 +38,12 @@ def axis_sections(ablation: Ablation) -> list[AxisSection]:
     """One for each axis, in their order."""
     return [
         AxisSection(
-            name=axis, what=AXES[axis].what,
+            name=axis,
+            what=AXES[axis].what,
             panels=[_panel(ablation, axis, labels) for labels in ablation.labels()],
         )
         for axis in ablation.axes()
-    ]  # fmt: skip
+    ]
 
 
 def _panel(ablation: Ablation, axis: str, labels: str) -> Panel:
@@ -55,7 +56,8 @@ def _panel(ablation: Ablation, axis: str, labels: str) -> Panel:
     title = f"{axis}: paired difference to {against} with 95 % intervals, {phrase}"
     header, *rows = ablation_rows(ablation, axis, labels)
     return Panel(
-        labels=phrase, header=header,
+        labels=phrase,
+        header=header,
         plot=intervals(whiskers, title=title, x=f"points to {against}", zero=True),
         rows=[[row[0], *(cell.replace("-", "−") for cell in row[1:])] for row in rows],
-    )  # fmt: skip
+    )

@@ -8,14 +8,14 @@ from typing import Any, TypeVar
 
 import yaml
 
-from decoct import storage
-from decoct.ablation.result import Ablation
-from decoct.diagnose.findings import Variance
-from decoct.distilled import DistilledSet
-from decoct.encoder import Encoder
-from decoct.errors import DecoctError
-from decoct.scores import Scores
-from decoct.teachers.embedded import embedded_teacher
+from decoct.artefacts.distilled import DistilledSet
+from decoct.artefacts.embedded_teacher import embedded_teacher
+from decoct.artefacts.encoder import Encoder
+from decoct.core import storage
+from decoct.core.errors import DecoctError
+from decoct.evaluation.scores import Scores
+from decoct.studies.ablation import Ablation
+from decoct.studies.variance.findings import Variance
 
 T = TypeVar("T")
 
@@ -75,8 +75,9 @@ def _sets(
         int(label.removeprefix(f"{method}-seed")): _attempt(
             partial(DistilledSet.load, folder / at / "distilled.safetensors"), notes
         )
-        for label, at in stages.items() if label.startswith(f"{method}-seed")
-    }  # fmt: skip
+        for label, at in stages.items()
+        if label.startswith(f"{method}-seed")
+    }
     return {seed: distilled for seed, distilled in sorted(found.items()) if distilled}
 
 

@@ -12,18 +12,18 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from torch import Tensor
 
-from decoct import storage
-from decoct.ablation.table import ablation_legend
-from decoct.costs import cost_rows, costs
-from decoct.distilled import DistilledSet, versions
-from decoct.errors import DecoctError
-from decoct.grid import image_grid, png_bytes
+from decoct.artefacts.distilled import DistilledSet, versions
+from decoct.core import storage
+from decoct.core.errors import DecoctError
+from decoct.report.ablation_table import ablation_legend
 from decoct.report.ablations import axis_sections
 from decoct.report.contents import Contents, read_contents
+from decoct.report.costs import cost_rows, costs
+from decoct.report.image_grid import image_grid, png_bytes
 from decoct.report.plots import curves
+from decoct.report.table import legend
 from decoct.report.variance import variance_section
 from decoct.report.verdicts import Comparison, comparisons, headline
-from decoct.table import legend
 
 _PAIRS, _FIRST = 400, 48  # pairs on the page at most, and those seen without unfolding
 _ROWS, _VIEWS = 8, 8  # images whose views are shown, and how many of these
@@ -53,9 +53,12 @@ def render(contents: Contents) -> str:
     False
     """
     environment = Environment(
-        loader=PackageLoader("decoct", "report"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
+        loader=PackageLoader("decoct", "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     scores = contents.scores if contents.scores and contents.scores.scores else None
     first = next(iter(contents.sets.values()), None)
     compared: list[Comparison] = comparisons(scores) if scores else []
@@ -96,9 +99,12 @@ def pairs(distilled: DistilledSet) -> Pairs:
     real = [""] * _PAIRS if start is None else [_data_uri(x) for x in start[:_PAIRS]]
     found = list(zip(real, map(_data_uri, distilled.pixels()[:_PAIRS]), strict=False))
     return Pairs(
-        seed=distilled.story.get("seed", 0), total=len(distilled.images), side=_side(size),
-        first=found[:_FIRST], rest=found[_FIRST:],
-    )  # fmt: skip
+        seed=distilled.story.get("seed", 0),
+        total=len(distilled.images),
+        side=_side(size),
+        first=found[:_FIRST],
+        rest=found[_FIRST:],
+    )
 
 
 def _side(size: int) -> int:
@@ -129,10 +135,13 @@ class Stage:
 
 
 _SORTS = {
-    "encoder": "pre-training", "probe": "probing", "mkdt": "distilling (mkdt)",
+    "encoder": "pre-training",
+    "probe": "probing",
+    "mkdt": "distilling (mkdt)",
     "views": "distilling (views)",
-    "krr": "distilling (krr-st)", "mtt": "distilling (mtt-ssl)",
-}  # fmt: skip
+    "krr": "distilling (krr-st)",
+    "mtt": "distilling (mtt-ssl)",
+}
 
 
 def stage_times(seconds: dict[str, float]) -> list[Stage]:
@@ -231,15 +240,19 @@ def _learning(contents: Contents) -> Iterator[tuple[str, str, Markup]]:
 
 _CURVES = (
     (
-        "loss", "The matching loss", "loss",
+        "loss",
+        "The matching loss",
+        "loss",
         "How far from an expert a student lands that trains on the synthetic images; at 1 it is no "
         "nearer than at the start.",
     ),
     (
-        "rate", "The learnt learning rate", "rate",
+        "rate",
+        "The learnt learning rate",
+        "rate",
         "The rate of the student's gradient descent, learnt together with images and targets.",
     ),
-)  # fmt: skip
+)
 
 
 def _versions(contents: Contents) -> list[tuple[str, str]]:

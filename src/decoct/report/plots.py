@@ -16,27 +16,45 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from decoct.scores import Interval
+from decoct.evaluation.scores import Interval
 
 _SEEDS = 5  # colours for series; further ones begin anew, with broken lines
 # matplotlib knows no CSS: each of these stands for a variable of the page, put in afterwards.
 _VARIABLES = {
-    "#010101": "--ink", "#020202": "--muted", "#030303": "--line", "#040404": "--accent",
+    "#010101": "--ink",
+    "#020202": "--muted",
+    "#030303": "--line",
+    "#040404": "--accent",
     "#060606": "--paper",
     **{f"#0505{i:02x}": f"--series-{i}" for i in range(_SEEDS)},
-}  # fmt: skip
+}
 _COLOURS = {variable: sentinel for sentinel, variable in _VARIABLES.items()}
 _INK, _MUTED, _LINE = (_COLOURS[f"--{name}"] for name in ("ink", "muted", "line"))
 _ACCENT, _PAPER = (_COLOURS[f"--{name}"] for name in ("accent", "paper"))
 _WIDTH = 4.3  # inches; the page scales it to its column
 _STYLE: Any = {
-    "svg.fonttype": "none", "svg.hashsalt": "decoct", "text.parse_math": False,
-    "font.family": "DejaVu Sans", "font.size": 9.5, "text.color": _INK, "axes.labelcolor": _MUTED,
-    "axes.edgecolor": _LINE, "axes.spines.top": False, "axes.spines.right": False,
-    "xtick.color": _LINE, "ytick.color": _LINE, "xtick.labelcolor": _MUTED,
-    "ytick.labelcolor": _MUTED, "xtick.major.size": 3, "ytick.major.size": 0, "axes.grid": True,
-    "grid.color": _LINE, "grid.linewidth": 0.6, "axes.axisbelow": True, "legend.frameon": False,
-}  # fmt: skip
+    "svg.fonttype": "none",
+    "svg.hashsalt": "decoct",
+    "text.parse_math": False,
+    "font.family": "DejaVu Sans",
+    "font.size": 9.5,
+    "text.color": _INK,
+    "axes.labelcolor": _MUTED,
+    "axes.edgecolor": _LINE,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.color": _LINE,
+    "ytick.color": _LINE,
+    "xtick.labelcolor": _MUTED,
+    "ytick.labelcolor": _MUTED,
+    "xtick.major.size": 3,
+    "ytick.major.size": 0,
+    "axes.grid": True,
+    "grid.color": _LINE,
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+}
 
 
 @dataclass(frozen=True)
@@ -72,9 +90,15 @@ def curves(
             if window > 1:
                 axes.plot(steps, values, color=colour, linewidth=0.8, alpha=0.3)
             axes.plot(
-                steps, running_mean(values, window), color=colour, linewidth=1.8, label=name,
-                marker="o" if len(values) < 10 else None, markersize=3.5, linestyle=_line(i),
-            )  # fmt: skip
+                steps,
+                running_mean(values, window),
+                color=colour,
+                linewidth=1.8,
+                label=name,
+                marker="o" if len(values) < 10 else None,
+                markersize=3.5,
+                linestyle=_line(i),
+            )
         axes.set_xlabel(x)
         axes.set_ylabel(y)
         axes.margins(x=0.02)
@@ -103,9 +127,15 @@ def lines(
             at = [p.x * 2**shift if by_doubling else p.x + step * shift for p in shown]
             colour = _COLOURS[f"--series-{i % _SEEDS}"]
             axes.plot(
-                at, [p.y for p in shown], "o", color=colour, linestyle=_line(i), linewidth=1.6,
-                markersize=3.5, label=name,
-            )  # fmt: skip
+                at,
+                [p.y for p in shown],
+                "o",
+                color=colour,
+                linestyle=_line(i),
+                linewidth=1.6,
+                markersize=3.5,
+                label=name,
+            )
             ends = [(max(p.low, 0.0), p.high if p.high < math.inf else 100 * p.y) for p in shown]
             axes.vlines(at, *zip(*ends, strict=True), color=colour, linewidth=0.9, alpha=0.6)
         if by_doubling:

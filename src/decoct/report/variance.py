@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from decoct.diagnose.findings import Findings, Variance
-from decoct.diagnose.tables import label, verdicts
 from decoct.report.plots import Point, curves, lines
+from decoct.report.variance_table import label, verdicts
+from decoct.studies.variance.findings import Findings, Variance
 
 _NOISE = "tr Cov(g) / |E g|²"
 
@@ -34,53 +34,65 @@ def _plots(variance: Variance) -> Iterator[tuple[str, str, Markup]]:
         f"Noise-to-signal of the gradient after {epoch} epochs of training; whiskers are 95 % "
         "intervals. What is missing is all noise.",
         lines(
-            {label(f.name): _by_batch(f, epoch) for f in variance.findings}, title=title,
-            x="batch size", y=_NOISE, by_doubling=True,
+            {label(f.name): _by_batch(f, epoch) for f in variance.findings},
+            title=title,
+            x="batch size",
+            y=_NOISE,
+            by_doubling=True,
         ),
-    )  # fmt: skip
+    )
     title = "Noise by point of training"
     yield (
         title,
         f"The same for batches of {batch}; each objective trains by itself.",
         lines(
-            {label(f.name): _by_epoch(f, batch) for f in variance.findings}, title=title,
-            x="epochs", y=_NOISE,
+            {label(f.name): _by_epoch(f, batch) for f in variance.findings},
+            title=title,
+            x="epochs",
+            y=_NOISE,
         ),
-    )  # fmt: skip
+    )
     title = "Spread of trajectories"
     yield (
         title,
         "Of runs from one start with other batches and views: their variance over the squared "
         "length of the mean way from the start.",
         lines(
-            {label(f.name): _spread(f) for f in variance.findings}, title=title, x="epochs",
+            {label(f.name): _spread(f) for f in variance.findings},
+            title=title,
+            x="epochs",
             y="spread",
         ),
-    )  # fmt: skip
+    )
     title = "The matching loss of each"
     yield (
         title,
         "How far from an expert of that objective a student lands; at 1 it is no nearer than at "
         "the start.",
         curves(
-            {label(f.name): f.matching.loss for f in variance.findings}, title=title,
-            x="iteration", y="loss", smooth=True,
+            {label(f.name): f.matching.loss for f in variance.findings},
+            title=title,
+            x="iteration",
+            y="loss",
+            smooth=True,
         ),
-    )  # fmt: skip
+    )
 
 
 def _by_batch(found: Findings, epoch: int) -> list[Point]:
     return [
         Point(n.batch, n.noise.ratio, *n.noise.interval())
-        for n in found.noise if n.source == "batches" and n.epoch == epoch
-    ]  # fmt: skip
+        for n in found.noise
+        if n.source == "batches" and n.epoch == epoch
+    ]
 
 
 def _by_epoch(found: Findings, batch: int) -> list[Point]:
     return [
         Point(n.epoch, n.noise.ratio, *n.noise.interval())
-        for n in found.noise if n.source == "batches" and n.batch == batch
-    ]  # fmt: skip
+        for n in found.noise
+        if n.source == "batches" and n.batch == batch
+    ]
 
 
 def _spread(found: Findings) -> list[Point]:

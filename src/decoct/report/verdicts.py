@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from decoct.evaluation.scores import REFERENCE, Interval, Row, Scores, mark
 from decoct.report.plots import Whisker, intervals
-from decoct.scores import REFERENCE, Interval, Row, Scores, mark
-from decoct.table import table_rows
+from decoct.report.table import table_rows
 
 UNSURE = ("within noise", "one seed")
 _OURS, _TEACHER = ("views", "mkdt"), "teacher"
@@ -49,8 +49,9 @@ def comparisons(scores: Scores) -> list[Comparison]:
     """One for each choice of labels, in their order; on equal steps, then on equal epochs."""
     return [
         _comparison(part, labels, terms)
-        for terms, part in scores.terms() for labels in part.labels()
-    ]  # fmt: skip
+        for terms, part in scores.terms()
+        for labels in part.labels()
+    ]
 
 
 def headline(comparison: Comparison) -> Iterator[tuple[str, str, str]]:
@@ -109,21 +110,26 @@ def _comparison(scores: Scores, labels: str, terms: str) -> Comparison:
     # The teacher, another and larger network, would dwarf the differences between the rest.
     differing = [r for r in rows if r.over_random and r.method != _TEACHER]
     return Comparison(
-        labels=phrase(labels) + f", {terms}" * bool(terms), header=header, lines=lines, rows=rows,
+        labels=phrase(labels) + f", {terms}" * bool(terms),
+        header=header,
+        lines=lines,
+        rows=rows,
         verdicts=[found for row in rows if (found := verdict(row))],
         accuracy=_accuracy(scores, rows, labels),
         difference=_difference(scores, differing, labels) if differing else None,
-    )  # fmt: skip
+    )
 
 
 def _accuracy(scores: Scores, rows: list[Row], labels: str) -> Markup:
     whiskers = [
         Whisker(
-            row.method, row.accuracy, list(scores.by_seed(row.method, labels).values()),
+            row.method,
+            row.accuracy,
+            list(scores.by_seed(row.method, labels).values()),
             emphasis=row.method in _OURS,
         )
         for row in rows
-    ]  # fmt: skip
+    ]
     title = f"Accuracy by method with 95 % intervals, {phrase(labels)}"
     return intervals(whiskers, title=title, x="accuracy, per cent")
 

@@ -1,1 +1,0 @@
-"""Vary one thing of MKDT at a time, and say what each contributes."""

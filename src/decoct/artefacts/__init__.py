@@ -1,0 +1,1 @@
+"""What passes between two stages, each one kind of file."""

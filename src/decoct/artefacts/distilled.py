@@ -1,0 +1,236 @@
+"""`DistilledSet`: a few images and their targets, and how to train on them."""
+
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from decoct.core import storage
+from decoct.core.errors import DecoctError
+from decoct.data.images import denormalise
+from decoct.data.stored_views import NUMBERS, show_views
+from decoct.models.registry import NetworkConfig
+
+_EXACT = 1e-3  # of a step of 255: what float32 leaves of a byte
+_FLOAT_IMAGES = {"images", "start"}  # what `save` may round to uint8
+
+
+@dataclass(frozen=True)
+class TrainingRule:
+    """The optimiser that a learning rate belongs to: SGD, and its batch."""
+
+    lr: float
+    momentum: float
+    weight_decay: float
+    batch: int
+
+
+@dataclass(frozen=True)
+class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
+    """m images with their targets; a subset is one whose images happen to be real.
+
+    As a `torch.utils.data.Dataset` it gives (normalised image C x H x W, target D). Where each
+    image has V views, it gives those: m V of them, an image's own next to each other.
+    """
+
+    images: Tensor  # float32, m x C x H x W, normalised by mean and std
+    targets: Tensor  # float32, m x D (D is 0 where there are none); of views float16, m x V x D
+    mean: Tensor  # C, in [0, 1] units
+    std: Tensor  # C
+    rule: TrainingRule  # what the encoder is trained with, unless the user says otherwise
+    method: str
+    views: Tensor | None = None  # uint8, m x V x 9: how each view is made of its image
+    start: Tensor | None = None  # float32, m x C x H x W: the real images it started from
+    index: Tensor | None = None  # int64, m: where those stand in the pool
+    network: NetworkConfig = field(default_factory=NetworkConfig)  # the student it was made with
+    history: dict[str, Tensor] = field(default_factory=dict)  # by iteration: loss, lr
+    story: dict[str, Any] = field(default_factory=dict)  # settings, versions
+
+    def __post_init__(self) -> None:
+        if len(self.images) != len(self.targets):
+            raise DecoctError(f"{len(self.targets)} targets for {len(self.images)} images")
+        views = None if self.views is None else tuple(self.views.shape)
+        targets = tuple(self.targets.shape)
+        if views is None and len(targets) != 2:
+            raise DecoctError(f"targets are m x D, not of shape {targets}")
+        if views and (len(targets) != 3 or views != (*targets[:2], NUMBERS)):
+            raise DecoctError(f"targets of shape {targets} for views of shape {views}")
+
+    def __len__(self) -> int:
+        return len(self.images) * self.views_each
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        images, targets = self.read(torch.tensor([range(len(self))[index]]))
+        return images[0], targets[0]
+
+    def __getitems__(self, index: list[int]) -> list[tuple[Tensor, Tensor]]:
+        """What a `DataLoader` asks for, a batch at a time: views are made together."""
+        return list(zip(*self.read(torch.tensor(index)), strict=True))
+
+    @property
+    def views_each(self) -> int:
+        """V; 1 where an image is its own only view."""
+        return 1 if self.views is None else self.views.shape[1]
+
+    def read(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """A batch of what it gives, made on the set's device: B to B x C x H x W and B x D."""
+        targets = self.targets.flatten(0, -2)[index].float()
+        if self.views is None:
+            return self.images[index], targets
+        mean, std = self.mean.view(1, -1, 1, 1), self.std.view(1, -1, 1, 1)
+        pixels = self.images[index // self.views_each] * std + mean
+        shown = show_views(pixels, self.views.flatten(0, 1)[index])
+        return (shown - mean) / std, targets
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same set, where training happens."""
+        names = ("images", "targets", "mean", "std", "views")
+        return replace(
+            self, **{n: t.to(device) for n in names if (t := getattr(self, n)) is not None}
+        )
+
+    @property
+    def size(self) -> int:
+        """Height, which equals the width, in pixels."""
+        return self.images.shape[2]
+
+    @property
+    def channels(self) -> int:
+        """1 for grey, 3 for colour."""
+        return self.images.shape[1]
+
+    @property
+    def has_targets(self) -> bool:
+        """False where one trains on it by self-supervision, as `story["objective"]` says."""
+        return self.targets.shape[-1] > 0
+
+    @property
+    def bytes(self) -> int:
+        """What images, targets and views take in memory."""
+        parts = [t for t in (self.images, self.targets, self.views) if t is not None]
+        return sum(t.numel() * t.element_size() for t in parts)
+
+    def pixels(self) -> Tensor:
+        """The images as a person would see them: uint8, m x C x H x W."""
+        return denormalise(self.images, self.mean, self.std)
+
+    def start_pixels(self) -> Tensor | None:
+        """The real images that it started from: uint8, m x C x H x W."""
+        return None if self.start is None else denormalise(self.start, self.mean, self.std)
+
+    def view_pixels(self, *, images: int, views: int) -> Tensor:
+        """The first views of the first images, as `pixels`: an image's next to each other."""
+        each, images = min(views, self.views_each), min(images, len(self.images))
+        index = torch.arange(images)[:, None] * self.views_each + torch.arange(each)
+        return denormalise(self.read(index.flatten())[0], self.mean, self.std)
+
+    def save(self, path: Path | str, *, uint8: bool = False) -> None:
+        """Write one safetensors file, everything in it.
+
+        `uint8` rounds images to 256 steps between each channel's least and largest value, which
+        clips nothing: synthetic pixels go beyond black and white. Real ones stay as they are, for
+        they have 256 steps already. `load` undoes it.
+        """
+        names = ("images", "targets", "mean", "std", "views", "start", "index")
+        tensors = {n: getattr(self, n) for n in names if getattr(self, n) is not None}
+        if uint8:
+            for name in _FLOAT_IMAGES & set(tensors):
+                limits = _limits(tensors[name], self.mean, self.std)
+                tensors[f"{name}.uint8"] = _quantise(tensors.pop(name), limits)
+                tensors[f"{name}.range"] = limits
+        tensors |= {f"history.{name}": values for name, values in self.history.items()}
+        meta = {
+            "rule": asdict(self.rule),
+            "method": self.method,
+            "network": asdict(self.network),
+            "story": self.story,
+        }
+        storage.save_tensors(path, tensors, kind="distilled", meta=meta)
+
+    @classmethod
+    def load(cls, path: Path | str) -> Self:
+        """Read what `save` wrote; raises `DecoctError` for a damaged file."""
+        tensors, meta = storage.load_tensors(path, kind="distilled")
+        for name in (name for name in _FLOAT_IMAGES if f"{name}.uint8" in tensors):
+            tensors[name] = _dequantise(tensors.pop(f"{name}.uint8"), tensors.pop(f"{name}.range"))
+        history = {
+            name.removeprefix("history."): tensors.pop(name)
+            for name in list(tensors)
+            if name.startswith("history.")
+        }
+        return cls(
+            **tensors,
+            rule=TrainingRule(**meta["rule"]),
+            method=meta["method"],
+            network=NetworkConfig(**meta["network"]),
+            history=history,
+            story=meta["story"],
+        )
+
+
+def _limits(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """The 2 x C values that bytes 0 and 255 stand for: black and white, where images are real."""
+    levels = (images * std.view(1, -1, 1, 1) + mean.view(1, -1, 1, 1)) * 255
+    real = (levels - levels.round().clamp(0, 255)).abs().max() < _EXACT
+    ends = (
+        [-mean / std, (1 - mean) / std]
+        if real
+        else [images.amin((0, 2, 3)), images.amax((0, 2, 3))]
+    )
+    return torch.stack(ends)
+
+
+def _quantise(images: Tensor, limits: Tensor) -> Tensor:
+    """Float B x C x H x W as uint8."""
+    low, high = limits.view(2, 1, -1, 1, 1)
+    step = ((high - low) / 255).clamp_min(1e-12)
+    steps: Tensor = (images - low) / step
+    return steps.round().to(torch.uint8)
+
+
+def _dequantise(pixels: Tensor, limits: Tensor) -> Tensor:
+    low, high = limits.view(2, 1, -1, 1, 1)
+    values: Tensor = low + pixels.float() * ((high - low) / 255)
+    return values
+
+
+def load_distilled(path: Path | str) -> DistilledSet:
+    """A distilled set from its file, ready for a `torch.utils.data.DataLoader`.
+
+    Raises `DecoctError` for a file that is missing, damaged, or holds something else.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "distilled.safetensors"
+    >>> rule = TrainingRule(lr=0.1, momentum=0.0, weight_decay=0.0, batch=2)
+    >>> DistilledSet(images=torch.rand(2, 3, 8, 8), targets=torch.rand(2, 5), rule=rule,
+    ...              mean=torch.zeros(3), std=torch.ones(3), method="mkdt").save(path)
+    >>> len(load_distilled(path))
+    2
+    """
+    return DistilledSet.load(path)
+
+
+def resolve_size(*, size: int, fraction: float, total: int) -> int:
+    """How many images a set has: `size` if it is not 0, else a fraction of `total`.
+
+    >>> resolve_size(size=0, fraction=0.02, total=18880)
+    378
+    """
+    if size < 0 or size > total:
+        raise DecoctError(f"a distilled set of {size} images cannot be made from {total}")
+    if size == 0 and not 0 < fraction <= 1:
+        raise DecoctError(f"distilled fraction {fraction} is outside (0, 1]")
+    count = size or round(fraction * total)
+    if count < 1:
+        raise DecoctError(f"{fraction:.3g} of {total} images is a distilled set of 0; ask for more")
+    return count
+
+
+def versions() -> dict[str, str]:
+    """What an artefact was made with."""
+    from decoct import __version__
+
+    return {"decoct": __version__, "torch": torch.__version__}

@@ -1,0 +1,77 @@
+"""`Encoder`: a network without its head, with its own normalisation and input size.
+
+A teacher is one, and so is what pre-training on a distilled set gives.
+"""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from decoct.core import checkpoint, storage
+from decoct.core.console import progress
+from decoct.data.images import Images, convert_channels, normalise, resize_and_crop
+from decoct.data.stream import stream_pixels
+from decoct.models.network import Network
+from decoct.models.registry import NetworkConfig, create_network
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A frozen network and its own preprocessing: uint8 images in, representations out."""
+
+    network: Network
+    config: NetworkConfig
+    size: int  # pixels; images of another size are resized to it
+    mean: Tensor  # C, in [0, 1] units
+    std: Tensor  # C
+    story: dict[str, Any] = field(default_factory=dict)  # how it was trained
+
+    @property
+    def channels(self) -> int:
+        """The channels that the network takes."""
+        return len(self.mean)
+
+    @torch.no_grad()  # not inference_mode: people may train on what comes out
+    def embed(self, images: Images, *, device: torch.device | str, batch: int = 512) -> Tensor:
+        """Representations of the un-augmented images, in eval mode: N x F float32, on the CPU."""
+        device = torch.device(device)
+        network = self.network.to(device).eval()
+        mean, std = self.mean.to(device), self.std.to(device)
+        rows = []
+        batches = torch.arange(len(images)).split(batch)
+        fits = images.size == self.size  # else resized on the CPU, the same on every device
+        with progress("representing images", total=len(batches)) as advance:
+            for _, chunk in stream_pixels(images, batches, device=device if fits else "cpu"):
+                pixels = convert_channels(chunk, self.channels)
+                pixels = resize_and_crop(pixels, self.size).to(device)
+                rows.append(network.features(normalise(pixels, mean, std)).float().cpu())
+                advance("")
+        return torch.cat(rows)
+
+    def save(self, path: Path | str, *, dtype: torch.dtype = torch.float32) -> None:
+        """Write one safetensors file; `dtype` float16 halves it."""
+        body = checkpoint.module_tensors("body", self.network.body)
+        stored = {k: v.to(dtype) if v.is_floating_point() else v for k, v in body.items()}
+        meta = {"config": asdict(self.config), "size": self.size, "story": self.story}
+        tensors = {**stored, "mean": self.mean, "std": self.std}
+        storage.save_tensors(path, tensors, kind="encoder", meta=meta)
+
+    @classmethod
+    def load(cls, path: Path | str) -> Self:
+        """Read what `save` wrote; raises `DecoctError` for a damaged file."""
+        tensors, meta = storage.load_tensors(path, kind="encoder")
+        config, mean, std = NetworkConfig(**meta["config"]), tensors.pop("mean"), tensors.pop("std")
+        network = create_network(config, channels=len(mean), size=meta["size"], outputs=1)
+        network.remove_head()
+        checkpoint.restore_module("body", network.body, tensors)
+        return cls(
+            network=network.eval(),
+            config=config,
+            size=meta["size"],
+            mean=mean,
+            std=std,
+            story=meta["story"],
+        )

@@ -1,0 +1,172 @@
+"""`Targets`: what the teacher says of every image, on a scale that students learn well."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, Self
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from decoct.artefacts.encoder import Encoder
+from decoct.core import storage
+from decoct.core.errors import DecoctError
+from decoct.data.images import Images
+from decoct.data.sources import read_arrays
+
+
+@dataclass(frozen=True)
+class TargetsConfig:
+    """Where the representations come from, and the affine map applied to them."""
+
+    source: str = ""  # a .npy, .npz or .safetensors of N x D made elsewhere; "": the teacher
+    components: int = 0  # principal components kept; 0: no PCA
+    scaling: Literal["overall", "dimension", "none"] = "overall"
+
+    def __post_init__(self) -> None:
+        if self.components < 0:
+            raise DecoctError(f"targets.components is {self.components}; 0 means no PCA")
+
+
+@dataclass(frozen=True)
+class Targets:
+    """N x D targets: (representations - shift) @ rotation / scale."""
+
+    values: Tensor  # float32, N x D
+    shift: Tensor  # F: the mean that was taken off
+    rotation: Tensor  # F x D: the principal directions; 0 x 0 where there was no PCA
+    scale: Tensor  # D: what the result was divided by
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def dimensions(self) -> int:
+        """D."""
+        return self.values.shape[1]
+
+    def of(self, representations: Tensor) -> Tensor:
+        """What further representations, N x F, are as targets: N x D."""
+        centred = representations - self.shift
+        return (centred @ self.rotation if self.rotation.numel() else centred) / self.scale
+
+    def part(self, index: Tensor) -> Self:
+        """The targets of the images at `index` (int64, m)."""
+        return replace(self, values=self.values[index])
+
+    def save(self, path: Path | str) -> None:
+        """Write one safetensors file."""
+        storage.save_tensors(path, vars(self), kind="targets", meta={})
+
+    @classmethod
+    def load(cls, path: Path | str) -> Self:
+        """Read what `save` wrote; raises `DecoctError` for a damaged file."""
+        return cls(**storage.load_tensors(path, kind="targets")[0])
+
+
+def compute_targets(
+    *,
+    images: Images,
+    teacher: Encoder | None = None,
+    config: TargetsConfig | None = None,
+    device: torch.device | str = "cpu",
+) -> Targets:
+    """The targets of all images: from the file that `config` names, else from the teacher.
+
+    Raises `DecoctError` where there is neither, or their number differs from the images'.
+
+    >>> from decoct.artefacts.embedded_teacher import embedded_teacher
+    >>> pictures = Images.from_array(torch.rand(9, 3, 32, 32))
+    >>> compute_targets(images=pictures, teacher=embedded_teacher()).dimensions
+    256
+    """
+    config = config or TargetsConfig()
+    if config.source:
+        representations = read_representations(Path(config.source))
+    elif teacher is not None:
+        representations = teacher.embed(images, device=device)
+    else:
+        raise DecoctError("targets need a teacher, or a file of representations")
+    if len(representations) != len(images):
+        raise DecoctError(
+            f"{config.source or 'the teacher'} gives {len(representations)} targets for "
+            f"{len(images)} images; they must be in the same order, one each"
+        )
+    return fit_targets(representations, config)
+
+
+def fit_targets(representations: Tensor, config: TargetsConfig) -> Targets:
+    """Centre, rotate to principal components, and scale N x F representations.
+
+    Scaling `overall` divides by one number, so that the variance is 1 on the mean over dimensions
+    and large directions stay large; `dimension` gives each variance 1; `none` leaves the
+    representations as they are (without PCA, not even centred), as published.
+
+    >>> config = TargetsConfig(components=1)
+    >>> fit_targets(torch.tensor([[0.0, 1.0], [2.0, 1.0]]), config).values.abs()
+    tensor([[1.],
+            [1.]])
+    """
+    x = representations.double()
+    features = x.shape[1]
+    if config.components > min(x.shape):
+        raise DecoctError(
+            f"{config.components} principal components cannot be had from {len(x)} targets of "
+            f"{features} dimensions"
+        )
+    if bool((x == x[0]).all()):
+        raise DecoctError("the targets are constant: the teacher tells no image from another")
+    plain = config.scaling == "none" and not config.components
+    shift = torch.zeros_like(x[0]) if plain else x.mean(0)
+    x = x - shift
+    rotation = torch.zeros(0, 0, dtype=torch.float64)
+    if config.components:
+        rotation = _principal_directions(x, config.components)
+        x = x @ rotation
+    if config.scaling == "none":
+        scale = torch.ones_like(x[0])
+    elif config.scaling == "overall":
+        scale = x.square().mean().sqrt().repeat(x.shape[1])
+    else:
+        scale = x.square().mean(0).sqrt().clamp_min(1e-8)
+    return Targets(
+        values=(x / scale).float(),
+        shift=shift.float(),
+        rotation=rotation.float(),
+        scale=scale.float(),
+    )
+
+
+def _principal_directions(centred: Tensor, count: int) -> Tensor:
+    _, vectors = torch.linalg.eigh(centred.T @ centred)
+    directions = vectors.flip(1)[:, :count]
+    largest = directions.gather(0, directions.abs().argmax(0, keepdim=True))
+    signed: Tensor = directions * largest.sign()  # so the sign does not depend on the solver
+    return signed
+
+
+def read_representations(path: Path) -> Tensor:
+    """N x D float32 from a .npy, .npz or .safetensors file (its only, or first, 2-D array)."""
+    if not path.is_file():
+        raise DecoctError(f"targets file {path} does not exist")
+    try:
+        arrays = _read_arrays(path)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise DecoctError(f"targets file {path} cannot be read: {error}") from error
+    found = next((a for a in arrays if a.ndim == 2), None)
+    if found is None:
+        raise DecoctError(f"targets file {path} holds no N x D array")
+    found = found.float()
+    if not bool(found.isfinite().all()):
+        raise DecoctError(f"targets file {path} holds non-finite numbers")
+    return found
+
+
+def _read_arrays(path: Path) -> list[Tensor]:
+    if path.suffix == ".safetensors":
+        return list(safetensors.torch.load_file(path).values())
+    if path.suffix not in (".npy", ".npz"):
+        raise DecoctError(f"targets file {path} is neither .npy, .npz nor .safetensors")
+    numbers = (array for array in read_arrays(path).values() if array.dtype.kind in "fiu")
+    return [torch.as_tensor(array) for array in numbers]

@@ -1,0 +1,48 @@
+"""`Trajectories`: the parameters of expert students, epoch by epoch."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from torch import Tensor
+
+from decoct.core import storage
+from decoct.core.errors import DecoctError
+from decoct.models.registry import NetworkConfig
+
+
+@dataclass(frozen=True)
+class Trajectories:
+    """K experts on disk, one file each, held in memory once they have been read."""
+
+    files: tuple[Path, ...]
+    _cache: dict[int, Tensor] = field(default_factory=dict, repr=False, compare=False)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    @property
+    def epochs(self) -> int:
+        """E: parameters are known after 0 .. E epochs."""
+        return len(self.expert(0)) - 1
+
+    @property
+    def network(self) -> NetworkConfig:
+        """The experts' architecture."""
+        meta = storage.read_header(self.files[0])["meta"]
+        return NetworkConfig(**meta["config"]["network"])
+
+    def expert(self, k: int) -> Tensor:
+        """The E+1 parameter vectors of expert k: (E+1) x P, float32 however they are stored."""
+        if k not in self._cache:
+            tensors, _ = storage.load_tensors(self.files[k], kind="expert")
+            self._cache[k] = tensors["parameters"].float()
+        return self._cache[k]
+
+    @classmethod
+    def load(cls, folder: Path | str) -> Self:
+        """All experts of a folder; raises `DecoctError` where there are none."""
+        files = tuple(sorted(Path(folder).glob("[0-9]*.safetensors")))
+        if not files:
+            raise DecoctError(f"{folder} holds no expert trajectories")
+        return cls(files)

@@ -1,0 +1,85 @@
+"""What a person sees while work goes on: progress with time left, notes, metrics as JSON lines."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+console = Console(stderr=True, highlight=False)
+_LINE_EVERY_S = 20.0  # where there is no terminal: a line now and then instead of a bar
+
+Advance = Callable[[str], None]
+
+
+def note(text: str) -> None:
+    """Say one line to the person, on standard error."""
+    console.print(text, markup=False, soft_wrap=True)
+
+
+@contextmanager
+def progress(description: str, *, total: int, done: int = 0) -> Iterator[Advance]:
+    """A progress bar with time left; the block gets a function that advances it by one.
+
+    `done` is what an earlier, interrupted run has already finished.
+
+    >>> with progress("steps", total=2) as advance:
+    ...     advance("loss 0.5")
+    ...     advance("")
+    """
+    if console.is_terminal:
+        yield from _bar(description, total, done)
+    else:
+        yield from _lines(description, total, done)
+
+
+def _bar(description: str, total: int, done: int) -> Iterator[Advance]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[info]}"),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(description, total=total, completed=done, info="")
+        yield lambda info: bar.update(task, advance=1, info=info)
+
+
+def _lines(description: str, total: int, done: int) -> Iterator[Advance]:
+    start = last = time.monotonic()
+    count = done
+
+    def advance(info: str) -> None:
+        nonlocal last, count
+        count += 1
+        now = time.monotonic()
+        if now - last >= _LINE_EVERY_S:
+            last = now
+            left = (now - start) / (count - done) * (total - count)
+            note(f"{description}: {count}/{total}, {_duration(left)} left  {info}")
+
+    yield advance
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes}:{seconds:02d}"
+
+
+class Metrics:
+    """A JSON-lines file of numbers by step, for people and plots to follow a running stage."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+
+    def write(self, **values: float | int | str) -> None:
+        """Append one line, with the wall-clock time."""
+        if self.path is not None:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"time": round(time.time(), 3), **values}) + "\n")

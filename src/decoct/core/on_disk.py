@@ -1,0 +1,164 @@
+"""`StoredRows`: a uint8 tensor that stays in its file; indexing reads the rows asked for."""
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from io import RawIOBase
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from decoct.core.console import progress
+from decoct.core.errors import DecoctError
+
+_IN_MEMORY = 2_000_000_000  # bytes: what is larger stays in its file
+CHUNK = 2**25  # bytes at a time in a pass over all rows
+
+
+@dataclass(frozen=True)
+class StoredRows:
+    """N rows of uint8 in a file, of which only those that are asked for are read into memory.
+
+    They are read, not mapped: a mapped page counts as the process's memory until it is given back,
+    and a page fault has the disk read ahead what random order will not use.
+    """
+
+    path: Path
+    offset: int  # bytes before the first row
+    shape: torch.Size
+    chosen: Tensor | None = None  # int64, N: which of the file's rows these are; None: all
+    dtype = torch.uint8
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of all rows."""
+        return self.shape.numel()
+
+    def __getitem__(self, index: Tensor | slice) -> Tensor:
+        """The rows at `index` (int64, B; on any device), in its order, in memory on the CPU.
+
+        Raises `DecoctError` where the file ends before them, `IndexError` where there is no such
+        row.
+        """
+        if isinstance(index, slice):
+            index = torch.arange(*index.indices(len(self)))
+        wanted = index.cpu().numpy()
+        if len(wanted) and not 0 <= wanted.min() <= wanted.max() < len(self):
+            raise IndexError(f"{self.path} has {len(self)} rows; others were asked for")
+        if self.chosen is not None:
+            wanted = self.chosen.numpy()[wanted]
+        rows = torch.empty((len(wanted), *self.shape[1:]), dtype=torch.uint8)
+        try:
+            self._read(wanted, rows.flatten().numpy())
+        except OSError as error:
+            raise DecoctError(f"{self.path} cannot be read: {error}") from error
+        return rows
+
+    def select(self, index: Tensor) -> "StoredRows":
+        """The rows at `index` (int64, m), left where they are."""
+        index = index.cpu() if self.chosen is None else self.chosen[index.cpu()]
+        return replace(self, shape=torch.Size((len(index), *self.shape[1:])), chosen=index)
+
+    def _read(self, wanted: NDArray[np.int64], into: NDArray[np.uint8]) -> None:
+        size = self.shape[1:].numel()
+        begins = np.flatnonzero(np.diff(wanted, prepend=-2) != 1)  # of runs of neighbours
+        counts = (size * np.diff(begins, append=len(wanted))).tolist()
+        places = (self.offset + size * wanted[begins]).tolist()
+        with self.path.open("rb", buffering=0) as file:
+            if hasattr(os, "posix_fadvise"):  # all at once, so that the disk is never idle
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+                for place, count in zip(places, counts, strict=True):
+                    os.posix_fadvise(file.fileno(), place, count, os.POSIX_FADV_WILLNEED)
+            left = into.data
+            for place, count in zip(places, counts, strict=True):
+                file.seek(place)
+                self._fill(left[:count], file)
+                left = left[count:]
+
+    def _fill(self, left: memoryview, file: RawIOBase) -> None:
+        while left:
+            count = file.readinto(left)
+            if not count:
+                raise DecoctError(f"{self.path} was cut short while it was read")
+            left = left[count:]
+
+    def chunks(self, doing: str) -> Iterator[Tensor]:
+        """All rows in order, 32 MB at a time, under a progress bar that says what is done."""
+        size = rows_a_chunk(self.shape[1:].numel())
+        with progress(doing, total=-(-len(self) // size)) as advance:
+            for first in range(0, len(self), size):
+                yield self[first : first + size]
+                advance("")
+
+
+def pieces(tensor: Tensor | StoredRows, doing: str) -> Iterable[Tensor]:
+    """A tensor in memory as it is; one in a file chunk by chunk."""
+    return (tensor,) if isinstance(tensor, Tensor) else tensor.chunks(doing)
+
+
+def rows_a_chunk(row_bytes: int) -> int:
+    """How many rows are read at a time, where a row has so many bytes.
+
+    >>> rows_a_chunk(3 * 64 * 64)
+    2730
+    """
+    return max(1, CHUNK // max(1, row_bytes))
+
+
+def too_large(count: int) -> bool:
+    """Whether so many bytes of pixels are left in their file."""
+    return count > _IN_MEMORY
+
+
+def read_tensors(path: Path) -> tuple[dict[str, StoredRows], dict[str, Tensor]]:
+    """The uint8 tensors of a safetensors file that are too large for memory, and all others."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        entries = json.loads(file.read(length))
+    entries.pop("__metadata__", None)
+    stored = {}
+    for name, entry in entries.items():
+        begin, end = entry["data_offsets"]
+        if entry["dtype"] == "U8" and too_large(end - begin):
+            stored[name] = StoredRows(path, 8 + length + begin, torch.Size(entry["shape"]))
+    if not stored:
+        return {}, safetensors.torch.load_file(path)
+    with safetensors.safe_open(path, framework="numpy") as small:  # "pt" reserves memory for all
+        names = entries.keys() - stored
+        return stored, {name: torch.from_numpy(small.get_tensor(name)) for name in names}
+
+
+def write_rows(path: Path, rows: Iterable[Tensor], *, offset: int) -> StoredRows:
+    """Write uint8 rows to a file as they come, `offset` bytes from its start."""
+    count, shape = 0, torch.Size()
+    with path.open("wb") as file:
+        file.seek(offset)
+        for piece in rows:
+            file.write(piece.contiguous().numpy().data)
+            count, shape = count + len(piece), piece.shape[1:]
+    return StoredRows(path, offset, torch.Size((count, *shape)))
+
+
+def file_head(
+    name: str, rows: StoredRows, *, others: Mapping[str, Tensor], metadata: dict[str, str]
+) -> bytes:
+    """What comes before the rows in a safetensors file: its header, and the other tensors.
+
+    Spaces in the header make it end where the rows begin.
+    """
+    head = safetensors.torch.save(dict(others), metadata)
+    length = 8 + int.from_bytes(head[:8], "little")
+    entries, data = json.loads(head[8:length]), head[length:]
+    place = [len(data), len(data) + rows.nbytes]
+    entries[name] = {"dtype": "U8", "shape": list(rows.shape), "data_offsets": place}
+    text = json.dumps(entries).encode().ljust(rows.offset - len(data) - 8)
+    return len(text).to_bytes(8, "little") + text + data

@@ -1,0 +1,248 @@
+"""Files that are either whole or not there: atomic writes, digests, safetensors and JSON."""
+
+import dataclasses
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from decoct.core.errors import DecoctError
+from decoct.core.on_disk import StoredRows, file_head, pieces, read_tensors, write_rows
+
+Opened = tuple[dict[str, StoredRows], dict[str, Tensor], dict[str, Any]]
+Read = Callable[[Path], tuple[dict[str, StoredRows], dict[str, Tensor]]]
+Finish = Callable[[StoredRows], tuple[Mapping[str, Tensor], Mapping[str, Any]]]
+FORMAT_VERSION = 1
+_METADATA_KEY = "decoct"  # one key: safetensors does not keep the order of several
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside `path`; on success sync it and move it into place.
+
+    A full disk, or a folder that cannot be written to, becomes a `DecoctError`; on any error the
+    temporary file is removed.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise _unwritable(path, error) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _unwritable(path: Path, error: Exception) -> DecoctError:
+    full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+    if full or f"os error {errno.ENOSPC}" in str(error):
+        return DecoctError(
+            f"no space left on the device while writing {path}; free some and run again: "
+            "the work done so far is kept"
+        )
+    return DecoctError(f"{path} cannot be written ({error}); choose another folder")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def digest(*parts: Any) -> str:
+    """A 16-hex-digit digest of tensors, dataclasses and anything that JSON can hold.
+
+    >>> digest({"a": 1}) == digest({"a": 1}), digest({"a": 1}) == digest({"a": 2})
+    (True, False)
+    """
+    sha = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, Tensor | StoredRows):
+            sha.update(f"{part.dtype}{tuple(part.shape)}".encode())
+            for chunk in pieces(part, "checking"):
+                flat = chunk.detach().cpu().contiguous().view(-1)
+                sha.update(flat.view(torch.uint8).numpy().data)
+        else:
+            sha.update(json.dumps(_plain(part), sort_keys=True).encode())
+        sha.update(b";")
+    return sha.hexdigest()[:16]
+
+
+def save_tensors(
+    path: Path | str, tensors: Mapping[str, Tensor], *, kind: str, meta: Mapping[str, Any]
+) -> None:
+    """Write tensors and JSON-able `meta` as one safetensors file with a digest over both."""
+    path = Path(path)
+    cpu: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        plain = tensor.detach().cpu().contiguous()
+        memory = plain.untyped_storage().data_ptr()
+        shared = any(memory == other.untyped_storage().data_ptr() for other in cpu.values())
+        cpu[name] = plain.clone() if shared else plain  # safetensors refuses to write it twice
+    metadata = _metadata(kind, meta, cpu)
+    with atomic_path(path) as temporary:
+        safetensors.torch.save_file(cpu, temporary, metadata=metadata)
+
+
+def save_rows(
+    path: Path | str,
+    rows: Iterable[Tensor],
+    *,
+    name: str,
+    kind: str,
+    room: int,
+    finish: Finish,
+) -> None:
+    """Write the uint8 tensor `name` as its rows come: what `save_tensors` does at once.
+
+    `finish` gets it as it lies in the file, and gives the other tensors and the JSON-able meta:
+    these go before it, where `room` bytes (a multiple of 8) are left. Raises `DecoctError` where
+    that is too little.
+    """
+    path = Path(path)
+    with atomic_path(path) as temporary:
+        stored = write_rows(temporary, rows, offset=room)
+        others, meta = finish(stored)
+        metadata = _metadata(kind, meta, {**others, name: stored})
+        head = file_head(name, stored, others=others, metadata=metadata)
+        if len(head) > room:
+            raise DecoctError(f"{path}: what is to be said of the images is longer than {room}")
+        with temporary.open("r+b") as file:
+            file.write(head)
+
+
+def load_tensors(path: Path | str, *, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what `save_tensors` wrote.
+
+    Raises `DecoctError` for a file that is missing, cut short, altered, of another kind or of
+    another format version.
+    """
+    _, tensors, meta = _load(Path(path), kind, lambda file: ({}, safetensors.torch.load_file(file)))
+    return tensors, meta
+
+
+def open_tensors(path: Path | str, *, kind: str) -> Opened:
+    """As `load_tensors`, but uint8 tensors too large for memory come first, left in the file."""
+    return _load(Path(path), kind, read_tensors)
+
+
+def _load(path: Path, kind: str, read: Read) -> Opened:
+    header = read_header(path)
+    _check_header(path, header, kind)
+    try:
+        stored, tensors = read(path)
+    except (safetensors.SafetensorError, OSError) as error:
+        raise _damaged(path, str(error)) from error
+    if header.get("digest") != _digest_of(header["meta"], {**stored, **tensors}):
+        raise _damaged(path, "its digest does not match its contents")
+    return stored, tensors, header["meta"]
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """The header of one of our safetensors files (kind, version, digest, meta), unchecked."""
+    if not path.is_file():
+        raise DecoctError(f"{path} does not exist")
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:  # "pt" maps as if to write
+            metadata = file.metadata() or {}
+    except (safetensors.SafetensorError, OSError) as error:
+        raise _damaged(path, str(error)) from error
+    if _METADATA_KEY not in metadata:
+        raise DecoctError(f"{path} is a safetensors file, but not one that decoct wrote")
+    try:
+        header: Any = json.loads(metadata[_METADATA_KEY])
+    except json.JSONDecodeError as error:
+        raise _damaged(path, str(error)) from error
+    return _checked_shape(path, header)
+
+
+def save_json(path: Path | str, content: Mapping[str, Any], *, kind: str) -> None:
+    """Write JSON with kind, format version and digest, atomically."""
+    plain = _plain(content)
+    header = {"kind": kind, "version": FORMAT_VERSION, "digest": digest(plain), "meta": plain}
+    write_text(Path(path), json.dumps(header, indent=1) + "\n")
+
+
+def load_json(path: Path | str, *, kind: str) -> dict[str, Any]:
+    """Read what `save_json` wrote, with the checks of `load_tensors`."""
+    path = Path(path)
+    if not path.is_file():
+        raise DecoctError(f"{path} does not exist")
+    try:
+        header = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise _damaged(path, str(error)) from error
+    _check_header(path, _checked_shape(path, header), kind)
+    if header.get("digest") != digest(header["meta"]):
+        raise _damaged(path, "its digest does not match its contents")
+    meta: dict[str, Any] = header["meta"]
+    return meta
+
+
+def is_valid(path: Path, *, kind: str) -> bool:
+    """Whether `path` is a whole, unaltered artefact of this kind and format version."""
+    try:
+        load_json(path, kind=kind) if path.suffix == ".json" else open_tensors(path, kind=kind)
+    except DecoctError:
+        return False
+    return True
+
+
+def _plain(value: Any) -> Any:
+    """Dataclasses, tuples and paths as what JSON holds."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return _plain(dataclasses.asdict(value))
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    return value
+
+
+def _metadata(
+    kind: str, meta: Mapping[str, Any], tensors: Mapping[str, Tensor | StoredRows]
+) -> dict[str, str]:
+    """Our header, as safetensors keeps it."""
+    header = {"kind": kind, "version": FORMAT_VERSION, "meta": _plain(meta)}
+    header["digest"] = _digest_of(header["meta"], tensors)
+    return {_METADATA_KEY: json.dumps(header, sort_keys=True)}
+
+
+def _digest_of(meta: Any, tensors: Mapping[str, Tensor | StoredRows]) -> str:
+    names = sorted(tensors)
+    return digest(meta, names, *(tensors[name] for name in names))
+
+
+def _check_header(path: Path, header: Mapping[str, Any], kind: str) -> None:
+    if header.get("kind") != kind:
+        raise DecoctError(f"{path} holds {header.get('kind')!r}; {kind!r} is needed here")
+    if header.get("version") != FORMAT_VERSION:
+        raise DecoctError(
+            f"{path} was written in format version {header.get('version')}; this decoct reads "
+            f"version {FORMAT_VERSION}: make it again, or install the decoct that wrote it"
+        )
+
+
+def _checked_shape(path: Path, header: Any) -> dict[str, Any]:
+    if not isinstance(header, dict) or not {"kind", "version", "digest", "meta"} <= set(header):
+        raise DecoctError(f"{path} holds no header as decoct writes it")
+    return header
+
+
+def _damaged(path: Path, reason: str) -> DecoctError:
+    return DecoctError(f"{path} is damaged ({reason}); delete it and make it again")

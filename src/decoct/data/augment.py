@@ -1,0 +1,126 @@
+"""Augmented views of a batch, made on the device with kornia, for self-supervised training."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from decoct.core.errors import DecoctError
+from decoct.data.images import Images
+
+
+@dataclass(frozen=True)
+class ViewsConfig:
+    """How a view differs from its image (SimCLR's, Chen et al. 2020, appendix A, for 32 px)."""
+
+    min_crop: float = 0.25  # smallest area of the random crop, as a share of the image
+    flip: bool = True
+    jitter: float = 0.4  # brightness, contrast and saturation; hue a quarter of it
+    jitter_probability: float = 0.8
+    grey_probability: float = 0.2
+
+    def __post_init__(self) -> None:
+        if not 0 < self.min_crop <= 1:
+            raise DecoctError(f"views.min_crop {self.min_crop} is outside (0, 1]")
+
+
+def make_views(config: ViewsConfig, images: Images) -> Callable[[Tensor], Tensor]:
+    """A function from uint8 B x C x H x W to normalised float views of the same shape.
+
+    It draws from torch's global generator: call it inside `seeding.seeded`.
+    """
+    augment = _augmentation(config, channels=images.channels, size=images.size)
+    mean, std = images.mean.view(1, -1, 1, 1), images.std.view(1, -1, 1, 1)
+
+    def views(pixels: Tensor) -> Tensor:
+        with torch.no_grad():
+            view: Tensor = augment(pixels.float() / 255)
+            return (view - mean) / std
+
+    return views
+
+
+def make_learnt_views(
+    config: ViewsConfig, *, mean: Tensor, std: Tensor, size: int
+) -> Callable[[Tensor], Tensor]:
+    """As `make_views`, from normalised images, which may be learnt: B x C x H x W, differentiable.
+
+    `mean` and `std` are those that the images are normalised by.
+    """
+    augment = _augmentation(config, channels=len(mean), size=size)
+    mean, std = mean.view(1, -1, 1, 1), std.view(1, -1, 1, 1)
+
+    def views(images: Tensor) -> Tensor:
+        view: Tensor = augment(images * std + mean)
+        return (view - mean) / std
+
+    return views
+
+
+def _augmentation(config: ViewsConfig, *, channels: int, size: int) -> torch.nn.Module:
+    """From pictures in [0, 1] to such pictures, B x C x H x W."""
+    import kornia.augmentation as K  # takes a second to import, and only self-supervision needs it
+
+    # The same crops as kornia's default mode, which goes from image to image in Python.
+    steps: list[torch.nn.Module] = [
+        K.RandomResizedCrop((size, size), (config.min_crop, 1.0), cropping_mode="resample")
+    ]
+    if config.flip:
+        steps.append(K.RandomHorizontalFlip())
+    if config.jitter > 0:
+        steps.append(color_jiggle(config, channels))
+    if channels == 3 and config.grey_probability > 0:
+        steps.append(K.RandomGrayscale(p=config.grey_probability))
+    return torch.nn.Sequential(*steps)
+
+
+def color_jiggle(config: ViewsConfig, channels: int) -> torch.nn.Module:
+    """Kornia's ColorJiggle, draws and all, without its way to HSV and back: 4 times faster."""
+    import kornia.augmentation as K
+    from kornia.enhance import adjust_brightness, adjust_contrast
+
+    def brighten(images: Tensor, factor: Tensor) -> Tensor:
+        brighter: Tensor = adjust_brightness(images, factor - 1)
+        return brighter
+
+    class Jiggle(K.ColorJiggle):  # type: ignore[misc]
+        def apply_transform(
+            self, input: Tensor, params: dict[str, Tensor], flags: object, transform: object = None
+        ) -> Tensor:
+            images, steps = input.clamp(0, 1), (brighten, adjust_contrast, saturate, turn_hue)
+            names = ("brightness", "contrast", "saturation", "hue")
+            for i in params["order"].tolist():
+                if i < 2 or images.shape[1] == 3:
+                    images = steps[i](images, params[f"{names[i]}_factor"].to(images))
+            return images.clamp(0, 1)
+
+    strength = config.jitter
+    saturation, hue = (strength, strength / 4) if channels == 3 else (0.0, 0.0)
+    return Jiggle(strength, strength, saturation, hue, p=config.jitter_probability)
+
+
+def saturate(images: Tensor, factor: Tensor) -> Tensor:
+    """Multiply HSV saturation by `factor` (B), at most to 1: B x 3 x H x W in [0, 1]."""
+    value = images.amax(1, keepdim=True)
+    chroma = (value - images.amin(1, keepdim=True)).clamp_min(1e-8)
+    return value - (value - images) * torch.minimum(factor.view(-1, 1, 1, 1), value / chroma)
+
+
+def turn_hue(images: Tensor, turns: Tensor) -> Tensor:
+    """Turn HSV hue by `turns` (B) of the colour circle: B x 3 x H x W in [0, 1].
+
+    >>> red = torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1)
+    >>> turn_hue(red, torch.tensor([1 / 3])).flatten()
+    tensor([0., 1., 0.])
+    """
+    value = images.amax(1, keepdim=True)
+    chroma = value - images.amin(1, keepdim=True)
+    red, green, blue = images.split(1, dim=1)
+    side = torch.where(
+        red == value, green - blue, torch.where(green == value, blue - red, red - green)
+    )
+    corner = torch.where(red == value, 0.0, torch.where(green == value, 2.0, 4.0))
+    hue = corner + side / chroma.clamp_min(1e-8) + 6 * turns.view(-1, 1, 1, 1)  # in sixths
+    from_corner = (hue + hue.new_tensor([5.0, 3.0, 1.0]).view(1, 3, 1, 1)).remainder(6)
+    return value - chroma * torch.minimum(from_corner, 4 - from_corner).clamp(0, 1)

@@ -1,1 +1,0 @@
-"""Whether the published reasons hold here: measurements of gradients, trajectories and matching."""

@@ -1,1 +1,0 @@
-"""Ways to a small synthetic set."""

@@ -1,0 +1,257 @@
+"""`Scores`: accuracies by method, seed, task and labels, and what they say with what certainty."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import scipy.stats
+
+from decoct.core import storage
+
+REFERENCE, UPPER = "random", "full"
+ALL = "mean"  # of all choices of labels
+_AS_MANY_STEPS = {"full-steps": "full", "ssl-full-steps": "ssl-full"}  # on all images
+
+
+@dataclass(frozen=True)
+class Score:
+    """One accuracy, in per cent."""
+
+    method: str
+    seed: int
+    task: str
+    labels: str
+    draw: int
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean and the half-width of its 95 % interval (Student's t); nan where there is one value.
+
+    >>> Interval.of([1.0, 2.0, 3.0]).mean
+    2.0
+    """
+
+    mean: float
+    half_width: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Self:
+        """The interval of independent values: one a seed."""
+        mean = float(np.mean(values))
+        if len(values) < 2:
+            return cls(mean, math.nan)
+        error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
+        return cls(mean, float(scipy.stats.t.ppf(0.975, len(values) - 1)) * error)
+
+    @classmethod
+    def of_ratio(cls, parts: Sequence[float], wholes: Sequence[float]) -> Self:
+        """The ratio of two means of values that are paired, by seed (the delta method).
+
+        >>> Interval.of_ratio([1.0, 2.0], [2.0, 4.0])
+        Interval(mean=0.5, half_width=0.0)
+        """
+        ratio, whole = float(np.mean(parts) / np.mean(wholes)), abs(float(np.mean(wholes)))
+        left = [part - ratio * w for part, w in zip(parts, wholes, strict=True)]
+        return cls(ratio, cls.of(left).half_width / whole)
+
+    def __str__(self) -> str:
+        return f"{self.mean:.1f}{self._width()}"
+
+    def share(self) -> str:
+        """As text, for a share of 1.
+
+        >>> Interval(mean=0.512, half_width=0.1).share()
+        '0.51 ± 0.10'
+        """
+        return f"{self.mean:.2f}{self._width(2)}"
+
+    def signed(self) -> str:
+        """As text, for a difference: with its sign.
+
+        >>> Interval(mean=1.25, half_width=0.5).signed()
+        '+1.2 ± 0.5'
+        """
+        return f"{self.mean:+.1f}{self._width()}"
+
+    def _width(self, digits: int = 1) -> str:
+        return "" if math.isnan(self.half_width) else f" ± {self.half_width:.{digits}f}"
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether the difference that this is the interval of is more than noise."""
+        return abs(self.mean) > self.half_width
+
+
+def mark(over: Interval) -> str:
+    """How sure a difference is.
+
+    >>> mark(Interval(1.0, 0.5)), mark(Interval(-1.0, 2.0)), mark(Interval(1.0, math.nan))
+    ('above', 'within noise', 'one seed')
+    """
+    if math.isnan(over.half_width):
+        return "one seed"
+    if not over.excludes_zero:
+        return "within noise"
+    return "above" if over.mean > 0 else "below"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method's line in the table, at one choice of labels."""
+
+    method: str
+    labels: str
+    accuracy: Interval  # mean over tasks
+    by_task: dict[str, Interval]
+    over_random: Interval | None  # paired by seed
+    gap_recovered: Interval | None  # (method - random) / (full - random), paired by seed
+
+
+@dataclass(frozen=True)
+class Scores:
+    """All accuracies of a comparison, and facts about each method (steps, bytes, ...).
+
+    >>> found = {"random": 40.0, "mkdt": 42.0, "full": 44.0}
+    >>> scores = Scores(tuple(Score(m, 0, "emoji", "5%", 0, a) for m, a in found.items()))
+    >>> [(row.method, row.gap_recovered and row.gap_recovered.mean) for row in scores.table()]
+    [('random', None), ('mkdt', 0.5), ('full', None)]
+    """
+
+    scores: tuple[Score, ...]
+    facts: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def save(self, path: Path | str) -> None:
+        """Write `scores.json`: the accuracies, and the table made of them."""
+        content = {
+            "scores": [asdict(s) for s in self.scores],
+            "facts": self.facts,
+            "table": [_finite(asdict(row)) for row in self.table()],
+        }
+        storage.save_json(path, content, kind="scores")
+
+    @classmethod
+    def load(cls, path: Path | str) -> Self:
+        """Read what `save` wrote; raises `DecoctError` for a damaged file."""
+        content = storage.load_json(path, kind="scores")
+        return cls(tuple(Score(**s) for s in content["scores"]), content["facts"])
+
+    def terms(self) -> list[tuple[str, "Scores"]]:
+        """The comparison on equal steps and on equal epochs, where methods were run for both.
+
+        Small sets are of one size, so the two differ in what all images are trained on for: as
+        many gradient steps as a small set, or as many epochs ("own epochs", where the recipe
+        gives them another number). Without a method for as many steps: all scores, under no name.
+
+        >>> found = {"random": 40.0, "full": 44.0, "full-steps": 42.0}
+        >>> scores = Scores(tuple(Score(m, 0, "emoji", "5%", 0, a) for m, a in found.items()))
+        >>> [(name, part.by_seed("full", "5%")) for name, part in scores.terms()]
+        [('equal steps', {0: 42.0}), ('equal epochs', {0: 44.0})]
+        """
+        methods = _unique(s.method for s in self.scores)
+        if not set(methods) & set(_AS_MANY_STEPS):
+            return [("", self)]
+        longer = set(methods) & set(_AS_MANY_STEPS.values())
+        steps = {
+            m: _AS_MANY_STEPS.get(m, m) for m in methods if m not in longer and self._as_short(m)
+        }
+        if not longer:
+            return [("equal steps", self._of(steps))]
+        epochs = {m: m for m in methods if m not in _AS_MANY_STEPS}
+        name = "equal epochs" if self._equal_epochs() else "own epochs"
+        return [("equal steps", self._of(steps)), (name, self._of(epochs))]
+
+    def _as_short(self, method: str) -> bool:
+        """Whether a method trains for as many steps as the reference; stored views train longer."""
+        own, reference = (self.facts.get(m, {}).get("steps") for m in (method, REFERENCE))
+        if method in _AS_MANY_STEPS or own is None or reference is None:
+            return True
+        return bool(own <= reference)
+
+    def _equal_epochs(self) -> bool:
+        """Whether all images are gone through as often as a small set."""
+        small, large = (self.facts.get(method, {}).get("epochs") for method in (REFERENCE, UPPER))
+        return bool(small == large)
+
+    def _of(self, names: dict[str, str]) -> "Scores":
+        """Those of some methods, each under the name that is given for it."""
+        scores = (replace(s, method=names[s.method]) for s in self.scores if s.method in names)
+        facts = {names[m]: found for m, found in self.facts.items() if m in names}
+        return Scores(tuple(scores), facts)
+
+    def tasks(self) -> list[str]:
+        """The tasks' names, in their order."""
+        return _unique(s.task for s in self.scores)
+
+    def labels(self) -> list[str]:
+        """The choices of labels, in their order."""
+        return _unique(s.labels for s in self.scores)
+
+    def table(self) -> list[Row]:
+        """A row for each method and choice of labels."""
+        methods = _unique(s.method for s in self.scores)
+        return [self.row(m, labels) for labels in self.labels() for m in methods]
+
+    def by_seed(self, method: str, labels: str | None, task: str | None = None) -> dict[int, float]:
+        """A method's accuracy by seed, mean over draws, choices of labels and tasks.
+
+        Of one choice of labels and of one task, where these are given.
+        """
+        found: dict[int, list[float]] = {}
+        for s in self.scores:
+            if s.method == method and labels in (None, s.labels) and task in (None, s.task):
+                found.setdefault(s.seed, []).append(s.accuracy)
+        return {seed: float(np.mean(values)) for seed, values in found.items()}
+
+    def paired(self, method: str, other: str, labels: str | None) -> list[float]:
+        """By how much a method is above another, on the mean over tasks: for each common seed.
+
+        >>> found = {("sas", 0): 40.0, ("mkdt", 0): 42.0, ("sas", 1): 41.0, ("mkdt", 1): 42.5}
+        >>> of = Scores(tuple(Score(m, s, "emoji", "5%", 0, a) for (m, s), a in found.items()))
+        >>> of.paired("mkdt", "sas", "5%")
+        [2.0, 1.5]
+        """
+        own, others = self.by_seed(method, labels), self.by_seed(other, labels)
+        return [own[seed] - others[seed] for seed in own if seed in others]
+
+    def row(self, method: str, labels: str | None) -> Row:
+        """A method's row at one choice of labels; at None, of the mean over all of them."""
+        own, paired = self.by_seed(method, labels), self.paired(method, REFERENCE, labels)
+        return Row(
+            method=method,
+            labels=labels or ALL,
+            accuracy=Interval.of(list(own.values())),
+            by_task={
+                task: Interval.of(list(found.values()))
+                for task in self.tasks()
+                if (found := self.by_seed(method, labels, task))
+            },
+            over_random=Interval.of(paired) if paired and method != REFERENCE else None,
+            gap_recovered=self._gap(method, labels),
+        )
+
+    def _gap(self, method: str, labels: str | None) -> Interval | None:
+        """The gap that a method recovers, over the seeds that it shares with both its ends."""
+        if method in (REFERENCE, UPPER):
+            return None
+        own, low, high = (self.by_seed(m, labels) for m in (method, REFERENCE, UPPER))
+        seeds = [seed for seed in own if seed in low and seed in high]
+        wholes = [high[seed] - low[seed] for seed in seeds]
+        if not seeds or np.mean(wholes) <= 0:  # there is no gap to recover
+            return None
+        return Interval.of_ratio([own[seed] - low[seed] for seed in seeds], wholes)
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no nan."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _unique(values: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(values))

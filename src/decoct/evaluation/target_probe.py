@@ -1,0 +1,67 @@
+"""How well an encoder's features say what the teacher says: quality without a label or a task."""
+
+import torch
+from sklearn.linear_model import RidgeCV
+from torch import Tensor
+
+from decoct.artefacts.encoder import Encoder
+from decoct.artefacts.targets import Targets
+from decoct.core import seeding
+from decoct.core.errors import DecoctError, DivergedError
+from decoct.data.images import Images
+from decoct.methods.random import random_subset
+
+_PENALTIES = tuple(10.0**e for e in range(-2, 6))  # of ridge regression on standardised features
+
+
+def pool_error(
+    *,
+    encoder: Encoder,
+    images: Images,
+    targets: Targets,
+    known: Tensor,
+    left_out: Tensor,
+    most: int = 2000,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+) -> float:
+    """The share of the targets' variance, on images left out, that a linear map does not explain.
+
+    Ridge regression is fitted on features of at most `most` rows of `images` among `known` (int64),
+    its penalty chosen by leave-one-out, and judged on rows `left_out`: 0 is perfect, 1 is no better
+    than the mean. It serves every encoder alike, with or without a teacher of its own, and looks at
+    no task: settings are chosen by it. Raises `DecoctError` where fewer than two images are left
+    out, `DivergedError` where the features are not finite numbers.
+
+    >>> from decoct.data.sources import load_images
+    >>> from decoct.artefacts.targets import compute_targets
+    >>> from decoct.artefacts.embedded_teacher import embedded_teacher
+    >>> rows = torch.arange(120)
+    >>> pictures, teacher = load_images("emoji").subset(rows), embedded_teacher()
+    >>> targets = compute_targets(images=pictures, teacher=teacher)
+    >>> error = pool_error(encoder=teacher, images=pictures, targets=targets, known=rows[:100],
+    ...                    left_out=rows[100:])
+    >>> 0 <= error < 0.5
+    True
+    """
+    check_left_out(left_out)
+    draws = seeding.derive(seed, "pool error")
+    known = known[random_subset(total=len(known), count=min(most, len(known)), seed=draws)]
+    x, unseen = (encoder.embed(images.part(rows), device=device) for rows in (known, left_out))
+    mean, std = x.mean(0), x.std(0).clamp_min(1e-6)
+    x, unseen = (x - mean) / std, (unseen - mean) / std
+    if not bool(x.isfinite().all() and unseen.isfinite().all()):
+        raise DivergedError("the encoder's features are not finite; lower its learning rate")
+    fit = RidgeCV(alphas=_PENALTIES).fit(x.numpy(), targets.values[known].numpy())
+    truth = targets.values[left_out]
+    error = truth - torch.as_tensor(fit.predict(unseen.numpy()))
+    return float(error.square().sum() / (truth - truth.mean(0)).square().sum())
+
+
+def check_left_out(left_out: Tensor) -> None:
+    """Raise `DecoctError` where too few rows are left out to choose settings on."""
+    if len(left_out) < 2:  # the variance of one is nothing
+        raise DecoctError(
+            f"{len(left_out)} pool images are left out to choose settings on; raise images.holdout "
+            "(0.1, say)"
+        )

@@ -1,0 +1,145 @@
+"""The gradient of trajectory matching: through T steps of SGD, at the memory of one.
+
+The inner loop is theta_{t+1} = theta_t - lr * grad l(theta_t; x_t, y_t), from an expert's
+parameters theta_0; its loss is L = |theta_T - theta*|^2 / |theta_0 - theta*|^2 (MKDT, section 4).
+With momentum mu, as torch.optim.SGD has it, v_{t+1} = mu v_t + grad l takes the gradient's place.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from decoct.matching.inner_gradient import FlatLoss, InnerGradient
+
+T = TypeVar("T", InnerGradient, FlatLoss)
+
+
+@dataclass(frozen=True)
+class MatchingGradient:
+    """The matching loss and its gradient for all that is learnt."""
+
+    loss: Tensor  # scalar
+    images: Tensor  # m x C x H x W
+    targets: Tensor  # m x D
+    lr: Tensor  # scalar
+
+
+def matching_loss(end: Tensor, start: Tensor, goal: Tensor) -> Tensor:
+    """|end - goal|^2 / |start - goal|^2 of parameter vectors: 1 where nothing was learnt."""
+    return (end - goal).square().sum() / (start - goal).square().sum()
+
+
+def _by_step(inner: T | Sequence[T], batches: Sequence[Tensor]) -> Sequence[T]:
+    """One for each step, where one for all of them may be given."""
+    return inner if isinstance(inner, Sequence) else [inner] * len(batches)
+
+
+@torch.no_grad()
+def train(
+    inner: InnerGradient | Sequence[InnerGradient],
+    *,
+    start: Tensor,
+    images: Tensor,
+    targets: Tensor,
+    lr: Tensor,
+    batches: Sequence[Tensor],
+    momentum: float = 0.0,
+) -> Tensor:
+    """theta_T: where SGD ends, a step for each of `batches` (indices, int64).
+
+    `inner` is one for all the steps, or one for each.
+    """
+    theta, velocity = start, torch.zeros_like(start)
+    for step, index in zip(_by_step(inner, batches), batches, strict=True):
+        _, gradient = step.gradient(theta, images[index], targets[index])
+        velocity = momentum * velocity + gradient
+        theta = theta - lr * velocity
+    return theta
+
+
+@torch.no_grad()
+def matching_gradient(
+    inner: InnerGradient | Sequence[InnerGradient],
+    *,
+    start: Tensor,
+    goal: Tensor,
+    images: Tensor,
+    targets: Tensor,
+    lr: Tensor,
+    batches: Sequence[Tensor],
+    momentum: float = 0.0,
+    kept_tapes: int = 0,
+) -> MatchingGradient:
+    """The exact gradient by a backward sweep with the adjoints lambda = dL/dtheta, nu = dL/dv.
+
+    Forward, only the T parameter vectors are kept. Backward, with g = grad l(theta_t; x_t, y_t):
+
+        dL/dlr -= <v_{t+1}, lambda>, where lr v_{t+1} = theta_t - theta_{t+1}
+        nu -= lr lambda
+        (h, dx, dy) = grad_{theta, x, y} <g, nu>
+        dL/dx_t += dx,  dL/dy_t += dy,  lambda += h,  nu *= mu
+
+    The sweep goes through each step a second time, but for the last `kept_tapes` steps, which keep
+    what they need, for memory that grows with their number. Equal to `matching_gradient_reference`,
+    whose memory grows with T. `inner` is one for all the steps, or one for each, where the loss
+    draws: a step that is gone through twice must draw the same.
+    """
+    steps = _by_step(inner, batches)
+    path = start.new_empty(len(batches) + 1, len(start))  # in one piece: the heap stays whole
+    path[0] = start
+    velocity, tapes = torch.zeros_like(start), []
+    for t, index in enumerate(batches):
+        if t >= len(batches) - kept_tapes:
+            _, gradient, tape = steps[t].with_tape(path[t], images[index], targets[index])
+            tapes.append(tape)
+        else:
+            _, gradient = steps[t].gradient(path[t], images[index], targets[index])
+        velocity = momentum * velocity + gradient
+        path[t + 1] = path[t] - lr * velocity
+    end = path[-1]
+    adjoint = 2 * (end - goal) / (start - goal).square().sum()
+    adjoint_v = torch.zeros_like(start)
+    d_images, d_targets, d_lr = (torch.zeros_like(tensor) for tensor in (images, targets, lr))
+    for t in reversed(range(len(batches))):
+        theta, index = path[t], batches[t]
+        d_lr -= (theta - path[t + 1]) @ adjoint / lr
+        adjoint_v = adjoint_v - lr * adjoint
+        if tapes:
+            h, dx, dy = steps[t].derivative_of_tape(tapes.pop(), theta, adjoint_v)
+        else:
+            h, dx, dy = steps[t].derivative(theta, images[index], targets[index], adjoint_v)
+        d_images.index_add_(0, index, dx)
+        d_targets.index_add_(0, index, dy)
+        adjoint = adjoint + h
+        adjoint_v = momentum * adjoint_v
+    loss = matching_loss(end, start, goal)
+    return MatchingGradient(loss=loss, images=d_images, targets=d_targets, lr=d_lr)
+
+
+def matching_gradient_reference(
+    loss: FlatLoss | Sequence[FlatLoss],
+    *,
+    start: Tensor,
+    goal: Tensor,
+    images: Tensor,
+    targets: Tensor,
+    lr: Tensor,
+    batches: Sequence[Tensor],
+    momentum: float = 0.0,
+) -> MatchingGradient:
+    """The same by back-propagating through the whole unroll, whose T graphs are kept alive."""
+    learnt = [t.detach().requires_grad_() for t in (images, targets, lr)]
+    images, targets, lr = learnt
+    theta, velocity = start.detach().requires_grad_(), torch.zeros_like(start)
+    for step, index in zip(_by_step(loss, batches), batches, strict=True):
+        (gradient,) = torch.autograd.grad(
+            step(theta, images[index], targets[index]), theta, create_graph=True
+        )
+        velocity = momentum * velocity + gradient
+        theta = theta - lr * velocity
+    value = matching_loss(theta, start, goal)
+    d_images, d_targets, d_lr = torch.autograd.grad(value, learnt, materialize_grads=True)
+    return MatchingGradient(loss=value.detach(), images=d_images, targets=d_targets, lr=d_lr)

@@ -1,0 +1,50 @@
+"""Greedy k-center: images such that none of the pool is far from all of them."""
+
+import torch
+from torch import Tensor
+
+from decoct.artefacts.targets import Targets
+from decoct.core import seeding
+from decoct.methods.candidates import candidates
+
+
+def k_center_subset(
+    *, targets: Targets, count: int, seed: int, device: torch.device | str = "cpu"
+) -> Tensor:
+    """Choose `count` times the image whose target is farthest from the chosen: int64, sorted.
+
+    At most twice as far from the farthest image as the best choice is (Gonzalez 1985; of training
+    data Sener & Savarese 2018). The first is random, so that seeds differ and the interval over
+    them holds for the method. Raises `DecoctError` where there are fewer than `count` images.
+
+    >>> from decoct.artefacts.targets import TargetsConfig, fit_targets
+    >>> far = fit_targets(torch.tensor([[0.0], [0.1], [0.2], [9.0]]), TargetsConfig())
+    >>> int(k_center_subset(targets=far, count=2, seed=0)[-1])
+    3
+    """
+    values = candidates(targets, count=count, device=device)
+    draws = seeding.generator(seed, "subset", "k-center")
+    chosen = [torch.randint(len(values), (1,), generator=draws).to(device)]
+    distance = torch.full_like(values[:, 0], torch.inf)  # to the nearest of the chosen
+    reduced = _reduced_squares(values)
+    while len(chosen) < count:
+        latest = values[chosen[-1]]
+        least = torch.addmv(reduced, values, latest[0], alpha=-2) + reduced[chosen[-1]]
+        nearer = (least < distance.square()).nonzero()[:, 0]
+        # not by products: the difference of large numbers would tell duplicates apart
+        fresh = torch.cdist(values[nearer], latest, compute_mode="donot_use_mm_for_euclid_dist")
+        distance[nearer] = torch.minimum(distance[nearer], fresh[:, 0])
+        distance[chosen[-1]] = -1  # below a duplicate's 0
+        chosen.append(distance.argmax(0, keepdim=True))
+    return torch.cat(chosen).sort().values.cpu()
+
+
+def _reduced_squares(values: Tensor) -> Tensor:
+    """|x|^2, less what rounding makes of |x|^2 + |y|^2 - 2 x.y, which so is never above |x - y|^2.
+
+    Few images are nearer to a new centre than to an old one: products, ten times faster than
+    differences, say of most others that they are not. (Each sum of D is off by D roundings at most;
+    three such sums and the exact distance's own are allowed for.)
+    """
+    margin = 4 * (values.shape[1] + 4) * torch.finfo(values.dtype).eps
+    return values.square().sum(1) * (1 - margin)

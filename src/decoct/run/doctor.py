@@ -1,0 +1,171 @@
+"""What is here, what is missing, and what a recipe would take."""
+
+import importlib
+import importlib.metadata
+import os
+import platform
+from pathlib import Path
+
+import torch
+from rich.filesize import decimal as size_text
+
+from decoct import __version__
+from decoct.core.device import raise_malloc_thresholds, resolve_device
+from decoct.core.errors import DecoctError
+from decoct.core.extras import import_extra
+from decoct.run.recipe import Recipe
+from decoct.run.sizes import (
+    Sizes,
+    disk_warning,
+    free_bytes,
+    measure_sizes,
+    memory,
+    ssl_parameters,
+    trajectory_bytes,
+)
+from decoct.run.timing import stage_seconds
+
+_PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "kornia", "safetensors", "pillow", "tyro")
+_EXTRAS = {"torchvision": "torchvision", "timm": "timm", "datasets": "hf", "huggingface_hub": "hf"}
+
+
+def doctor(recipe: Recipe | None = None, *, folder: Path = Path()) -> str:
+    """A report on this machine, and on what `recipe` would take with its run kept in `folder`.
+
+    Times are estimated from a few seconds of measuring on the recipe's device. Raises
+    `DecoctError` where the recipe's own files or device are not there.
+    """
+    parts = [_versions(), _devices(), _extras(), _disk(folder)]
+    if recipe is not None:
+        parts.append(_recipe(recipe, folder))
+    return "\n\n".join(parts)
+
+
+def _section(title: str, lines: dict[str, str]) -> str:
+    width = max(map(len, lines))
+    return "\n".join([title, *(f"  {name:<{width}}  {text}" for name, text in lines.items())])
+
+
+def _versions() -> str:
+    lines = {"decoct": __version__, "python": f"{platform.python_version()}, {platform.platform()}"}
+    return _section("versions", lines | {name: _version(name) for name in _PACKAGES})
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _devices() -> str:
+    lines = {"cpu": f"{_cores()} cores, torch uses {torch.get_num_threads()} threads"}
+    if torch.cuda.is_available():
+        for i in range(torch.cuda.device_count()):
+            properties = torch.cuda.get_device_properties(i)
+            lines[f"cuda:{i}"] = f"{properties.name}, {size_text(properties.total_memory)}"
+    else:
+        built = torch.version.cuda
+        why = "no GPU or driver found" if built else "this torch was built without it"
+        lines["cuda"] = f"none: {why}"
+    lines["mps"] = "available" if torch.backends.mps.is_available() else "none"
+    raised = raise_malloc_thresholds()
+    lines["malloc thresholds"] = "raised" if raised else "not raised (no glibc): CPU is slower"
+    return _section("devices", lines | {"used by default": str(resolve_device())})
+
+
+def _cores() -> int:
+    """The cores that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def _extras() -> str:
+    return _section("optional extras", {name: _extra(name) for name in _EXTRAS})
+
+
+def _extra(package: str) -> str:
+    try:
+        import_extra(package, extra=_EXTRAS[package], package=package)
+    except DecoctError as error:
+        return str(error).removeprefix(f"{package} ")
+    return _version(package)
+
+
+def _disk(folder: Path) -> str:
+    return _section("disk", {"free": f"{size_text(free_bytes(folder))} at {folder.resolve()}"})
+
+
+def _recipe(recipe: Recipe, folder: Path) -> str:
+    sizes = measure_sizes(recipe)
+    title = f"recipe {recipe.name}"
+    if sizes is None:
+        source = recipe.images.source
+        return f"{title}\n  how many images {source} holds is not known before it is here"
+    parts = [
+        _section(title, _counts(recipe, sizes)),
+        _section("  disk", _disk_needed(recipe, sizes, folder)),
+        _section("  memory, about", _memory_needed(recipe, sizes)),
+        _section("  time, estimated from a few seconds of measuring", _time_needed(recipe, sizes)),
+    ]
+    return "\n".join(parts)
+
+
+def _counts(recipe: Recipe, sizes: Sizes) -> dict[str, str]:
+    images = recipe.images
+    known = ", ".join(
+        f"{name} {f'{task.train:,} + {task.test:,}' if task else 'of unknown size (left out)'}"
+        for name, task in zip(recipe.compare.tasks, sizes.tasks, strict=True)
+    )
+    return {
+        "pool": f"{sizes.pool:,} images of {images.channels} x {images.size} x {images.size}",
+        "distilled set": f"{sizes.kept:,} images, targets of {sizes.dimensions} dimensions",
+        "student": f"{sizes.parameters:,} parameters",
+        "tasks": known or "none",
+    }
+
+
+def _disk_needed(recipe: Recipe, sizes: Sizes, folder: Path) -> dict[str, str]:
+    experts, needed = recipe.experts, trajectory_bytes(recipe, sizes.parameters)
+    lines = {
+        "  trajectories": f"{experts.count} experts x {experts.epochs + 1} x {sizes.parameters:,} "
+        f"parameters x 4 bytes = {size_text(needed)}"
+    }
+    untaught = ssl_parameters(recipe)
+    if untaught:
+        lines["  mtt-ssl's"] = f"as many of {untaught:,} parameters = " + size_text(
+            trajectory_bytes(recipe, untaught)
+        )
+    warning = disk_warning(recipe, sizes.parameters + untaught, folder)
+    return lines | ({"  TOO LITTLE": warning} if warning else {})
+
+
+def _memory_needed(recipe: Recipe, sizes: Sizes) -> dict[str, str]:
+    found = memory(recipe, sizes)
+    lines = {f"  {name}": size_text(count) for name, count in found.items()}
+    return lines | {"  together": size_text(sum(found.values()))}
+
+
+def _time_needed(recipe: Recipe, sizes: Sizes) -> dict[str, str]:
+    device = resolve_device(recipe.device)
+    found = stage_seconds(recipe, sizes, device)
+    lines = {f"  {name}": duration_text(seconds) for name, seconds in found.items()}
+    lines["  together"] = f"{duration_text(sum(found.values()))} on {device}"
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    if load > 1.3 * _cores():
+        lines["  busy"] = f"{load:.1f} jobs share {_cores()} cores now: too long an estimate"
+    return lines
+
+
+def duration_text(seconds: float) -> str:
+    """Seconds for people.
+
+    >>> duration_text(0.4), duration_text(90), duration_text(9000), duration_text(400000)
+    ('1 s', '90 s', '2.5 h', '4.6 days')
+    """
+    if seconds < 120:
+        return f"{max(1, round(seconds))} s"
+    for unit, length, up_to in (("min", 60, 120), ("h", 3600, 48)):
+        if seconds < up_to * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds / 86400:.1f} days"

@@ -1,0 +1,94 @@
+"""Stages on disk: a folder each, named by digest; what is whole is used, the rest is made."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from decoct.core import storage
+from decoct.core.console import note
+
+Make = Callable[[Path], None]
+_STALE_S = 600.0  # younger temporary files may be another process's, under way
+_TEMPORARY = (".*.tmp", ".tmp??????")  # storage's, and safetensors' own
+_FOLDER = "*-" + 16 * "[0-9a-f]"  # a stage's: what else lies in a run's folder is not ours
+_STATE = "state.safetensors"  # the checkpoint of a stage under way
+
+
+@dataclass
+class Stages:
+    """The stages of one run: where each is, and how long it took."""
+
+    folder: Path
+    used: dict[str, str] = field(default_factory=dict)  # label to folder name, in order of use
+    _inner: list[float] = field(default_factory=lambda: [0.0])  # seconds spent in nested stages
+
+    def path(self, label: str, key: str) -> Path:
+        """The folder of a stage."""
+        name = f"{label}-{key}"
+        self.used[label] = name
+        return self.folder / name
+
+    def artefact(self, label: str, key: str, *, file: str, kind: str, make: Make) -> Path:
+        """The path of a whole artefact: found as it was left, or made."""
+        path = self.path(label, key) / file
+        if not storage.is_valid(path, kind=kind):
+            if path.exists():
+                note(f"{path} is damaged; making it again")
+            with self.timed(label, path.parent):
+                make(path)
+        state(path).unlink(missing_ok=True)
+        self.used[label] = self.used.pop(label)  # after the stages that it was made from
+        return path
+
+    @contextmanager
+    def timed(self, label: str, folder: Path) -> Iterator[None]:
+        """Add the block's seconds, less those of stages nested in it, to the stage's own."""
+        folder.mkdir(parents=True, exist_ok=True)
+        _sweep(self.folder)
+        start = time.monotonic()
+        self._inner.append(0.0)
+        try:
+            yield
+        finally:
+            total = time.monotonic() - start
+            own = total - self._inner.pop()
+            self._inner[-1] += total
+            file = folder / "seconds.json"
+            seconds = own + (_read_seconds(file) or 0.0)
+            storage.write_text(file, json.dumps({"seconds": seconds}))
+        if own > 2:
+            note(f"{label}: {own:.0f} s")
+
+    def seconds(self) -> dict[str, float]:
+        """Seconds by label, of the stages used, over all the runs that it took."""
+        found = {k: _read_seconds(self.folder / v / "seconds.json") for k, v in self.used.items()}
+        return {label: value for label, value in found.items() if value is not None}
+
+
+def state(artefact: Path) -> Path:
+    """Where the stage that makes `artefact` keeps its checkpoint."""
+    return artefact.with_name(_STATE)
+
+
+def metrics(artefact: Path) -> Path:
+    """Where the stage that makes `artefact` writes its metrics."""
+    return artefact.with_name("metrics.jsonl")
+
+
+def _sweep(folder: Path) -> None:
+    """Remove the temporary files, in any stage, of runs that were killed while they wrote."""
+    for pattern in _TEMPORARY:
+        for temporary in folder.glob(f"{_FOLDER}/{pattern}"):
+            with suppress(FileNotFoundError):  # another process's, put in its place meanwhile
+                if time.time() - temporary.stat().st_mtime > _STALE_S:
+                    temporary.unlink()
+
+
+def _read_seconds(file: Path) -> float | None:
+    try:
+        return float(json.loads(file.read_text())["seconds"])
+    except (OSError, ValueError, KeyError):
+        return None

@@ -1,0 +1,137 @@
+"""Carry out every variant of a recipe in one folder, so that what they share is made once."""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from decoct.core import storage
+from decoct.core.console import note
+from decoct.core.errors import DecoctError
+from decoct.evaluation.scores import REFERENCE, UPPER, Score
+from decoct.run.doctor import duration_text
+from decoct.run.pipeline import Run
+from decoct.run.recipe import Recipe
+from decoct.studies.ablation import METHOD, Ablation, Outcome, ends
+from decoct.studies.axes import Variant, plan
+
+_CACHED_S = 1.0  # a variant that took less was there already, and says nothing of the others
+
+
+def ablate(*, recipe: Recipe, folder: Path | str, axes: Sequence[str] = ()) -> Ablation:
+    """Distil, pre-train and probe with one thing changed at a time, for every seed of the recipe.
+
+    `axes` are those of `decoct.studies.axes`, by name (`start`) or with values (`experts=1,5`);
+    none means all. `folder` is the recipe's own run, whose stages are used and added to;
+    `ablation.json` in it is written anew after each variant, and after an interrupt the same call
+    goes on from where it was. Raises `DecoctError`, before any work, for an unknown axis and for a
+    variant that could not be carried out.
+    """
+    if not recipe.compare.tasks:
+        raise DecoctError("compare.tasks is empty: there is nothing to judge variants by")
+    variants, base = plan(recipe, axes), Run(recipe, folder)
+    todo = {storage.digest(recipe): Variant("", "", recipe)}
+    for variant in variants:
+        todo.setdefault(storage.digest(variant.recipe), variant)
+    note(f"{len(todo)} variants of {recipe.name}, {recipe.compare.seeds} sets each")
+    _check(todo.values(), base)
+    base.save_recipe()
+    found: dict[str, Outcome] = {}
+    upper: tuple[Score, ...] = ()
+    for key, variant in _announced(todo):
+        run = _run(variant.recipe, base)
+        found[key] = _measure(run)
+        if not variant.axis:
+            upper = _upper(run, variants)
+            run.save_manifest()
+        ablation = Ablation(recipe.name, tuple(_placed(variants, found, recipe, upper)))
+        ablation.save(base.folder / "ablation.json")
+    return ablation
+
+
+def _run(recipe: Recipe, base: Run) -> Run:
+    """A variant in the folder of the base, which has loaded what no variant changes."""
+    run = Run(recipe, base.folder)
+    run.pool, run.tasks = base.pool, base.tasks
+    return run
+
+
+def _check(variants: Iterable[Variant], base: Run) -> None:
+    """Raise `DecoctError` where a variant would fail later on."""
+    for variant in variants:
+        try:
+            _run(variant.recipe, base).check()
+        except DecoctError as error:
+            if not variant.axis:  # the recipe itself
+                raise
+            raise DecoctError(
+                f"axis {variant.axis}, value {variant.value}: {error}; give the values that you "
+                f"want, as in --axes {variant.axis}=..."
+            ) from error
+
+
+def _announced(todo: Mapping[str, Variant]) -> Iterator[tuple[str, Variant]]:
+    """Each variant, said to begin, with about how long all that are left will take."""
+    took: list[float] = []
+    for i, (key, variant) in enumerate(todo.items()):
+        name = f"{variant.axis} {variant.value}" if variant.axis else "the recipe itself"
+        note(f"variant {i + 1} of {len(todo)}: {name}{_left(took, len(todo) - i)}")
+        start = time.monotonic()
+        yield key, variant
+        seconds = time.monotonic() - start
+        took += [seconds] if seconds > _CACHED_S else []
+
+
+def _left(took: Sequence[float], count: int) -> str:
+    """A clause on how long so many more will take, as far as those before can tell.
+
+    >>> _left([60.0, 120.0], 4), _left([], 4)
+    (', about 6.0 min left', '')
+    """
+    return f", about {duration_text(sum(took) / len(took) * count)} left" if took else ""
+
+
+def _measure(run: Run) -> Outcome:
+    """Accuracies, losses and times of one variant; where on which axis is for others to say."""
+    scores = [
+        s for seed in run.seeds for m in (METHOD, REFERENCE) for s in run.probe_scores(m, seed)
+    ]
+    losses = [ends(run.distilled(METHOD, seed).history["loss"].tolist()) for seed in run.seeds]
+    seconds = run.stages.seconds()
+    first, last = np.mean(losses, axis=0).tolist()
+    return Outcome(
+        axis="",
+        value="",
+        base=False,
+        scores=tuple(scores),
+        loss=(first, last),
+        seconds=float(np.mean([seconds.get(f"{METHOD}-seed{seed}", 0.0) for seed in run.seeds])),
+    )
+
+
+def _upper(base: Run, variants: Sequence[Variant]) -> tuple[Score, ...]:
+    """What the full data gives, whatever the set's size: for the gap, where both are asked for."""
+    if UPPER not in base.recipe.compare.methods or all(v.axis != "size" for v in variants):
+        return ()
+    return tuple(s for seed in base.seeds for s in base.probe_scores(UPPER, seed))
+
+
+def _placed(
+    variants: Sequence[Variant],
+    found: Mapping[str, Outcome],
+    base: Recipe,
+    upper: tuple[Score, ...],
+) -> Iterator[Outcome]:
+    """The outcomes there are, each in its place: the base's on every axis."""
+    for variant in variants:
+        outcome = found.get(storage.digest(variant.recipe))
+        if outcome is not None:
+            yield replace(
+                outcome,
+                axis=variant.axis,
+                value=variant.value,
+                base=variant.recipe == base,
+                scores=outcome.scores + upper if variant.axis == "size" else outcome.scores,
+            )

@@ -1,0 +1,115 @@
+"""`Ablation`: what each variant of a recipe came to, and what that says with what certainty."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from decoct.core import storage
+from decoct.evaluation.scores import REFERENCE, Interval, Score, Scores
+
+METHOD = "mkdt"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one value of an axis came to."""
+
+    axis: str
+    value: str
+    base: bool  # whether it is the recipe's own
+    scores: tuple[Score, ...]  # of mkdt and random; on the axis `size` of full, if it is compared
+    loss: tuple[float, float]  # of matching, at first and in the end: mean over seeds
+    seconds: float  # to distil a set, mean over seeds
+
+
+@dataclass(frozen=True)
+class Line:
+    """An outcome at one choice of labels; accuracies are means over tasks."""
+
+    outcome: Outcome
+    accuracy: Interval
+    random: Interval  # as many real images, with the targets of the same teacher
+    to_base: tuple[float, ...]  # paired differences, one a seed
+    over_random: tuple[float, ...]
+    gap_recovered: Interval | None  # (mkdt - random) / (full - random)
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """The outcomes axis by axis, the recipe's own on each of them.
+
+    >>> def outcome(value, base, accuracies):
+    ...     scores = [Score("mkdt", i, "emoji", "5%", 0, a) for i, a in enumerate(accuracies)]
+    ...     scores += [Score("random", i, "emoji", "5%", 0, 40.0) for i in range(2)]
+    ...     return Outcome("start", value, base, tuple(scores), (1.0, 0.9), 60.0)
+    >>> found = Ablation("mine", (outcome("random", True, [42.0, 44.0]),
+    ...                           outcome("high-loss", False, [43.0, 45.0])))
+    >>> [line.to_base for line in found.lines("start", "5%")]
+    [(0.0, 0.0), (1.0, 1.0)]
+    """
+
+    name: str  # the recipe's
+    outcomes: tuple[Outcome, ...]
+
+    def save(self, path: Path | str) -> None:
+        """Write `ablation.json`."""
+        content = {"name": self.name, "outcomes": [asdict(o) for o in self.outcomes]}
+        storage.save_json(path, content, kind="ablation")
+
+    @classmethod
+    def load(cls, path: Path | str) -> Self:
+        """Read what `save` wrote; raises `DecoctError` for a damaged file."""
+        content = storage.load_json(path, kind="ablation")
+        return cls(content["name"], tuple(_outcome(o) for o in content["outcomes"]))
+
+    def axes(self) -> list[str]:
+        """The axes' names, in their order."""
+        return list(dict.fromkeys(o.axis for o in self.outcomes))
+
+    def labels(self) -> list[str]:
+        """The choices of labels, in their order."""
+        return list(dict.fromkeys(s.labels for o in self.outcomes for s in o.scores))
+
+    def seeds(self) -> list[int]:
+        """The seeds, in their order."""
+        return list(dict.fromkeys(s.seed for o in self.outcomes for s in o.scores))
+
+    def lines(self, axis: str, labels: str) -> list[Line]:
+        """A line for each outcome on an axis, at one choice of labels."""
+        outcomes = [o for o in self.outcomes if o.axis == axis]
+        (base,) = (_by_seed(o, labels) for o in outcomes if o.base)
+        return [_line(o, labels, base) for o in outcomes]
+
+
+def _outcome(content: dict[str, Any]) -> Outcome:
+    scores = tuple(Score(**s) for s in content["scores"])
+    return Outcome(**content | {"scores": scores, "loss": tuple(content["loss"])})
+
+
+def _by_seed(outcome: Outcome, labels: str, method: str = METHOD) -> dict[int, float]:
+    return Scores(outcome.scores).by_seed(method, labels)
+
+
+def _line(outcome: Outcome, labels: str, base: dict[int, float]) -> Line:
+    rows = Scores(outcome.scores).table()
+    (gap,) = (r.gap_recovered for r in rows if (r.method, r.labels) == (METHOD, labels))
+    own, random = _by_seed(outcome, labels), _by_seed(outcome, labels, REFERENCE)
+    return Line(
+        outcome=outcome,
+        accuracy=Interval.of(list(own.values())),
+        random=Interval.of(list(random.values())),
+        to_base=tuple(own[seed] - base[seed] for seed in own),
+        over_random=tuple(own[seed] - random[seed] for seed in own),
+        gap_recovered=gap,
+    )
+
+
+def ends(losses: Sequence[float]) -> tuple[float, float]:
+    """How a noisy series began and ended: the means of its first and of its last twentieth.
+
+    >>> ends([4.0, 3.0, 2.0, 1.0])
+    (4.0, 1.0)
+    """
+    count = max(1, len(losses) // 20)
+    return sum(losses[:count]) / count, sum(losses[-count:]) / count

@@ -1,0 +1,178 @@
+"""Tune every method alike: how fast and how long to pre-train, by the pool images left out alone.
+
+No task and no label is looked at. Each method gets the same grid: factors on the learning rate that
+its set comes with, and numbers of epochs.
+"""
+
+import math
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from decoct.core import storage
+from decoct.core.console import progress
+from decoct.core.errors import DecoctError, DivergedError
+from decoct.evaluation.target_probe import check_left_out, pool_error
+from decoct.run.pipeline import Run
+from decoct.run.recipe import METHODS, Recipe, suggest
+
+TUNED = tuple(m for m in METHODS if m not in ("none", "full", "ssl-full", "teacher"))
+_LENGTH = "random"  # whose best length all methods are given
+
+
+@dataclass(frozen=True)
+class TuneConfig:
+    """The grid, the same for every method."""
+
+    rates: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)  # factors on a method's learning rate
+    epochs: tuple[int, ...] = (10, 20, 40)
+    seeds: int = 1
+    methods: tuple[str, ...] = ()  # none given: those compared that pre-train on a small budget
+
+    def __post_init__(self) -> None:
+        if not self.rates or not self.epochs or self.seeds < 1:
+            raise DecoctError("tune: give at least one rate, one number of epochs and one seed")
+        if min(self.rates) <= 0 or min(self.epochs) < 1:
+            raise DecoctError("tune: rates must be positive, epochs at least 1")
+        for method in self.methods:
+            if method not in TUNED:
+                raise DecoctError(f"tune: method {method!r} is unknown;{suggest(method, TUNED)}")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One cell of a method's grid."""
+
+    method: str
+    rate: float  # factor
+    epochs: int
+    error: float  # on pool images left out, mean over seeds; inf where training diverged
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What was tried, and what it says.
+
+    >>> trials = [Trial("random", r, e, (r - 1) ** 2 + 1 / e) for r in (1, 2) for e in (10, 20)]
+    >>> tuning = Tuning((*trials, Trial("mkdt", 2.0, 20, 0.5)))
+    >>> tuning.epochs(), tuning.best("random").rate, tuning.rates(20)
+    (20, 1, {'random': 1, 'mkdt': 2.0})
+    """
+
+    trials: tuple[Trial, ...]
+
+    def methods(self) -> list[str]:
+        """Those tried, in their order."""
+        return list(dict.fromkeys(t.method for t in self.trials))
+
+    def best(self, method: str, epochs: int | None = None) -> Trial:
+        """The trial of least error, of those so many epochs long where that is given."""
+        own = [t for t in self.trials if t.method == method and epochs in (None, t.epochs)]
+        return min(own, key=lambda t: t.error)
+
+    def epochs(self) -> int:
+        """The length that suits `random` best: where methods must share one, it is the baseline's.
+
+        Without that method, the length of least mean error over all.
+        """
+        if _LENGTH in self.methods():
+            return self.best(_LENGTH).epochs
+        lengths = sorted({t.epochs for t in self.trials})
+        means = [np.mean([self.best(m, e).error for m in self.methods()]) for e in lengths]
+        return lengths[int(np.argmin(means))]
+
+    def rates(self, epochs: int) -> dict[str, float]:
+        """Every method's best factor at one length: what goes into `compare.rates`."""
+        return {method: self.best(method, epochs).rate for method in self.methods()}
+
+    def save(self, path: Path) -> None:
+        """Write `tuning.json`; JSON has no inf, so null stands for it."""
+        trials = [asdict(t) | {"error": _finite(t.error)} for t in self.trials]
+        storage.save_json(path, {"trials": trials}, kind="tuning")
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what `save` wrote; raises `DecoctError` for a damaged file."""
+        trials = storage.load_json(path, kind="tuning")["trials"]
+        return cls(tuple(Trial(**t | {"error": _error_of(t["error"])}) for t in trials))
+
+
+def tune(*, recipe: Recipe, folder: Path | str, config: TuneConfig | None = None) -> Tuning:
+    """Try the grid for every method; each trial is kept in the run's folder, and found there again.
+
+    Also written to `tuning.json`. Raises `DecoctError` where the recipe leaves no images out.
+    """
+    config, folder = config or TuneConfig(), Path(folder)
+    methods = config.methods or tuple(m for m in recipe.compare.methods if m in TUNED)
+    if not methods:
+        raise DecoctError("compare.methods names nothing that is tuned")
+    check_left_out(Run(recipe, folder).split[1])
+    grid = [(m, r, e) for m in methods for e in config.epochs for r in config.rates]
+    trials = []
+    with progress("tuning, trials", total=len(grid)) as advance:
+        for method, rate, epochs in grid:
+            run = Run(_variant(recipe, rate, epochs), folder)
+            seeds = range(recipe.seed, recipe.seed + config.seeds)
+            error = float(np.mean([_error(run, method, seed) for seed in seeds]))
+            trials.append(Trial(method, rate, epochs, error))
+            advance(f"{method}, rate x {rate:g}, {epochs} epochs: {error:.3f}")
+    tuning = Tuning(tuple(trials))
+    tuning.save(folder / "tuning.json")
+    return tuning
+
+
+def _variant(recipe: Recipe, rate: float, epochs: int) -> Recipe:
+    pretraining = replace(recipe.pretrain, rate=rate, epochs=epochs)
+    return replace(recipe, pretrain=pretraining, compare=replace(recipe.compare, rates={}))
+
+
+def _error(run: Run, method: str, seed: int) -> float:
+    def make(path: Path) -> None:
+        try:
+            error = pool_error(
+                encoder=run.pretrained(method, seed),
+                images=run.pool,
+                targets=run.pool_targets,
+                known=run.split[0],
+                left_out=run.split[1],
+                device=run.device,
+            )
+        except DivergedError:
+            error = None
+        storage.save_json(path, {"error": error}, kind="pool-error")
+
+    key = storage.digest(run.keys.encoder(method, seed), run.keys.targets)
+    path = run.stages.artefact(
+        f"tune-{method}-seed{seed}", key, file="error.json", kind="pool-error", make=make
+    )
+    return _error_of(storage.load_json(path, kind="pool-error")["error"])
+
+
+def _finite(error: float) -> float | None:
+    return error if math.isfinite(error) else None
+
+
+def _error_of(found: float | None) -> float:
+    return math.inf if found is None else found
+
+
+def tuning_rows(tuning: Tuning) -> list[list[str]]:
+    """Header and a line for each method: the least error at each length, and the rate there."""
+    lengths = sorted({t.epochs for t in tuning.trials})
+    common = tuning.epochs()
+    rows = [["method", *(f"{n} epochs" for n in lengths), "best", f"rate at {common} epochs"]]
+    for method in tuning.methods():
+        found = [tuning.best(method, n) for n in lengths]
+        best = tuning.best(method)
+        cells = [f"{t.error:.3f} (x {t.rate:g})" for t in found]
+        rows.append(
+            [
+                method,
+                *cells,
+                f"{best.epochs} epochs, x {best.rate:g}",
+                f"x {tuning.best(method, common).rate:g}",
+            ]
+        )
+    return rows

@@ -1,0 +1,1 @@
+"""Do self-supervised gradients and trajectories vary more than distillation's?"""

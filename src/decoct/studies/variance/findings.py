@@ -1,0 +1,111 @@
+"""What was measured of each objective, as a file holds it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Self, TypeVar, get_args
+
+import msgspec
+
+from decoct.core import storage
+from decoct.core.errors import DecoctError
+from decoct.studies.variance.gradient_variance import Noise
+from decoct.studies.variance.matching import Matching
+from decoct.studies.variance.objectives import Name
+from decoct.studies.variance.spread import Spread
+
+T = TypeVar("T")
+Source = Literal["batches", "augmentations"]
+SOURCES: tuple[Source, ...] = get_args(Source)
+
+
+@dataclass(frozen=True)
+class NoiseAt:
+    """A gradient's noise at one point of training, for one batch size."""
+
+    source: Source  # fresh batches with fresh views, or fresh views of one batch
+    epoch: int
+    batch: int
+    noise: Noise
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All that was measured of one objective."""
+
+    name: Name
+    images: int
+    lr: float  # that it was trained with
+    losses: tuple[float, ...]  # by epoch, of the first of the runs that start alike
+    noise: tuple[NoiseAt, ...]
+    spread: tuple[Spread, ...]
+    matching: Matching
+
+    def at(self, source: Source, epoch: int, batch: int) -> Noise | None:
+        """The noise at a point and batch size, where that was measured."""
+        wanted = (source, epoch, batch)
+        return next((n.noise for n in self.noise if (n.source, n.epoch, n.batch) == wanted), None)
+
+    def save(self, path: Path) -> None:
+        """Write one JSON file."""
+        storage.save_json(path, msgspec.to_builtins(self), kind="findings")
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what `save` wrote; raises `DecoctError` for a damaged file."""
+        return _convert(path, kind="findings", to=cls)
+
+
+@dataclass(frozen=True)
+class Variance:
+    """The findings of all objectives, and what to know of them."""
+
+    findings: tuple[Findings, ...]
+    notes: tuple[str, ...]
+    batch: int  # that the experts were trained with
+    optimiser: str  # of the images, in matching
+    targets_learnt: bool  # in matching by distillation
+
+    @property
+    def epochs(self) -> list[int]:
+        """The points of training at which noise was measured."""
+        return sorted({n.epoch for found in self.findings for n in found.noise})
+
+    @property
+    def batches(self) -> list[int]:
+        """The batch sizes."""
+        return sorted({n.batch for found in self.findings for n in found.noise})
+
+    @property
+    def reference(self) -> int:
+        """The batch size that is nearest to the experts' own."""
+        return nearest(self.batches, self.batch)
+
+    def named(self, name: Name) -> Findings | None:
+        """One objective's, where it was measured."""
+        return next((found for found in self.findings if found.name == name), None)
+
+    def save(self, path: Path) -> None:
+        """Write one JSON file."""
+        storage.save_json(path, msgspec.to_builtins(self), kind="variance")
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what `save` wrote; raises `DecoctError` for a damaged file."""
+        return _convert(path, kind="variance", to=cls)
+
+
+def nearest(sizes: Sequence[int], size: int) -> int:
+    """The one of `sizes` that is nearest by ratio, the first of two.
+
+    >>> nearest([32, 128, 512], 256)
+    128
+    """
+    return min(sizes, key=lambda b: max(b / size, size / b))
+
+
+def _convert(path: Path, *, kind: str, to: type[T]) -> T:
+    try:
+        return msgspec.convert(storage.load_json(path, kind=kind), to)
+    except msgspec.ValidationError as error:
+        raise DecoctError(f"{path} was written by another decoct ({error}); delete it") from error

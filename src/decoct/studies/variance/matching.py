@@ -1,0 +1,154 @@
+"""Does matching trajectories work with an objective? Its loss by iteration, and how images move."""
+
+import math
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from decoct.artefacts.targets import Targets
+from decoct.artefacts.trajectories import Trajectories
+from decoct.core import checkpoint
+from decoct.core.device import arithmetic
+from decoct.matching.unroll import matching_gradient
+from decoct.methods.mkdt import (
+    MKDTConfig,
+    check_matching,
+    create_learner,
+    learn,
+    mkdt,
+    search_rate,
+)
+from decoct.methods.mtt_ssl import MTTSSLConfig, mtt_ssl
+from decoct.models.registry import create_network
+from decoct.studies.variance.objectives import Problem
+from decoct.training.objective import Objective
+
+
+@dataclass(frozen=True)
+class Matching:
+    """What an objective's matching came to."""
+
+    loss: tuple[float, ...]  # by iteration
+    rate: tuple[float, ...]  # the inner learning rate, by iteration
+    moved: float  # root mean square change of a pixel, in deviations of the images
+
+    @property
+    def first(self) -> float:
+        """The mean loss of the first tenth of the iterations, of five where there are ten."""
+        return _mean(self.loss[: self._window])
+
+    @property
+    def last(self) -> float:
+        """The mean loss of the last tenth of the iterations, of five where there are ten."""
+        return _mean(self.loss[-self._window :])
+
+    @property
+    def ratio(self) -> float:
+        """What is left of the loss: 1 where matching gets nowhere."""
+        return self.last / self.first
+
+    @property
+    def _window(self) -> int:
+        count = len(self.loss)
+        return max(1, min(max(5, count // 10), count // 2))
+
+
+def _mean(values: tuple[float, ...]) -> float:
+    return math.fsum(values) / len(values)
+
+
+def match_trajectories(
+    problem: Problem,
+    trajectories: Trajectories,
+    *,
+    start: Tensor,
+    config: MKDTConfig,
+    objective: Objective,
+    lr: float,
+    seed: int,
+    device: torch.device,
+    state: Path | None = None,
+) -> Matching:
+    """Learn the images at `start` (int64, m) by matching experts of this very objective.
+
+    Self-supervision goes through `mtt_ssl`, distillation through `mkdt`; with labels the loop is
+    the same, and the labels stay. `lr` is the experts'. A checkpoint is kept at `state`.
+    """
+    common: dict[str, Any] = {"seed": seed, "device": device, "state": state}
+    if problem.name == "supervised":
+        return _match_labels(problem, trajectories, start, config, **common)
+    if problem.name == "distillation":
+        nothing = torch.zeros(0)  # how the targets came about is of no account here
+        found = mkdt(
+            images=problem.images,
+            targets=Targets(problem.values, nothing, nothing, nothing),
+            trajectories=trajectories,
+            start=start,
+            config=config,
+            **common,
+        )
+    else:
+        own = replace(objective, algorithm=problem.name)
+        found = mtt_ssl(
+            images=problem.images,
+            trajectories=trajectories,
+            start=start,
+            matching=config,
+            config=MTTSSLConfig(objective=own, lr=lr),
+            **common,
+        )
+    assert found.start is not None
+    history = {name: found.history[name].tolist() for name in ("loss", "rate")}
+    return _matching(history, found.images, found.start)
+
+
+def _match_labels(
+    problem: Problem,
+    trajectories: Trajectories,
+    start: Tensor,
+    config: MKDTConfig,
+    *,
+    seed: int,
+    device: torch.device,
+    state: Path | None,
+) -> Matching:
+    """As `mkdt`, by cross-entropy to labels that stay as they are."""
+    config = replace(config, lr_targets=0.0)
+    check_matching(config, trajectories, start)
+    real = problem.images.subset(start).to(device).normalised()
+    network = create_network(
+        trajectories.network,
+        channels=problem.images.channels,
+        size=problem.images.size,
+        outputs=problem.outputs,
+    ).to(device)
+    inner = problem.inner(network)
+    learner = create_learner(real, problem.values[start].to(device), config)
+    match = partial(matching_gradient, inner, momentum=config.inner_momentum)
+    saved = checkpoint.load(state)
+    with arithmetic(config.precision):
+        if saved is None:
+            rate = config.rate or search_rate(inner, learner, trajectories, config, seed)
+            learner.log_rate.data.fill_(math.log(rate))
+        else:
+            learner.restore(*saved)
+        learn(
+            learner,
+            lambda *_: match,
+            trajectories,
+            config,
+            seed=seed,
+            state=state,
+            metrics=None,
+            method="matching, supervised",
+        )
+    return _matching(learner.history, learner.images, real)
+
+
+def _matching(history: dict[str, list[float]], images: Tensor, start: Tensor) -> Matching:
+    moved = float((images.cpu() - start.cpu()).square().mean().sqrt())
+    return Matching(tuple(history["loss"]), tuple(history["rate"]), moved)

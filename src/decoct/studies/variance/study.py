@@ -1,0 +1,291 @@
+"""Why not match trajectories of the SSL loss itself? The paper's answer, put to the test.
+
+It says: gradients of SSL losses vary too much, those of distillation less (MKDT, section 4). So, of
+each objective on the same images: the noise of its gradient, the spread of its trajectories, and
+what becomes of the matching loss.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from decoct.artefacts.distilled import resolve_size
+from decoct.artefacts.trajectories import Trajectories
+from decoct.core import seeding, storage
+from decoct.core.console import note, progress
+from decoct.core.device import arithmetic
+from decoct.core.errors import DecoctError
+from decoct.methods.mkdt import MKDTConfig
+from decoct.methods.random import random_subset
+from decoct.models.network import Network
+from decoct.models.registry import create_network
+from decoct.run import folder as stages
+from decoct.run.pipeline import Run
+from decoct.studies.variance.findings import Findings, NoiseAt, Source, Variance, nearest
+from decoct.studies.variance.gradient_variance import measure_noise
+from decoct.studies.variance.matching import match_trajectories
+from decoct.studies.variance.objectives import NAMES, Name, Problem, choose_pictures, make_problem
+from decoct.studies.variance.spread import spread_by_epoch
+from decoct.training.experts import Gradient, train_experts_by
+
+
+@dataclass(frozen=True)
+class Rates:
+    """The learning rate of each objective's training; 0: the recipe's `experts.lr`.
+
+    Those of the SSL losses were tried three apart on 512 of the demo's images (ConvNet of width 32,
+    batch 64, momentum 0.9, 24 steps): they have the lowest loss, or one within a hundredth of it.
+    But the spectral contrastive loss, a quartic, diverges at 0.001, and so has a third of the best.
+    """
+
+    supervised: float = 0.0
+    distillation: float = 0.0
+    spectral_contrastive: float = 1e-4
+    barlow_twins: float = 0.03
+    simclr: float = 0.1
+    vicreg: float = 0.01
+
+    def __post_init__(self) -> None:
+        for name, rate in asdict(self).items():
+            if not 0 <= rate < math.inf:
+                raise DecoctError(f"lr.{name} is {rate}; give a positive one, or 0 for experts.lr")
+
+
+@dataclass(frozen=True)
+class VarianceConfig:
+    """What is measured, and how often."""
+
+    objectives: tuple[Name, ...] = NAMES
+    batches: tuple[int, ...] = (32, 128, 512)  # sizes; over half the images: left out
+    points: tuple[int, ...] = (0, 1, 2)  # after so many epochs a gradient's noise is measured
+    repeats: int = 8  # gradients that a noise is measured on
+    runs: int = 3  # from one start, for the spread
+    epochs: int = 2  # of these runs, and of the experts
+    experts: int = 0  # for matching, each from a start of its own; 0: the runs from one start
+    iterations: int = 20  # of matching
+    inner_steps: int = 5  # of matching; 0: the recipe's
+    learn_targets: bool = False  # in distillation's matching too, as MKDT does
+    lr: Rates = field(default_factory=Rates)
+
+    def __post_init__(self) -> None:
+        least = {
+            "repeats": 3,
+            "runs": 2,
+            "epochs": 1,
+            "experts": 0,
+            "iterations": 1,
+            "inner_steps": 0,
+        }
+        for name, count in least.items():
+            if getattr(self, name) < count:
+                raise DecoctError(f"{name} is {getattr(self, name)}; at least {count} is needed")
+        if not self.objectives or len(set(self.objectives)) < len(self.objectives):
+            raise DecoctError("objectives: name at least one, and none twice")
+        if not self.batches or min(self.batches) < 2:
+            raise DecoctError("batches: give at least one size, and none below 2")
+        if not self.points or min(self.points) < 0 or max(self.points) > self.epochs:
+            raise DecoctError(f"points are epochs of training, from 0 to epochs ({self.epochs})")
+
+
+def diagnose_variance(run: Run, config: VarianceConfig | None = None) -> Variance:
+    """Measure all of it, an objective a stage; also written to `variance.json` in the run's folder.
+
+    Images, targets, network and batch are the recipe's, and so is the way of matching. Raises
+    `DecoctError` where an objective's training diverges, and where the images are too few.
+    """
+    config = config or VarianceConfig()
+    task = run.tasks[0] if run.tasks else None
+    pictures = choose_pictures(images=run.images, targets=run.targets, task=task)
+    names = [n for n in config.objectives if n != "supervised" or pictures.labelled is not None]
+    problems = [
+        make_problem(name, pictures, objective=run.recipe.mtt_ssl.objective) for name in names
+    ]
+    notes = [*pictures.notes, *_left_out(problems, config)]
+    for text in notes:
+        note(text)
+    findings = []
+    for i, problem in enumerate(problems):
+        note(f"{problem.name} ({i + 1} of {len(problems)})")
+        findings.append(_Diagnosis(run, config, problem).findings())
+    distill, experts = run.recipe.distill, run.recipe.experts
+    result = Variance(
+        tuple(findings), tuple(notes), experts.batch, distill.optimiser, config.learn_targets
+    )
+    result.save(run.folder / "variance.json")
+    return result
+
+
+def _left_out(problems: list[Problem], config: VarianceConfig) -> Iterator[str]:
+    """What is said of batch sizes that there are too few images for."""
+    for count in sorted({len(problem.images) for problem in problems}):
+        large = [str(b) for b in config.batches if not _fits(b, count)]
+        if len(large) == len(config.batches):
+            raise DecoctError(f"all batches are over half of the {count} images; give smaller ones")
+        if large:
+            yield f"batches of {', '.join(large)} are left out: over half of the {count} images"
+
+
+def _fits(batch: int, count: int) -> bool:
+    """Drawn without replacement, larger batches are nearly all the images, and hardly vary."""
+    return 2 * batch <= count
+
+
+class _Diagnosis:
+    """One objective's measurements, in a stage's folder of their own."""
+
+    def __init__(self, run: Run, config: VarianceConfig, problem: Problem) -> None:
+        self.run, self.config, self.problem = run, config, problem.to(run.device)
+        recipe = run.recipe
+        self.lr: float = getattr(config.lr, problem.name) or recipe.experts.lr
+        self.experts = replace(
+            recipe.experts, count=config.runs, epochs=config.epochs, lr=self.lr, dtype="float32"
+        )
+        self.matching = _matching_config(recipe.distill, config)
+        count = resolve_size(size=recipe.size, fraction=recipe.fraction, total=len(run.images))
+        self.count = min(count, len(problem.images))
+
+    def findings(self) -> Findings:
+        """From the stage's file, or measured now."""
+        path = self.run.stages.artefact(
+            f"variance-{self.problem.name}",
+            self._key(),
+            file="findings.json",
+            kind="findings",
+            make=lambda path: self._measure(path).save(path),
+        )
+        return Findings.load(path)
+
+    def _key(self) -> str:
+        problem, recipe = self.problem, self.run.recipe
+        own = asdict(self.config)
+        del own["objectives"], own["lr"]
+        objective = recipe.mtt_ssl.objective if problem.augmented else None
+        return storage.digest(
+            problem.name,
+            problem.images.digest,
+            problem.values,
+            own,
+            self.experts,
+            self.matching,
+            objective,
+            self.count,
+            recipe.seed,
+        )
+
+    def _measure(self, path: Path) -> Findings:
+        problem = self.problem
+        alike = experts = self._train(path.with_name("runs"), self.config.runs, one_start=True)
+        noise = tuple(self._noise(alike))
+        if self.config.experts:
+            experts = self._train(path.with_name("experts"), self.config.experts)
+        start = random_subset(
+            total=len(problem.images), count=self.count, seed=self.run.recipe.seed
+        )
+        matching = match_trajectories(
+            problem,
+            experts,
+            start=start,
+            config=self.matching,
+            lr=self.lr,
+            objective=self.run.recipe.mtt_ssl.objective,
+            seed=self.run.recipe.seed,
+            device=self.run.device,
+            state=stages.state(path),
+        )
+        losses = storage.load_tensors(alike.files[0], kind="expert")[0]["losses"].tolist()
+        return Findings(
+            problem.name,
+            len(problem.images),
+            self.lr,
+            tuple(losses),
+            noise,
+            tuple(spread_by_epoch(alike)),
+            matching,
+        )
+
+    def _train(self, folder: Path, count: int, *, one_start: bool = False) -> Trajectories:
+        problem = self.problem
+
+        def make(
+            network: Network, images: object, config: object, dtype: torch.dtype | None
+        ) -> Gradient:
+            return problem.inner(network, dtype).gradient
+
+        try:
+            return train_experts_by(
+                make,
+                images=problem.images,
+                values=problem.values,
+                outputs=problem.outputs,
+                folder=folder,
+                config=replace(self.experts, count=count),
+                seed=self.run.recipe.seed,
+                device=self.run.device,
+                one_start=one_start,
+            )
+        except DecoctError as error:
+            what = f"{problem.name}, with diagnose.lr.{problem.name} {self.lr}"
+            raise DecoctError(f"{what}: {error}") from error
+
+    def _noise(self, runs: Trajectories) -> Iterator[NoiseAt]:
+        """At all points and batch sizes, of the first run; of views alone, at the usual size."""
+        problem, config, seed = self.problem, self.config, self.run.recipe.seed
+        network = self._network().to(self.run.device)
+        sizes = [b for b in config.batches if _fits(b, len(problem.images))]
+        usual = nearest(sizes, self.experts.batch)
+        plan: list[tuple[Source, int, int, int]] = [
+            ("batches", epoch, batch, config.repeats) for epoch in config.points for batch in sizes
+        ]
+        repeats = config.repeats if problem.augmented else 2  # without draws, two are alike
+        plan += [("augmentations", epoch, usual, repeats) for epoch in config.points]
+        with (
+            arithmetic(self.experts.precision) as dtype,
+            progress(f"{problem.name}, gradients", total=sum(p[3] for p in plan)) as advance,
+        ):
+            gradient = problem.inner(network, dtype).gradient
+            for source, epoch, batch, repeats in plan:
+                theta: Tensor = runs.expert(0)[epoch].to(self.run.device)
+                noise = measure_noise(
+                    problem,
+                    gradient,
+                    theta,
+                    batch=batch,
+                    repeats=repeats,
+                    seed=seed,
+                    fixed=source == "augmentations",
+                    epoch=epoch,
+                    advance=advance,
+                )
+                yield NoiseAt(source, epoch, batch, noise)
+
+    def _network(self) -> Network:
+        """One whose parameters do not matter: they are given to its function."""
+        images = self.problem.images
+        with seeding.seeded(0, "variance", "network"):
+            return create_network(
+                self.experts.network,
+                channels=images.channels,
+                size=images.size,
+                outputs=self.problem.outputs,
+            )
+
+
+def _matching_config(distill: MKDTConfig, config: VarianceConfig) -> MKDTConfig:
+    """The recipe's way of matching, for fewer iterations and experts of fewer epochs."""
+    starts = config.epochs - distill.expert_epochs + 1
+    if starts < 1:
+        raise DecoctError(
+            f"matching reads {distill.expert_epochs} epochs of the experts (distill.expert_epochs),"
+            f" but epochs is {config.epochs}"
+        )
+    return replace(
+        distill,
+        iterations=config.iterations,
+        max_start=min(distill.max_start, starts),
+        inner_steps=config.inner_steps or distill.inner_steps,
+        lr_targets=distill.lr_targets if config.learn_targets else 0.0,
+    )

@@ -1,1 +1,0 @@
-"""Real images with their targets, chosen: the baselines that distillation must beat."""

@@ -1,1 +1,0 @@
-"""Networks that say what an image should be represented as."""

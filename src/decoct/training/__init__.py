@@ -1,0 +1,1 @@
+"""Networks in training: teachers, experts, assistants, encoders."""

@@ -1,0 +1,64 @@
+"""What a network learns by self-supervision: a loss of its outputs for two views of an image."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from decoct.core.errors import DecoctError
+from decoct.data.augment import ViewsConfig, make_learnt_views
+from decoct.training.losses.barlow_twins import barlow_twins_loss
+from decoct.training.losses.simclr import simclr_loss
+from decoct.training.losses.spectral_contrastive import spectral_contrastive_loss
+from decoct.training.losses.vicreg import vicreg_loss
+
+Algorithm = Literal["barlow_twins", "simclr", "vicreg", "spectral_contrastive"]
+Loss = Callable[[Tensor, Tensor], Tensor]
+SSL_LOSSES: dict[str, Loss] = {
+    "barlow_twins": barlow_twins_loss,
+    "simclr": simclr_loss,
+    "vicreg": vicreg_loss,
+    "spectral_contrastive": spectral_contrastive_loss,
+}
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A self-supervised loss, what it sees, and how wide the outputs are that it sees it in.
+
+    The projector is linear and without batch norm, the network's own head: so the network's
+    parameters are all of what trains, as matching trajectories needs it.
+    """
+
+    algorithm: Algorithm = "barlow_twins"
+    views: ViewsConfig = field(default_factory=ViewsConfig)
+    projector: int = 128  # outputs of the network's head
+
+    def __post_init__(self) -> None:
+        if self.projector < 1:
+            raise DecoctError(f"a projector of {self.projector} outputs; at least 1 is needed")
+
+
+# (a network, normalised images B x C x H x W) to a scalar
+ViewLoss = Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]
+
+
+def view_loss(objective: Objective, *, mean: Tensor, std: Tensor, size: int) -> ViewLoss:
+    """The loss of a network on two views of each image, all in one batch; differentiable in both.
+
+    The images are normalised by `mean` and `std` (C). It draws from torch's global generator: call
+    it inside `seeding.seeded`.
+
+    >>> loss = view_loss(Objective(), mean=torch.zeros(1), std=torch.ones(1), size=8)
+    >>> loss(lambda views: views.flatten(1), torch.rand(4, 1, 8, 8)).shape
+    torch.Size([])
+    """
+    views = make_learnt_views(objective.views, mean=mean, std=std, size=size)
+
+    def loss(network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+        outputs = network(torch.cat([views(images), views(images)]))
+        return SSL_LOSSES[objective.algorithm](*outputs.chunk(2))
+
+    return loss

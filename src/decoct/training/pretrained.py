@@ -1,0 +1,123 @@
+"""Teachers brought along: timm's, or a checkpoint of one's own."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from decoct.artefacts.embedded_teacher import embedded_teacher
+from decoct.artefacts.encoder import Encoder
+from decoct.core import storage
+from decoct.core.errors import DecoctError
+from decoct.core.extras import import_extra
+from decoct.data.images import Images
+from decoct.models.registry import NetworkConfig, create_network
+from decoct.models.timm_network import timm_network
+
+_WRAPPERS = ("module.", "backbone.", "encoder.", "body.", "net.")  # what training code prefixes
+_HEADS = ("fc.", "head.", "projector.", "projection_head.", "classifier.")
+
+
+def load_teacher(
+    source: str, *, images: Images, network: NetworkConfig, size: int | None = None
+) -> Encoder:
+    """A teacher from `embedded`, `timm:NAME`, an encoder file of ours, or a state dict.
+
+    A `.safetensors` or `.pt` state dict is loaded into `network` with `weights_only=True`; such a
+    file says nothing of its preprocessing, so it is fed with the statistics of `images`, at `size`
+    (by default theirs). Raises `DecoctError` where it cannot be read or does not fit.
+    """
+    if source == "embedded":
+        return embedded_teacher()
+    if source.startswith("timm:"):
+        return _timm_teacher(source.partition(":")[2], channels=images.channels)
+    path = Path(source)
+    if not path.is_file():
+        raise DecoctError(
+            f"teacher {source} does not exist; use embedded, timm:NAME or a checkpoint file"
+        )
+    if path.suffix == ".safetensors" and _is_ours(path):
+        return Encoder.load(path)
+    side = size or images.size
+    model = create_network(network, channels=images.channels, size=side, outputs=1)
+    model.remove_head()
+    _load_body(model.body, _read_state(path), path)
+    return Encoder(
+        network=model.eval(),
+        config=network,
+        size=side,
+        mean=images.mean,
+        std=images.std,
+        story={"source": str(path)},
+    )
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        storage.read_header(path)
+    except DecoctError:
+        return False
+    return True
+
+
+def _read_state(path: Path) -> dict[str, Tensor]:
+    try:
+        if path.suffix == ".safetensors":
+            return dict(safetensors.torch.load_file(path))
+        loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # unpickling refused, zip damaged, not a checkpoint: many kinds
+        raise DecoctError(
+            f"{path} cannot be loaded as a state dict with weights_only=True: {error}"
+        ) from error
+    for key in ("state_dict", "model", "model_state_dict"):
+        if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
+            loaded = loaded[key]
+    if not isinstance(loaded, Mapping) or not all(isinstance(v, Tensor) for v in loaded.values()):
+        raise DecoctError(f"{path} holds no state dict (names to tensors)")
+    return dict(loaded)
+
+
+def _load_body(body: torch.nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
+    wanted = body.state_dict()
+    given = {_bare(name): value for name, value in state.items()}
+    given = {name: value for name, value in given.items() if not name.startswith(_HEADS)}
+    missing = sorted(set(wanted) - set(given))
+    wrong = [n for n in wanted if n in given and wanted[n].shape != given[n].shape]
+    parts = {name.partition(".")[0] for name in wanted}  # of which all must be used, none cut off
+    unused = sorted(n for n in set(given) - set(wanted) if n.partition(".")[0] in parts)
+    faults = {"is missing": missing, "has another shape": wrong, "is not in the network": unused}
+    if any(faults.values()):
+        what = next(f"{names[0]} {fault}" for fault, names in faults.items() if names)
+        raise DecoctError(
+            f"{path} does not fit the network given for the teacher: {what} ({len(missing)} names "
+            f"missing, {len(wrong)} of another shape, {len(unused)} too many)"
+        )
+    body.load_state_dict({name: given[name] for name in wanted})
+
+
+def _bare(name: str) -> str:
+    while name.startswith(_WRAPPERS):
+        name = name.partition(".")[2]
+    return name
+
+
+def _timm_teacher(name: str, *, channels: int) -> Encoder:
+    timm_data: Any = import_extra("timm.data", extra="timm", package="timm")
+    network = timm_network(name, channels=channels, outputs=1, pretrained=True)
+    network.remove_head()
+    data: dict[str, Any] = timm_data.resolve_model_data_config(network.body)
+    mean, std = (torch.tensor(data[key]) for key in ("mean", "std"))
+    if channels == 1:
+        mean, std = mean.mean(0, keepdim=True), std.mean(0, keepdim=True)
+    return Encoder(
+        network=network.eval(),
+        config=NetworkConfig(name=f"timm:{name}"),
+        size=data["input_size"][-1],
+        mean=mean,
+        std=std,
+        story={"source": f"timm:{name}"},
+    )

@@ -1,0 +1,184 @@
+"""Tests of what decoct says of its artefacts, and of the pictures it makes of them."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from decoct.artefacts.distilled import DistilledSet, TrainingRule
+from decoct.artefacts.targets import TargetsConfig, fit_targets
+from decoct.core import storage
+from decoct.core.errors import DecoctError
+from decoct.data.images import Images
+from decoct.evaluation.scores import Score, Scores
+from decoct.models.registry import NetworkConfig
+from decoct.report.show import describe, show
+from decoct.training.pretrain import fresh_encoder
+
+COLOUR = {"mean": torch.full((3,), 0.5), "std": torch.full((3,), 0.25)}
+CONFIG = {"network": {"name": "convnet", "width": 4, "depth": 3}}
+
+
+def distilled_set(*, start: bool = True, count: int = 5) -> DistilledSet:
+    images = torch.randn(count, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    return DistilledSet(
+        images=images,
+        targets=torch.zeros(count, 2),
+        **COLOUR,
+        rule=TrainingRule(lr=0.125, momentum=0.0, weight_decay=0.0, batch=4),
+        method="mkdt" if start else "random",
+        start=-images if start else None,
+        history={"loss": torch.tensor([1.0, 0.75]), "rate": torch.tensor([0.1, 0.125])},
+        story={"images": "pictures", "seed": 3, "decoct": "0.1.0", "torch": "2"},
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """One artefact of each kind, as a run would leave them."""
+    pixels = torch.randint(0, 256, (30, 3, 8, 8), dtype=torch.uint8)
+    labels = torch.arange(30) % 3
+    images = Images(pixels=pixels, **COLOUR, labels=labels, class_names=("a", "b", "c"))
+    images.save(tmp_path / "images/images.safetensors")
+    encoder = fresh_encoder(NetworkConfig(width=4), **COLOUR, size=8, seed=0)
+    story = {"method": "mkdt", "losses": [2.0, 0.5]}
+    dataclasses.replace(encoder, story=story).save(tmp_path / "encoder/encoder.safetensors")
+    config = TargetsConfig(components=2)
+    fit_targets(torch.randn(30, 6), config).save(tmp_path / "targets/targets.safetensors")
+    for k in range(2):
+        tensors = {"parameters": torch.zeros(4, 10), "losses": torch.tensor([1.0, 0.5, 0.25])}
+        meta = {"expert": k, "seed": 0, "config": CONFIG}
+        storage.save_tensors(
+            tmp_path / f"experts/0000{k}.safetensors", tensors, kind="expert", meta=meta
+        )
+    difficulty = {"difficulty": torch.arange(30.0)}
+    storage.save_tensors(
+        tmp_path / "difficulty/difficulty.safetensors", difficulty, kind="difficulty", meta={}
+    )
+    distilled_set().save(tmp_path / "mkdt/distilled.safetensors")
+    score = Score(method="mkdt", seed=0, task="animals", labels="5%", draw=0, accuracy=61.25)
+    Scores((score,)).save(tmp_path / "scores.json")
+    found = {"task": "animals", "labels": "5%", "draw": 0, "accuracy": 61.25}
+    storage.save_json(tmp_path / "probe/probe.json", {"scores": [found]}, kind="probe")
+    content = {"stages": {"images": "images"}, "seconds": {"images": 1.5}, "decoct": "0.1.0"}
+    storage.save_json(tmp_path / "run.json", content, kind="run")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("images/images.safetensors", ["30 images", "3 x 8 x 8", "3 classes: a, b, c"]),
+        ("encoder/encoder.safetensors", ["convnet, width 4", "mkdt", "2 at first, 0.5 at the end"]),
+        ("targets/targets.safetensors", ["30 images", "2 of 6 dimensions"]),
+        ("experts/00001.safetensors", ["expert 1", "0.25 at the end"]),
+        ("experts", ["2 experts", "0.25 to 0.25"]),
+        ("difficulty/difficulty.safetensors", ["30 images", "images 29, 28"]),
+        ("mkdt/distilled.safetensors", ["5 images", "rate 0.125", "pictures", "0.75 at the end"]),
+        ("mkdt", ["5 images"]),
+        ("scores.json", ["animals", "61.2"]),
+        ("probe/probe.json", ["animals, 5%", "61.2 %"]),
+        ("run.json", ["1 stages", "1.5 s"]),
+        ("", ["1 stages", "decoct 0.1.0"]),
+    ],
+)
+def test_every_artefact_is_described(folder: Path, name: str, words: list[str]) -> None:
+    text = describe(folder / name)
+    assert len(text.splitlines()) > 1
+    for word in words:
+        assert word in text
+
+
+def test_real_and_synthetic_images_stand_side_by_side(folder: Path) -> None:
+    text = show(folder / "mkdt/distilled.safetensors")
+    picture = folder / "mkdt/distilled.png"
+    assert text.endswith(f"all 5 images, real on the left, synthetic on the right: {picture}")
+    with Image.open(picture) as image:
+        array = np.asarray(image)
+    scale, expected = 4, distilled_set()
+    start = expected.start_pixels()
+    assert start is not None
+    for pixels, left in ((start, 0), (expected.pixels(), 3 * 10 - 2 + 12)):
+        tile = array[::scale, left * scale :: scale][:8, :8, :3]
+        np.testing.assert_array_equal(tile, pixels[0].permute(1, 2, 0))
+
+
+def test_a_set_of_real_images_has_one_grid(tmp_path: Path) -> None:
+    distilled_set(start=False).save(tmp_path / "distilled.safetensors")
+    assert "all 5 images: " in show(tmp_path)
+    with Image.open(tmp_path / "distilled.png") as image:
+        assert image.size == (4 * 28, 4 * 18)
+
+
+def test_the_picture_goes_where_it_is_asked_for(folder: Path) -> None:
+    target = folder / "elsewhere/grid.png"
+    assert str(target) in show(folder / "images", out=target)
+    assert target.read_bytes().startswith(b"\x89PNG")
+    show(folder / "images", out=folder)
+    assert (folder / "images.png").is_file()
+
+
+def test_of_many_images_the_first_are_drawn(tmp_path: Path) -> None:
+    pixels = torch.zeros(500, 1, 4, 4, dtype=torch.uint8)
+    mean, std = torch.zeros(1), torch.ones(1)
+    Images(pixels=pixels, mean=mean, std=std).save(tmp_path / "images.safetensors")
+    assert "the first 400 of 500 images" in show(tmp_path)
+
+
+def test_what_holds_no_images_gets_no_picture(folder: Path) -> None:
+    show(folder / "targets")
+    assert not list(folder.rglob("*.png"))
+
+
+def test_a_picture_that_cannot_be_written_gets_a_sentence(folder: Path) -> None:
+    (folder / "file").write_text("")
+    with pytest.raises(DecoctError, match="cannot be written"):
+        show(folder / "images", out=folder / "file/grid.png")
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+def test_a_file_cut_short_gets_a_sentence(folder: Path) -> None:
+    for name in ("mkdt/distilled.safetensors", "scores.json"):
+        _cut(folder / name)
+        with pytest.raises(DecoctError, match="damaged"):
+            show(folder / name)
+
+
+def test_an_altered_file_gets_a_sentence(folder: Path) -> None:
+    path = folder / "scores.json"
+    path.write_text(path.read_text().replace("61.25", "99.25"))
+    with pytest.raises(DecoctError, match="digest"):
+        describe(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("missing.json", None, "does not exist"),
+        ("notes.txt", "hello", "no artefact of decoct"),
+        ("other.json", json.dumps({"a": 1}), "decoct wr(ote|ites)"),
+        ("list.json", "[]", "decoct wr(ote|ites)"),
+        ("broken.json", "{", "damaged"),
+        ("new.json", json.dumps({"kind": "hologram", "meta": {}}), "hologram"),
+        ("broken.safetensors", "hello", "damaged"),
+    ],
+)
+def test_what_is_not_ours_gets_a_sentence(
+    tmp_path: Path, name: str, content: str | None, sentence: str
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(DecoctError, match=sentence):
+        show(tmp_path / name)
+
+
+def test_a_folder_of_nothing_gets_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(DecoctError, match="holds no run"):
+        show(tmp_path)

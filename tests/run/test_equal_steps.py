@@ -1,0 +1,200 @@
+"""full-steps and ssl-full-steps: all images, for as many gradient steps as a small set."""
+
+import importlib
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from decoct.artefacts.distilled import TrainingRule
+from decoct.artefacts.targets import Targets
+from decoct.data.images import Images
+from decoct.models.registry import NetworkConfig
+from decoct.run.pipeline import Run
+from decoct.run.recipe import EQUAL_STEPS, METHODS, ON_ALL, CompareConfig, Recipe
+from decoct.run.sizes import Sizes
+from decoct.run.timing import stage_seconds
+from decoct.training.pretrain import PretrainConfig, pretrain_on_all, steps_an_epoch
+from decoct.training.ssl_pretrain import SSL_METHODS
+
+CONFIG = PretrainConfig(network=NetworkConfig(width=4, depth=2), epochs=2)
+RULE = TrainingRule(lr=0.05, momentum=0.9, weight_decay=1e-4, batch=16)  # three batches of 40
+
+
+class Counted:
+    """Steps that an optimiser takes, and its parameters after each."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, kind: type[torch.optim.Optimizer]) -> None:
+        self.after: list[list[Tensor]] = []
+        real: Callable[..., Any] = kind.step
+
+        def step(optimiser: torch.optim.Optimizer, *arguments: Any) -> Any:
+            found = real(optimiser, *arguments)
+            parameters = optimiser.param_groups[0]["params"]
+            self.after.append([p.detach().clone() for p in parameters])
+            return found
+
+        patch.setattr(kind, "step", step)
+
+    def take(self) -> int:
+        """How many there were since this was last asked."""
+        count = len(self.after)
+        self.after.clear()
+        return count
+
+
+def test_they_are_known_and_not_compared_unasked() -> None:
+    assert set(EQUAL_STEPS) < set(ON_ALL) < set(METHODS)
+    assert set(EQUAL_STEPS).isdisjoint(CompareConfig().methods)
+    assert "ssl-full-steps" in SSL_METHODS
+
+
+@pytest.mark.parametrize("size, steps", [(3, 1), (8, 2), (9, 2), (10, 3)])
+def test_full_steps_takes_as_many_steps_as_a_small_set(
+    size: int, steps: int, tiny_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batches of 4; a single image left over joins the last of them."""
+    run = Run(replace(tiny_recipe, size=size), tmp_path / "run")
+    run.distilled("random", 0)
+    counted = Counted(monkeypatch, torch.optim.SGD)
+    run.pretrained("random", 0)
+    assert counted.take() == 2 * steps
+    run.pretrained("full-steps", 0)
+    assert counted.take() == 2 * steps
+    assert run.recipe.steps("full-steps", 30) == run.recipe.steps("random", size) == 2 * steps
+
+
+def test_ssl_full_steps_takes_as_many_steps_as_a_small_set(
+    tiny_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Whatever lengths of their own the other two have.
+    ssl = replace(tiny_recipe.ssl, epochs=1, full_epochs=2)
+    for recipe in (tiny_recipe, replace(tiny_recipe, ssl=ssl)):
+        counted = Counted(monkeypatch, torch.optim.Adam)
+        Run(recipe, tmp_path / "run").pretrained("ssl-full-steps", 0)
+        assert counted.take() == recipe.steps("random", 9) == 4
+
+
+@pytest.mark.parametrize("holdout", [0.25, 0.175])  # 30 images; 33: one left over
+def test_the_facts_are_the_steps_taken(
+    holdout: float, tiny_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = replace(tiny_recipe.images, holdout=holdout)
+    run = Run(replace(tiny_recipe, images=images), tmp_path / "run")
+    run.distilled("random", 0)
+    for kind, methods in (
+        (torch.optim.SGD, ("random", "full", "full-steps")),
+        (torch.optim.Adam, SSL_METHODS),
+    ):
+        counted = Counted(monkeypatch, kind)
+        for method in methods:
+            run.pretrained(method, 0)
+            facts = run._facts(method)
+            assert counted.take() == facts["steps"], method
+            assert facts["images"] == (len(run.images) if method in ON_ALL else 9)
+
+
+def test_it_trains_on_all_images(
+    tiny_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    longer = replace(tiny_recipe, pretrain=replace(tiny_recipe.pretrain, epochs=4))
+    run = Run(longer, tmp_path / "run")  # 8 steps of 4 images: an epoch of the 30
+    seen: list[Tensor] = []
+
+    def spy(images: Images, batches: list[Tensor], *, device: Any) -> Any:
+        for index in batches:
+            seen.append(index)
+            yield index, images.normalised(index)
+
+    monkeypatch.setattr(importlib.import_module("decoct.training.pretrain"), "stream", spy)
+    run.pretrained("full-steps", 0)
+    assert torch.cat(seen).sort().values.tolist() == list(range(30))
+
+
+def test_no_epochs_of_its_own_are_the_small_sets(
+    tiny_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = replace(tiny_recipe, compare=replace(tiny_recipe.compare, full_epochs=0))
+    assert tiny_recipe.pretraining("full").epochs == 3
+    for method in ("full", "ssl-full", "random", *EQUAL_STEPS):
+        assert recipe.pretraining(method).epochs == recipe.pretrain.epochs == 2
+    counted = Counted(monkeypatch, torch.optim.SGD)
+    Run(recipe, tmp_path / "run").pretrained("full", 0)
+    assert counted.take() == 2 * 8
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 4, 7, 8, 40, 100])
+def test_steps_are_counted_as_an_epoch_has_them(
+    batch: int, tiny_images: Images, tiny_targets: Targets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = Counted(monkeypatch, torch.optim.SGD)
+    part = torch.arange(9)
+    pretrain_on_all(
+        images=tiny_images.subset(part),
+        targets=tiny_targets.part(part),
+        rule=replace(RULE, batch=batch),
+        config=CONFIG,
+    )
+    assert counted.take() == 2 * steps_an_epoch(9, batch)
+    alone = batch < 9 and 8 % batch == 0  # a ninth image, which joins those before it
+    assert steps_an_epoch(9, batch) == math.ceil(9 / batch) - alone
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 5])  # of three an epoch
+def test_cut_short_it_is_the_first_steps_of_the_longer_training(
+    steps: int, tiny_images: Images, tiny_targets: Targets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(steps: int | None) -> Any:
+        return pretrain_on_all(
+            images=tiny_images, targets=tiny_targets, rule=RULE, config=CONFIG, steps=steps, seed=3
+        )
+
+    short = train(steps)
+    counted = Counted(monkeypatch, torch.optim.SGD)
+    whole = train(None)
+    after = counted.after[steps - 1]
+    body = list(short.network.body.parameters())
+    assert all(torch.equal(p, q) for p, q in zip(body, after[: len(body)], strict=True))
+    assert counted.take() == 6
+    assert len(short.story["losses"]) == math.ceil(steps / 3)
+    epochs = steps // 3
+    assert short.story["losses"][:epochs] == whole.story["losses"][:epochs]
+
+
+def test_so_many_steps_as_the_epochs_have_are_the_epochs(
+    tiny_images: Images, tiny_targets: Targets
+) -> None:
+    one, other = (
+        pretrain_on_all(
+            images=tiny_images, targets=tiny_targets, rule=RULE, config=CONFIG, steps=steps
+        )
+        for steps in (6, None)
+    )
+    assert one.story == other.story
+    pairs = zip(one.network.body.parameters(), other.network.body.parameters(), strict=True)
+    assert all(torch.equal(p, q) for p, q in pairs)
+
+
+def test_the_estimate_counts_them(tiny_recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a second for each image, pre-training takes as many as networks see."""
+    monkeypatch.setattr("decoct.run.timing._Units.pretrain_step", lambda self: 1.0)
+    monkeypatch.setattr("decoct.run.timing._Units.ssl_step", lambda self, config: 1.0)
+    for unit in ("expert_step", "probe"):
+        monkeypatch.setattr(f"decoct.run.timing._Units.{unit}", lambda self, *more: 0.0)
+    sizes = Sizes(pool=40, kept=9, dimensions=4, parameters=1, tasks=())
+
+    def seconds(*methods: str) -> float:
+        compare = replace(tiny_recipe.compare, methods=methods, seeds=2)
+        recipe = replace(tiny_recipe, compare=compare)
+        return stage_seconds(recipe, sizes, torch.device("cpu"))["pre-training"]
+
+    assert seconds("random") == 2 * 2 * 9
+    assert seconds("full-steps") == 2 * 4 * 4  # two epochs of two steps, of 4 images
+    assert seconds("full") == 2 * 3 * 10 * 4
+    assert seconds("ssl-full-steps") == 2 * 4 * 8
+    assert seconds("random", "full", *EQUAL_STEPS) == 2 * (18 + 16 + 120 + 32)

@@ -1,0 +1,101 @@
+"""One comparison of every method there is: the tables on equal terms, the costs, the report."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from decoct.cli import main
+from decoct.core import storage
+from decoct.evaluation.scores import Scores
+from decoct.methods.subsets import SUBSETS
+from decoct.report.costs import cost_rows, costs
+from decoct.report.page import write_report
+from decoct.report.table import columns
+from decoct.run.recipe import DISTILLERS, METHODS, ON_ALL, SYNTHETIC, Recipe
+from decoct.training.ssl_pretrain import SSL_METHODS
+
+TRAINED = tuple(method for method in METHODS if method not in ("none", "teacher"))
+
+
+@pytest.fixture
+def said(tiny_recipe: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """What `decoct compare` prints, with a teacher of its own."""
+    path = tmp_path / "mine.yaml"
+    content = yaml.safe_load(path.read_text())
+    ssl = {"network": {"name": "resnet10-small", "width": 4}, "epochs": 1, "warm_up": 0}
+    content["teacher"] = {"train": True, "ssl": ssl | {"batch": 8, "projector": 8}}
+    content["targets"] = {"components": 4}
+    content["compare"]["methods"] = list(METHODS)
+    path.write_text(yaml.safe_dump(content))
+    assert main(["compare", str(path), "--out", str(tmp_path / "run")]) == 0
+    return capsys.readouterr().out
+
+
+def lines_under(text: str, title: str) -> list[list[str]]:
+    """The cells' words of the table below a title, its header left out."""
+    (found,) = [part for part in text.split("\n\n") if part.strip().startswith(title)]
+    return [line.split() for line in found.strip().split("\n")[2:]]
+
+
+def test_every_method_is_compared_on_equal_terms_and_priced(said: str, tmp_path: Path) -> None:
+    scores = Scores.load(tmp_path / "run/scores.json")
+    assert {s.method for s in scores.scores} == set(METHODS)
+    assert scores.labels() == ["30%", "60%"] and scores.tasks() == ["stripes"]
+    assert all(0 <= s.accuracy <= 100 for s in scores.scores)
+
+    # Small sets are of one size, and everything on equal steps takes as many as they do.
+    steps = {method: facts.get("steps") for method, facts in scores.facts.items()}
+    assert {steps[m] for m in (*SUBSETS, *SYNTHETIC, "full-steps", "ssl-full-steps")} == {4}
+    assert steps["views"] == 2 * 7  # two epochs of 9 x 3 views, in fours
+    assert steps["full"] == 3 * 8 and steps["none"] is steps["teacher"] is None
+    images = {method: facts.get("images") for method, facts in scores.facts.items()}
+    assert {images[m] for m in (*SUBSETS, *DISTILLERS, "ssl-random")} == {9}
+    assert {images[m] for m in ON_ALL} == {30}
+
+    # All images have three epochs, small sets two. Both tables hold the same names, and each has
+    # its own full data.
+    shown = [m for m in METHODS if m not in ("full-steps", "ssl-full-steps")]
+    for labels in ("30% of the labels", "60% of the labels"):
+        on_steps = lines_under(said, f"{labels}, equal steps")
+        on_epochs = lines_under(said, f"{labels}, own epochs")
+        # Stored views take more steps: their place is beside what has as many epochs.
+        assert sorted(line[0] for line in on_steps) == sorted(m for m in shown if m != "views")
+        assert [line[0] for line in on_epochs] == shown
+        taken = [{line[0]: line[2] for line in part} for part in (on_steps, on_epochs)]
+        assert [part["full"] for part in taken] == ["4", "24"]
+        assert [part["mkdt"] for part in taken] == ["4", "4"]
+    for terms in ("equal steps", "own epochs"):
+        title = f"difference to random, mean over tasks, {terms}"
+        rows = lines_under(said, title)
+        left = {"random", "views"} if terms == "equal steps" else {"random"}
+        assert sorted(row[0] for row in rows) == sorted(m for m in shown if m not in left)
+        assert all(cell.endswith("?") for row in rows for cell in row[1:])  # of one seed
+
+    # The costs are the report's too.
+    priced = lines_under(said, "what each method costs")
+    assert [line[0] for line in priced] == list(TRAINED)
+    seconds = storage.load_json(tmp_path / "run/run.json", kind="run")["seconds"]
+    rows = cost_rows(costs(scores, seconds))
+    assert columns(rows) in said
+    by_method = {cost.method: cost for cost in costs(scores, seconds)}
+    assert all(by_method[m].pretrain_s is not None for m in TRAINED)
+    made = {m for m in TRAINED if by_method[m].make_s is not None}
+    assert made == {*SUBSETS, *DISTILLERS}
+    assert {m for m in TRAINED if by_method[m].shared_s} == {
+        "high-loss",
+        "mkdt",
+        "mtt-ssl",
+        "views",
+    }
+    assert all(by_method[m].bytes for m in TRAINED)
+    # Without targets, only the pixels are kept.
+    assert all(by_method[m].bytes == images[m] * 3 * 16 * 16 for m in SSL_METHODS)
+
+    page = write_report(tmp_path / "run").read_text("utf-8")
+    for terms in ("equal steps", "own epochs"):
+        assert f"30% of the labels, {terms}" in page
+    for cell in rows[0]:
+        assert f'<th scope="col">{cell}</th>' in page
+    for row in rows[1:]:
+        assert f'<th scope="row">{row[0]}</th>' in page

@@ -1,0 +1,28 @@
+"""What a run's folder holds beside its stages, and what becomes of it."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from decoct.run.folder import Stages
+
+HOUR_S = 3600.0
+
+
+@pytest.mark.parametrize("name", [".teacher.safetensors.123.tmp", ".tmpLJ4jiH"])
+def test_what_killed_runs_left_half_written_goes_once_it_is_old(tmp_path: Path, name: str) -> None:
+    done, under_way = (tmp_path / f"{stage}-0123456789abcdef" for stage in ("teacher", "experts"))
+    old, new = done / name, under_way / name
+    # Not ours: an artefact, and what lies beside the stages of a run.
+    others = [done / "teacher.safetensors", tmp_path / name, tmp_path / "thesis-notes" / name]
+    for file in (old, new, *others):
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(b"a part of it")
+    for file in (old, *others):
+        os.utime(file, (time.time() - HOUR_S,) * 2)
+    with Stages(tmp_path).timed("next", tmp_path / "next-0123456789abcdef"):
+        pass
+    assert not old.exists()
+    assert new.exists() and all(file.exists() for file in others)

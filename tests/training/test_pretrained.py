@@ -1,0 +1,287 @@
+"""Teachers brought along are loaded whole, or refused by the name of what does not fit."""
+
+import pickle
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from decoct.artefacts.encoder import Encoder
+from decoct.core.errors import DecoctError
+from decoct.data.images import Images
+from decoct.models.network import Network
+from decoct.models.registry import NetworkConfig, create_network
+from decoct.training.pretrained import load_teacher
+
+RESNET = NetworkConfig(name="resnet18", width=4)
+RESNET10 = NetworkConfig(name="resnet10", width=4)
+
+
+@pytest.fixture
+def network() -> Network:
+    """A ResNet-18 of width 4 whose running statistics are not the initial ones."""
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        made = create_network(RESNET, channels=3, size=16, outputs=5)
+        made(torch.randn(8, 3, 16, 16))
+    return made.eval()
+
+
+def write(state: Any, path: Path) -> Path:
+    if path.suffix == ".safetensors":
+        safetensors.torch.save_file({k: v.clone() for k, v in state.items()}, path)
+    else:
+        torch.save(state, path)
+    return path
+
+
+def assert_is(teacher: Encoder, network: Network, images: Images) -> None:
+    with torch.no_grad():
+        expected = network.features(images.normalised())
+    assert not teacher.network.training
+    assert torch.allclose(teacher.embed(images, device="cpu"), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".pth", ".safetensors"])
+@pytest.mark.parametrize("prefix", ["", "module.", "backbone.", "module.backbone.", "encoder."])
+def test_state_dicts_load_whatever_training_code_prefixed(
+    prefix: str, suffix: str, network: Network, tiny_images: Images, tmp_path: Path
+) -> None:
+    state = {f"{prefix}{name}": value for name, value in network.body.state_dict().items()}
+    state |= {f"{prefix}fc.weight": torch.ones(7, 32), f"{prefix}fc.bias": torch.ones(7)}
+    state |= {"module.projector.0.weight": torch.ones(3, 3)}
+    path = write(state, tmp_path / f"t{suffix}")
+    teacher = load_teacher(str(path), images=tiny_images, network=RESNET)
+    assert_is(teacher, network, tiny_images)
+    assert torch.equal(teacher.mean, tiny_images.mean)
+    assert teacher.size == 16
+
+
+@pytest.mark.parametrize("key", ["state_dict", "model", "model_state_dict"])
+def test_state_dicts_are_found_in_a_training_checkpoint(
+    key: str, network: Network, tiny_images: Images, tmp_path: Path
+) -> None:
+    checkpoint = {"epoch": 3, "optimizer": {"lr": 0.1}, key: network.body.state_dict()}
+    path = write(checkpoint, tmp_path / "t.pt")
+    assert_is(load_teacher(str(path), images=tiny_images, network=RESNET), network, tiny_images)
+
+
+def test_a_state_dict_of_our_own_network_loads(
+    network: Network, tiny_images: Images, tmp_path: Path
+) -> None:
+    path = write(network.state_dict(), tmp_path / "t.pt")
+    assert_is(load_teacher(str(path), images=tiny_images, network=RESNET), network, tiny_images)
+
+
+def test_a_state_dict_may_be_fed_at_another_size(
+    network: Network, tiny_images: Images, tmp_path: Path
+) -> None:
+    path = write(network.body.state_dict(), tmp_path / "t.pt")
+    teacher = load_teacher(str(path), images=tiny_images, network=RESNET, size=32)
+    larger = Images.from_array(tiny_images.pixels, size=32)
+    assert_is(teacher, network, larger.with_statistics(tiny_images.mean, tiny_images.std))
+
+
+def test_an_encoder_file_of_ours_says_everything_itself(
+    network: Network, tiny_images: Images, tmp_path: Path
+) -> None:
+    mean, std = torch.tensor([0.1, 0.2, 0.3]), torch.tensor([0.4, 0.5, 0.6])
+    encoder = Encoder(network=network, config=RESNET, size=24, mean=mean, std=std, story={"a": 1})
+    encoder.save(tmp_path / "e.safetensors")
+    teacher = load_teacher(
+        str(tmp_path / "e.safetensors"), images=tiny_images, network=NetworkConfig()
+    )
+    assert (teacher.config, teacher.size, teacher.story) == (RESNET, 24, {"a": 1})
+    assert torch.equal(
+        teacher.embed(tiny_images, device="cpu"), encoder.embed(tiny_images, device="cpu")
+    )
+
+
+# Files that do not fit
+
+
+class Dangerous:
+    """What a checkpoint with code in it looks like: unpickling it makes a folder."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.mkdir, (self.marker,)
+
+
+@pytest.mark.parametrize("how", ["torch", "pickle"])
+def test_code_in_a_checkpoint_is_refused_and_never_run(
+    how: str, tiny_images: Images, tmp_path: Path
+) -> None:
+    marker, path = tmp_path / "was run", tmp_path / "t.pt"
+    if how == "torch":
+        torch.save({"state_dict": Dangerous(marker)}, path)
+    else:
+        path.write_bytes(pickle.dumps(Dangerous(marker)))
+    with pytest.raises(DecoctError, match=r"t\.pt cannot be loaded.*weights_only=True"):
+        load_teacher(str(path), images=tiny_images, network=RESNET)
+    assert not marker.exists()
+
+
+def test_a_parameter_that_is_missing_is_named(
+    network: Network, tiny_images: Images, tmp_path: Path
+) -> None:
+    state = network.body.state_dict()
+    del state["layer3.1.bn2.running_var"]
+    path = write(state, tmp_path / "t.pt")
+    with pytest.raises(DecoctError, match=r"t\.pt does not fit.*layer3\.1\.bn2\.running_var"):
+        load_teacher(str(path), images=tiny_images, network=RESNET)
+
+
+def test_a_parameter_of_another_shape_is_named(
+    network: Network, tiny_images: Images, tmp_path: Path
+) -> None:
+    path = write(network.body.state_dict(), tmp_path / "t.pt")
+    with pytest.raises(DecoctError, match=r"does not fit.*conv1\.weight"):
+        load_teacher(str(path), images=tiny_images, network=NetworkConfig(name="resnet18", width=8))
+
+
+def test_a_checkpoint_of_a_smaller_network_is_refused(tiny_images: Images, tmp_path: Path) -> None:
+    small = create_network(RESNET10, channels=3, size=16, outputs=1)
+    path = write(small.body.state_dict(), tmp_path / "t.pt")
+    with pytest.raises(DecoctError, match=r"does not fit.*layer1\.1\."):
+        load_teacher(str(path), images=tiny_images, network=RESNET)
+
+
+def test_a_checkpoint_of_a_deeper_network_is_refused_and_not_cut(
+    network: Network, tiny_images: Images, tmp_path: Path
+) -> None:
+    # All that a ResNet-10 has, a ResNet-18 has under the same names in the same shapes.
+    path = write(network.body.state_dict(), tmp_path / "t.pt")
+    with pytest.raises(DecoctError, match=r"does not fit.*layer1\.1\."):
+        load_teacher(str(path), images=tiny_images, network=RESNET10)
+
+
+@pytest.mark.parametrize(
+    "state", [[1, 2], {"epoch": 3}, {"state_dict": {"conv1.weight": "text"}}, torch.ones(3)]
+)
+def test_a_checkpoint_without_a_state_dict_is_refused(
+    state: Any, tiny_images: Images, tmp_path: Path
+) -> None:
+    torch.save(state, tmp_path / "t.pt")
+    with pytest.raises(DecoctError, match="holds no state dict"):
+        load_teacher(str(tmp_path / "t.pt"), images=tiny_images, network=RESNET)
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+@pytest.mark.parametrize("kept", [0, 50, 2000])
+def test_a_checkpoint_that_was_cut_short_is_refused(
+    suffix: str, kept: int, network: Network, tiny_images: Images, tmp_path: Path
+) -> None:
+    path = write(network.body.state_dict(), tmp_path / f"t{suffix}")
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(DecoctError, match=f"t{suffix}"):
+        load_teacher(str(path), images=tiny_images, network=RESNET)
+
+
+def test_an_encoder_file_that_was_altered_is_refused_as_such(
+    network: Network, tiny_images: Images, tmp_path: Path
+) -> None:
+    path = tmp_path / "e.safetensors"
+    mean, std = torch.zeros(3), torch.ones(3)
+    Encoder(network=network, config=RESNET, size=16, mean=mean, std=std).save(path)
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    with pytest.raises(DecoctError, match="damaged"):
+        load_teacher(str(path), images=tiny_images, network=RESNET)
+
+
+def test_a_missing_file_is_refused_with_what_there_is(tiny_images: Images) -> None:
+    with pytest.raises(DecoctError, match=r"nowhere\.pt does not exist; use embedded, timm:NAME"):
+        load_teacher("nowhere.pt", images=tiny_images, network=RESNET)
+
+
+# timm
+
+
+class Body(nn.Module):
+    """What timm.create_model gives with num_classes=0."""
+
+    num_features = 6
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, 6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        pooled: Tensor = self.conv(x).mean((2, 3))
+        return pooled
+
+
+@pytest.fixture
+def timm(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
+    """A stand-in for timm; its calls."""
+    calls: list[tuple[str, dict[str, Any]]] = []
+
+    def create_model(name: str, **arguments: Any) -> Body:
+        calls.append((name, arguments))
+        if name == "nonesuch":
+            raise RuntimeError("Unknown model (nonesuch)")
+        return Body(arguments["in_chans"])
+
+    def resolve_model_data_config(model: Body) -> dict[str, Any]:
+        return {
+            "mean": (0.5, 0.4, 0.3),
+            "std": (0.2, 0.3, 0.4),
+            "input_size": (3, 24, 24),
+            "crop_pct": 0.9,
+        }
+
+    fake, data = types.ModuleType("timm"), types.ModuleType("timm.data")
+    fake.create_model = create_model  # type: ignore[attr-defined]
+    data.resolve_model_data_config = resolve_model_data_config  # type: ignore[attr-defined]
+    fake.data = data  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "timm", fake)
+    monkeypatch.setitem(sys.modules, "timm.data", data)
+    return calls
+
+
+def test_timms_teacher_brings_its_own_preprocessing(
+    timm: list[tuple[str, dict[str, Any]]], tiny_images: Images
+) -> None:
+    teacher = load_teacher("timm:some_net", images=tiny_images, network=RESNET)
+    name, arguments = timm[0]
+    assert name == "some_net"
+    assert arguments == {"pretrained": True, "in_chans": 3, "num_classes": 0}
+    assert teacher.config == NetworkConfig(name="timm:some_net")
+    assert teacher.size == 24
+    assert teacher.mean.tolist() == pytest.approx([0.5, 0.4, 0.3])
+    assert teacher.std.tolist() == pytest.approx([0.2, 0.3, 0.4])
+    assert teacher.embed(tiny_images, device="cpu").shape == (40, 6)
+
+
+def test_timms_teacher_comes_back_from_its_file(
+    timm: list[tuple[str, dict[str, Any]]], tiny_images: Images, tmp_path: Path
+) -> None:
+    teacher = load_teacher("timm:some_net", images=tiny_images, network=RESNET)
+    teacher.save(tmp_path / "e.safetensors")
+    loaded = Encoder.load(tmp_path / "e.safetensors")
+    assert timm[-1][1]["pretrained"] is False  # its weights are in the file
+    assert torch.equal(
+        loaded.embed(tiny_images, device="cpu"), teacher.embed(tiny_images, device="cpu")
+    )
+
+
+def test_a_name_that_timm_does_not_know_is_a_sentence(timm: Any, tiny_images: Images) -> None:
+    with pytest.raises(DecoctError, match="timm could not provide nonesuch"):
+        load_teacher("timm:nonesuch", images=tiny_images, network=RESNET)
+
+
+def test_without_timm_it_says_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch, tiny_images: Images
+) -> None:
+    for name in ("timm", "timm.data"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(DecoctError, match=r"timm does not import.*decoct\[timm\]"):
+        load_teacher("timm:some_net", images=tiny_images, network=RESNET)
