@@ -37,7 +37,10 @@ from decoct.models.convnet import convnet
 from decoct.models.registry import NetworkConfig
 from decoct.training.experts import ExpertsConfig, expert_path, train_experts
 
-_PUBLISHED_EPOCHS, _READ_EPOCHS = 20, 3  # of which matching reads max_start + expert_epochs - 1
+_PUBLISHED_EPOCHS, _READ_EPOCHS = (
+    20,
+    3,
+)  # of which matching reads max_start_epoch + expert_epochs - 1
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ def _one_epoch(
         name: partial(_ours, images, targets, replace(config, compile=choice), device, folder)
         for name, choice in choices.items()
     }
-    with multiprocessing.get_context("spawn").Pool(1) as apart:
+    with multiprocessing.get_context("spawn").Population(1) as apart:
         loop = partial(apart.apply, _loader_loop, (options, str(device)))
         ways = {"DataLoader loop": loop, **ways}
         seconds = in_turn(ways, repeats=options.repeats, device=device)

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from decoct.core import on_disk as rows
 from decoct.core.device import resolve_device
-from decoct.core.on_disk import StoredRows
+from decoct.core.on_disk import DiskTensor
 from decoct.data.images import Images, normalise, write_images
 from decoct.data.stream import stream_pixels
 from decoct.models.convnet import convnet
@@ -67,7 +67,7 @@ def make(options: Options, path: Path) -> Images:
         for first in range(0, options.images, len(noise)):
             yield (noise + first // len(noise))[: options.images - first]
 
-    def describe(stored: StoredRows) -> Images:
+    def describe(stored: DiskTensor) -> Images:
         return Images.from_pixels(stored, labels=None, class_names=(), name="noise")
 
     write_images(path, pieces(), most=options.images, describe=describe)

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from decoct.core import seeding
 from decoct.core.device import resolve_device
-from decoct.data.augment import ViewsConfig, make_views
+from decoct.data.augment import AugmentConfig, augmenter
 from decoct.data.images import Images
 from decoct.evaluation.probe import probe_accuracies
 from decoct.models.network import Network
@@ -94,7 +94,7 @@ def views(options: Options, device: torch.device) -> Calls:
     """As they are made, and by kornia as it comes."""
     images = pictures(options).to(device)
     pixels, size = images.pixels[: options.batch], (options.size, options.size)
-    ours = make_views(ViewsConfig(), images)
+    ours = augmenter(AugmentConfig(), images)
     kornias = torch.nn.Sequential(
         RandomResizedCrop(size, scale=(0.25, 1.0)),
         RandomHorizontalFlip(),

@@ -27,11 +27,11 @@ from torch import Tensor
 from decoct.artefacts.targets import Targets, TargetsConfig, fit_targets, read_representations
 from decoct.core import seeding
 from decoct.core.device import resolve_device
+from decoct.core.seeding import random_subset
 from decoct.data.sources import load_images
 from decoct.methods.high_loss import high_loss_subset
 from decoct.methods.k_center import k_center_subset
 from decoct.methods.k_means import kmeans_subset
-from decoct.methods.random import random_subset
 from decoct.methods.sas import SASConfig, sas_subset
 
 Floats = NDArray[np.float32]

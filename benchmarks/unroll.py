@@ -24,7 +24,7 @@ from torch import Tensor
 
 from decoct.core.device import Precision, arithmetic, resolve_device
 from decoct.matching.convnet_gradient import ConvNetGradient
-from decoct.matching.cuda_graph import captured
+from decoct.matching.cuda_graph import as_cuda_graph
 from decoct.matching.inner_gradient import InnerGradient, distillation_loss
 from decoct.matching.unroll import matching_gradient, matching_gradient_reference
 from decoct.models.convnet import convnet
@@ -124,7 +124,7 @@ def contenders(
 
 
 def _replayed(inner: InnerGradient, arguments: dict[str, Any], kept: int) -> Callable[[], Any]:
-    return partial(captured(partial(matching_gradient, inner, kept_tapes=kept)), **arguments)
+    return partial(as_cuda_graph(partial(matching_gradient, inner, kept_tapes=kept)), **arguments)
 
 
 def operations(case: Case, work: tuple[int, int]) -> float:
@@ -174,7 +174,7 @@ def peak_bytes(case: Case, name: str, device: torch.device, compile: bool) -> in
 
 def apart(case: Case, name: str, device: torch.device, compile: bool) -> int:
     """`peak_bytes` in a process of its own."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
+    with multiprocessing.get_context("spawn").Population(1) as pool:
         return pool.apply(peak_bytes, (case, name, device, compile))
 
 

@@ -35,7 +35,7 @@ def main() -> None:
         if options.probe_only
         else train(recipe, options.out, options.epochs)
     )
-    losses = teacher.story["losses"]
+    losses = teacher.provenance["losses"]
     write_csv(options.out / "loss.csv", ("epoch", "loss"), enumerate(losses))
     rows = probe(recipe, teacher)
     write_csv(options.out / "probe.csv", ("task", "labels", "teacher", "untrained"), rows)

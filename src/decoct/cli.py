@@ -1,104 +1,123 @@
-"""The command line: parse, call, print."""
+"""The command line: help at once, and the verbs, which load torch only when one of them runs."""
 
 import errno
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Annotated, TypeVar
-
-import tyro
+from collections.abc import Sequence
 
 from decoct import __version__
-from decoct.core.console import note
 from decoct.core.errors import DecoctError
-from decoct.methods.subsets import SUBSETS
-from decoct.report.ablation_table import ablation_markdown, ablation_text
-from decoct.report.costs import cost_rows, costs
-from decoct.report.export import export
-from decoct.report.page import write_report
-from decoct.report.show import describe, show
-from decoct.report.table import columns, labels_phrase, text_table
-from decoct.report.variance_table import variance_text
-from decoct.run.doctor import doctor
-from decoct.run.pipeline import Run
-from decoct.run.recipe import DISTILLERS, METHODS, Recipe, load_recipe, recipe_names, suggest
-from decoct.studies.ablate import ablate
-from decoct.studies.tune import TuneConfig, tune, tuning_rows
-from decoct.studies.variance.study import VarianceConfig, diagnose_variance
-from decoct.studies.variance.theorem import theorem_text
+from decoct.core.spelling import suggest
+from decoct.run.recipes import recipe_names
 
 _USAGE = """\
 decoct VERB ...: boil an unlabelled image data set down to a few images that pre-train encoders
 
-The whole road, from cache where nothing changed:
+The whole way; what is done already is not done again:
   demo                    run the embedded recipe: emoji, minutes on a CPU
   run RECIPE              every stage, the comparison and the report
   compare RECIPE          every stage, and the table
-  ablate RECIPE           the recipe with one thing changed at a time: what each contributes
-  tune RECIPE             how fast and how long to pre-train, by pool images left out alone
-
-Whether the method's reasons hold on these images:
+  ablate RECIPE           change one thing of a method at a time: what does each contribute?
+  tune RECIPE             how fast and how long to pre-train, judged by pool images left out
   diagnose variance RECIPE
-                          do gradients and trajectories of SSL losses vary more than distillation's
+                          do gradients and trajectories of SSL losses vary more than distillation's?
 
-One stage, and what it needs:
+One stage, with whatever it needs:
   load-images, train-teacher, compute-targets, train-experts, difficulty, select, distill,
-  train-assistant, pretrain, probe RECIPE  (distill, pretrain and probe take --method; the recipe's,
-                          unless it is given)
+  train-assistant, pretrain, probe RECIPE
 
 What came out:
   report RUN              one HTML page about a run's folder
-  show FILE               what any artefact is; its image grid as PNG
-  export FILE             a distilled set as PNG images and targets, or as uint8
+  show FILE               what any artefact is; its images as a PNG
+  export FILE --out DIR   a distilled set as PNG images and targets, or as bytes (--uint8)
   doctor [RECIPE]         versions, devices, extras; what a recipe would take
 
-RECIPE is a YAML file of yours or one of: {recipes}.
-decoct VERB --help lists the flags; each setting of a recipe is one, and flags win.
+RECIPE is a YAML file of yours, or one of: {recipes}.
+decoct VERB --help says more.
 """
 
+_SETTINGS = """
+Flags
+  --out FOLDER            where the run is kept; runs/NAME unless given
+  --method NAME           the method of the run: views, mkdt, ...
+  --device NAME           cpu, cuda or mps; auto unless given
+  --seed N, --fraction F  the first seed; the set's size as a share of the pool
+  --images.source SOURCE  a folder, .npz, .npy, IDX, emoji, torchvision:NAME or hf:NAME
+  --compare.methods ...   which methods are compared
+  --compare.tasks ...     the labelled sets that judge them
+{own}
+Every setting of a recipe is a flag, --SECTION.SETTING VALUE, and flags win over the recipe.
+Sections: {sections}.
+decoct {verb} RECIPE --help lists all settings, with the recipe's values.
+RECIPE is a YAML file of yours, or one of: {recipes}.
+"""
 
-@dataclass(frozen=True)
-class RunFlags:
-    """A recipe's settings, and where the run is kept."""
-
-    recipe: Annotated[Recipe, tyro.conf.arg(name="")]
-    out: Path = field(default=Path())
-
-
-@dataclass(frozen=True)
-class TuneFlags(RunFlags):
-    """A recipe's settings, where the run is kept, and what is tried."""
-
-    tune: TuneConfig = field(default_factory=TuneConfig)
-
-
-@dataclass(frozen=True)
-class AblateFlags(RunFlags):
-    """A recipe's settings, where the run is kept, and what is varied."""
-
-    axes: tuple[str, ...] = ()  # start, experts=1,5 ...; none given: all
-    markdown: bool = False  # print Markdown tables
-
-
-@dataclass(frozen=True)
-class DiagnoseFlags(RunFlags):
-    """A recipe's settings, where the run is kept, and what is measured."""
-
-    diagnose: VarianceConfig = field(default_factory=VarianceConfig)
+# The sections of a recipe: those of stages, then those of methods.
+SECTIONS = (
+    "images",
+    "teacher",
+    "targets",
+    "experts",
+    "assistant",
+    "rule",
+    "matching",
+    "ssl",
+    "pretrain",
+    "probe",
+    "compare",
+    "sas",
+    "views",
+    "mkdt",
+    "mtt_ssl",
+    "krr_st",
+)
+# Verbs that take a recipe, and what each does.
+OF_A_RECIPE = {
+    "run": "Every stage of a recipe, the comparison and the report.",
+    "compare": "Every stage of a recipe, and the table of its methods.",
+    "ablate": "The recipe's method with one thing changed at a time.",
+    "tune": "Try learning rates and lengths of pre-training, judged by pool images left out.",
+    "diagnose variance": "Measure how much gradients and trajectories of each loss vary.",
+    "load-images": "Read the pool.",
+    "train-teacher": "Train the teacher, where the recipe has one trained.",
+    "compute-targets": "The teacher's representation of every image.",
+    "train-experts": "Train the students whose trajectories are matched.",
+    "difficulty": "How hard experts find each image.",
+    "train-assistant": "Train the small network that labels views.",
+    "select": "Choose the real images of every subset method that is compared.",
+    "distill": "Make the set of one method.",
+    "pretrain": "Pre-train an encoder by one method.",
+    "probe": "Judge one method's encoder by linear probes.",
+}
+_OWN_FLAGS = {
+    "ablate": "  --axes init experts=1,5 what is varied; all axes of the method unless given\n"
+    "  --markdown              print Markdown tables\n",
+    "tune": "  --tune.lr-factors ...   factors on a method's learning rate\n"
+    "  --tune.epochs ...       lengths of pre-training\n",
+    "diagnose variance": "  --diagnose.objectives ...  which losses; other settings likewise\n",
+}
+# Verbs that take a file or a folder.
+OF_A_FILE = {
+    "report": "decoct report RUN [--out FILE]\n\nOne self-contained HTML page about the run in a "
+    "folder.",
+    "show": "decoct show FILE [--out PNG]\n\nWhat any artefact is: a file, a stage's folder or a "
+    "run's. Images and sets are\ndrawn as a PNG beside it.",
+    "export": "decoct export FILE --out FOLDER [--uint8]\n\nA distilled set as PNG images, "
+    "targets.npy and how to train on them; with --uint8\nas one file of bytes that decoct reads.",
+    "doctor": "decoct doctor [RECIPE] [--data FOLDER] [--out FOLDER]\n\nVersions, devices and "
+    "extras; for a recipe also the disk, memory and time that its run\nwould take in FOLDER.",
+}
+VERBS = ("demo", *(verb for verb in OF_A_RECIPE if " " not in verb), "diagnose", *OF_A_FILE)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit status."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(_USAGE.format(recipes=", ".join(recipe_names())))
-        return 0
-    if arguments[0] == "--version":
-        print(f"decoct {__version__}")
+    text = help_text(arguments)
+    if text is not None:
+        print(text)
         return 0
     try:
-        return _dispatch(arguments[0], arguments[1:])
+        _run(arguments)
     except DecoctError as error:
         print(f"decoct: {error}", file=sys.stderr)
         return 2
@@ -110,201 +129,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("decoct: interrupted; the same command goes on from here", file=sys.stderr)
         return 130
-
-
-def _dispatch(verb: str, arguments: list[str]) -> int:
-    if verb == "demo":
-        verb, arguments = "run", ["demo", *arguments]
-    if verb == "diagnose":
-        if arguments[:1] != ["variance"]:
-            raise DecoctError("decoct diagnose takes a word and a recipe: diagnose variance demo")
-        verb, arguments = "diagnose variance", arguments[1:]
-    if verb in _STAGES:
-        flags = _parse(verb, arguments, RunFlags)
-        _STAGES[verb](_open_run(flags))
-    elif verb in _OF_A_METHOD:
-        flags = _parse(verb, arguments, RunFlags)
-        _OF_A_METHOD[verb](_open_run(flags), flags.recipe.method)
-    elif verb == "tune":
-        _tune(_parse(verb, arguments, TuneFlags))
-    elif verb == "ablate":
-        _ablate(_parse(verb, arguments, AblateFlags))
-    elif verb == "diagnose variance":
-        _diagnose(_parse(verb, arguments, DiagnoseFlags))
-    elif verb in _TOOLS:
-        tyro.cli(_TOOLS[verb], prog=f"decoct {verb}", args=arguments)
-    else:
-        known = [*_STAGES, *_OF_A_METHOD, *_TOOLS, "demo", "tune", "ablate", "diagnose"]
-        raise DecoctError(f"there is no verb {verb};{suggest(verb, known)}")
     return 0
 
 
-Flags = TypeVar("Flags", bound=RunFlags)
+def help_text(arguments: Sequence[str]) -> str | None:
+    """The help that is asked for, as far as torch is not needed to print it; else None.
+
+    >>> help_text(["--version"])
+    'decoct 0.1.0'
+    """
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        verb = " ".join(arguments[1:])
+        return _verb_help(verb) or _USAGE.format(recipes=", ".join(recipe_names()))
+    if arguments[0] == "--version":
+        return f"decoct {__version__}"
+    verb = " ".join(arguments[:-1])
+    return _verb_help(verb) if arguments[-1] in ("-h", "--help") else None
 
 
-def _open_run(flags: RunFlags) -> Run:
-    """The run that flags ask for."""
-    run = Run(flags.recipe, flags.out)
-    run.save_recipe()
-    return run
-
-
-def _parse(verb: str, arguments: list[str], kind: type[Flags]) -> Flags:
-    """What `RECIPE [flags]` asks for; flags win over the recipe."""
-    named = arguments and not arguments[0].startswith("-")
-    recipe = load_recipe(arguments[0] if named else "demo")
-    flags = tyro.cli(
-        kind,
-        prog=f"decoct {verb} {arguments[0] if named else 'RECIPE'}",
-        default=kind(recipe=recipe, out=Path("runs") / recipe.name),
-        args=arguments[1:] if named else arguments,
+def _verb_help(verb: str) -> str | None:
+    """What a verb does and takes, on a screen."""
+    if verb in OF_A_FILE:
+        return OF_A_FILE[verb]
+    if verb not in OF_A_RECIPE:
+        return None
+    flags = _SETTINGS.format(
+        own=_OWN_FLAGS.get(verb, ""),
+        verb=verb,
+        sections=", ".join(SECTIONS),
+        recipes=", ".join(recipe_names()),
     )
-    if not named:
-        raise DecoctError(f"decoct {verb} needs a recipe: one of {', '.join(recipe_names())}")
-    return flags
+    return f"decoct {verb} RECIPE [flags]\n\n{OF_A_RECIPE[verb]}\n{flags}"
 
 
-def _artefact(use: Callable[[Run], object]) -> Callable[[Run], None]:
-    """A verb that makes one stage and says what came out."""
+def _run(arguments: list[str]) -> None:
+    verb = arguments[0]
+    if verb not in VERBS:
+        raise DecoctError(f"there is no verb {verb};{suggest(verb, VERBS)}")
+    from decoct.verbs import dispatch  # loads torch
 
-    def verb(run: Run) -> None:
-        use(run)
-        _say(run)
-
-    return verb
-
-
-def _say(run: Run) -> None:
-    """Describe the artefact that was made last."""
-    folder = run.folder / list(run.stages.used.values())[-1]
-    run.save_manifest()
-    for file in sorted(folder.glob("[a-z0-9]*.safetensors"))[:1]:
-        print(describe(file))
-
-
-def _distil(run: Run, method: str) -> None:
-    _known(method, (*SUBSETS, *DISTILLERS))
-    run.distilled(method, run.recipe.seed)
-    _say(run)
-
-
-def _pretrain(run: Run, method: str) -> None:
-    _known(method, [m for m in METHODS if m not in ("none", "teacher")])
-    run.encoder(method, run.recipe.seed)
-    _say(run)
-
-
-def _known(method: str, methods: Sequence[str]) -> None:
-    if method not in methods:
-        raise DecoctError(f"--method {method} is unknown here;{suggest(method, methods)}")
-
-
-def _select(run: Run) -> None:
-    wanted = [method for method in run.recipe.compare.methods if method in SUBSETS]
-    if not wanted:
-        raise DecoctError(f"compare.methods names no subset to select; add {', '.join(SUBSETS)}")
-    for method in wanted:
-        _distil(run, method)
-
-
-def _probe(run: Run, method: str) -> None:
-    _known(method, METHODS)
-    for score in run.probe_scores(method, run.recipe.seed):
-        print(f"{score.task}, {labels_phrase(score.labels)}: {score.accuracy:.1f} %")
-
-
-def _compare(run: Run) -> None:
-    run.check()
-    scores = run.compare()
-    run.save_manifest()
-    print(text_table(scores))
-    print(f"\nwhat each method costs\n{columns(cost_rows(costs(scores, run.stages.seconds())))}\n")
-    print(f"all accuracies: {run.folder / 'scores.json'}")
-
-
-def _tune(flags: TuneFlags) -> None:
-    tuning = tune(recipe=flags.recipe, folder=flags.out, config=flags.tune)
-    epochs = tuning.epochs()
-    factors = ", ".join(f"{m}: {r:g}" for m, r in tuning.rates(epochs).items())
-    print(columns(tuning_rows(tuning)))
-    print(
-        "\nerror on pool images left out, as a share of their targets' variance (rate, as a factor "
-        f"on a method's own)\nfor the recipe:\n  pretrain: {{epochs: {epochs}}}\n"
-        f"  compare: {{rates: {{{factors}}}}}"
-    )
-
-
-def _ablate(flags: AblateFlags) -> None:
-    ablation = ablate(recipe=flags.recipe, folder=flags.out, axes=flags.axes)
-    print(ablation_markdown(ablation) if flags.markdown else ablation_text(ablation))
-    note(f"all accuracies: {flags.out / 'ablation.json'}; decoct report {flags.out} plots them")
-
-
-def _diagnose(flags: DiagnoseFlags) -> None:
-    run = _open_run(flags)
-    variance = diagnose_variance(run, flags.diagnose)
-    run.save_manifest()
-    print(f"{variance_text(variance)}\n\n{theorem_text(run)}\n")
-    print(f"report: {write_report(run.folder)}")
-
-
-def _run(run: Run) -> None:
-    run.check()
-    if run.recipe.compare.tasks:
-        _compare(run)
-    else:
-        _distil(run, run.recipe.method)
-    print(f"report: {write_report(run.folder)}")
-
-
-_STAGES: dict[str, Callable[[Run], None]] = {
-    "load-images": _artefact(lambda run: run.images),
-    "train-teacher": _artefact(lambda run: run.teacher),
-    "compute-targets": _artefact(lambda run: run.targets),
-    "train-experts": _artefact(lambda run: run.trajectories),
-    "difficulty": _artefact(lambda run: run.difficulty),
-    "train-assistant": _artefact(lambda run: run.assistant),
-    "select": _select,
-    "compare": _compare,
-    "run": _run,
-}
-
-
-_OF_A_METHOD: dict[str, Callable[[Run, str], None]] = {
-    "distill": _distil,
-    "pretrain": _pretrain,
-    "probe": _probe,
-}
-
-
-def _report(run: tyro.conf.Positional[Path], out: Path | None = None) -> None:
-    """Write one self-contained HTML page about the run in a folder."""
-    print(f"report: {write_report(run, out=out)}")
-
-
-def _show(file: tyro.conf.Positional[Path], out: Path | None = None) -> None:
-    """Say what any artefact is, and write its image grid as PNG."""
-    print(show(file, out=out))
-
-
-def _export(file: tyro.conf.Positional[Path], out: Path, uint8: bool = False) -> None:
-    """Write a distilled set as PNG images and targets, or (--uint8) as a file of bytes."""
-    print(f"exported to {export(file, out=out, uint8=uint8)}")
-
-
-def _doctor(
-    recipe: tyro.conf.Positional[str] = "", data: str = "", out: Path = Path("runs")
-) -> None:
-    """Say what is installed, what works, and what a recipe would take in the folder `out`."""
-    settings = load_recipe(recipe) if recipe else None
-    if settings and data:
-        settings = replace(settings, data=data)
-    print(doctor(settings, folder=out))
-
-
-_TOOLS: dict[str, Callable[..., None]] = {
-    "report": _report,
-    "show": _show,
-    "export": _export,
-    "doctor": _doctor,
-}
+    dispatch(verb, arguments[1:])

@@ -32,7 +32,7 @@ def test_distilled_sizes(
 
 def test_matching_beyond_the_trajectory(refused: Refused, data: Path) -> None:
     said = refused("run", "--distill.max-start", 3, "--distill.expert-epochs", 2)
-    assert "distill.max_start 3 and distill.expert_epochs 2 read epoch 4" in said
+    assert "distill.max_start_epoch 3 and distill.expert_epochs 2 read epoch 4" in said
     assert "experts.epochs is 2" in said
 
 

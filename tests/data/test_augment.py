@@ -10,10 +10,10 @@ from kornia.enhance import adjust_hue, adjust_saturation
 from decoct.core import seeding
 from decoct.core.errors import DecoctError
 from decoct.data.augment import (
-    ViewsConfig,
+    AugmentConfig,
+    augmenter,
     color_jiggle,
-    make_learnt_views,
-    make_views,
+    differentiable_augmenter,
     saturate,
     turn_hue,
 )
@@ -25,7 +25,7 @@ def test_views_differ_from_the_image_and_from_each_other(
     tiny_images: Images, channels: int
 ) -> None:
     images = Images.from_array(tiny_images.pixels, channels=channels)
-    views = make_views(ViewsConfig(), images)
+    views = augmenter(AugmentConfig(), images)
     with seeding.seeded(0, "a"):
         first, second = views(images.pixels), views(images.pixels)
     assert first.shape == images.pixels.shape
@@ -36,7 +36,7 @@ def test_views_differ_from_the_image_and_from_each_other(
 
 
 def test_the_same_seed_gives_the_same_views(tiny_images: Images) -> None:
-    views = make_views(ViewsConfig(), tiny_images)
+    views = augmenter(AugmentConfig(), tiny_images)
     drawn = []
     for _ in range(2):
         with seeding.seeded(3, "views"):
@@ -45,8 +45,8 @@ def test_the_same_seed_gives_the_same_views(tiny_images: Images) -> None:
 
 
 def test_without_variation_a_view_is_the_normalised_image(tiny_images: Images) -> None:
-    config = ViewsConfig(flip=False, jitter=0, grey_probability=0, min_crop=1.0)
-    crop = make_views(config, tiny_images)(tiny_images.pixels)
+    config = AugmentConfig(flip=False, jitter=0, grey_probability=0, min_crop=1.0)
+    crop = augmenter(config, tiny_images)(tiny_images.pixels)
     close = (crop - tiny_images.normalised()).abs().mean()
     assert float(close) < 0.5  # the whole area, at another aspect ratio
 
@@ -55,9 +55,11 @@ def test_without_variation_a_view_is_the_normalised_image(tiny_images: Images) -
 def test_learnt_views_are_the_same_ones_with_a_gradient(tiny_images: Images, channels: int) -> None:
     images = Images.from_array(tiny_images.pixels, channels=channels)
     learnt = images.normalised().requires_grad_()
-    learnt_views = make_learnt_views(ViewsConfig(), mean=images.mean, std=images.std, size=16)
+    learnt_views = differentiable_augmenter(
+        AugmentConfig(), mean=images.mean, std=images.std, size=16
+    )
     with seeding.seeded(2, "views"):
-        expected = make_views(ViewsConfig(), images)(images.pixels)
+        expected = augmenter(AugmentConfig(), images)(images.pixels)
     with seeding.seeded(2, "views"):
         got = learnt_views(learnt)
     assert torch.allclose(got, expected, atol=1e-3)
@@ -70,7 +72,7 @@ def test_learnt_views_are_the_same_ones_with_a_gradient(tiny_images: Images, cha
 @pytest.mark.parametrize("min_crop", [0.0, -0.1, 1.1])
 def test_crops_outside_the_image_are_refused(min_crop: float) -> None:
     with pytest.raises(DecoctError, match="min_crop"):
-        ViewsConfig(min_crop=min_crop)
+        AugmentConfig(min_crop=min_crop)
 
 
 # What is done here must be what kornia does
@@ -87,7 +89,7 @@ def pictures(channels: int = 3) -> torch.Tensor:
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("probability", [0.5, 1.0])
 def test_jiggle_is_kornias_to_the_draw(channels: int, probability: float) -> None:
-    config = ViewsConfig(jitter_probability=probability)
+    config = AugmentConfig(jitter_probability=probability)
     more = (0.4, 0.1) if channels == 3 else (0.0, 0.0)
     images, kornias = pictures(channels), ColorJiggle(0.4, 0.4, *more, p=probability)
     for step in range(6):  # several orders of the four changes
@@ -111,9 +113,9 @@ def test_saturation_and_hue_are_kornias() -> None:
 
 
 def test_crops_are_those_of_kornias_default_mode(tiny_images: Images) -> None:
-    config = ViewsConfig(flip=False, jitter=0, grey_probability=0)
+    config = AugmentConfig(flip=False, jitter=0, grey_probability=0)
     with seeding.seeded(0, "crop"):
-        got = make_views(config, tiny_images)(tiny_images.pixels)
+        got = augmenter(config, tiny_images)(tiny_images.pixels)
     with seeding.seeded(0, "crop"):
         crops = RandomResizedCrop((16, 16), scale=(0.25, 1.0))(tiny_images.pixels.float() / 255)
     expected = (crops - tiny_images.mean.view(1, 3, 1, 1)) / tiny_images.std.view(1, 3, 1, 1)
@@ -121,11 +123,11 @@ def test_crops_are_those_of_kornias_default_mode(tiny_images: Images) -> None:
 
 
 def test_flips_only_flip(tiny_images: Images) -> None:
-    config = ViewsConfig(min_crop=1.0, jitter=0, grey_probability=0)
+    config = AugmentConfig(min_crop=1.0, jitter=0, grey_probability=0)
     with seeding.seeded(1, "flip"):
-        flipped = make_views(config, tiny_images)(tiny_images.pixels)
+        flipped = augmenter(config, tiny_images)(tiny_images.pixels)
     with seeding.seeded(1, "flip"):
-        unflipped = make_views(replace(config, flip=False), tiny_images)(tiny_images.pixels)
+        unflipped = augmenter(replace(config, flip=False), tiny_images)(tiny_images.pixels)
     same = (flipped - unflipped).abs().amax((1, 2, 3)) < 1e-4
     mirrored = (flipped - unflipped.flip(3)).abs().amax((1, 2, 3)) < 1e-4
     assert bool((same ^ mirrored).all())

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from decoct.core.errors import DecoctError
-from decoct.core.on_disk import StoredRows
+from decoct.core.on_disk import DiskTensor
 from decoct.data.images import Images
 from decoct.data.sources import count_images, load_images
 
@@ -83,7 +83,7 @@ def test_large_sources_give_the_same_images(
     assert isinstance(whole.pixels, Tensor)
     request.getfixturevalue("large")
     images = load_images(source, size=size, channels=channels, file=file)
-    assert isinstance(images.pixels, StoredRows) and images.pixels.path == file
+    assert isinstance(images.pixels, DiskTensor) and images.pixels.path == file
     assert images.digest == whole.digest
     assert images.name == whole.name
     assert [p.name for p in file.parent.iterdir()] == [file.name]

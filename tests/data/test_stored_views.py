@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from decoct.data.augment import ViewsConfig
+from decoct.data.augment import AugmentConfig
 from decoct.data.stored_views import NUMBERS, draw_views, plain_views, show_views
 
 NAMES = (
@@ -38,7 +38,7 @@ def view(images: Tensor, **numbers: int) -> Tensor:
     return show_views(images, changed)
 
 
-def drawn(config: ViewsConfig, *, count: int = 2000, seed: int = 0) -> dict[str, Tensor]:
+def drawn(config: AugmentConfig, *, count: int = 2000, seed: int = 0) -> dict[str, Tensor]:
     """Random numbers by name."""
     numbers = draw_views(config, count, torch.Generator().manual_seed(seed))
     assert numbers.shape == (count, NUMBERS) and numbers.dtype == torch.uint8
@@ -135,7 +135,7 @@ def test_any_numbers_give_a_picture(channels: int) -> None:
 
 
 def test_a_view_depends_on_its_own_numbers_alone() -> None:
-    images, numbers = pictures(6), draw_views(ViewsConfig(), 6, torch.Generator().manual_seed(0))
+    images, numbers = pictures(6), draw_views(AugmentConfig(), 6, torch.Generator().manual_seed(0))
     alone = [show_views(images[i : i + 1], numbers[i : i + 1]) for i in range(6)]
     assert torch.allclose(show_views(images, numbers), torch.cat(alone), atol=1e-6)
 
@@ -154,7 +154,7 @@ def test_the_gradient_is_that_of_the_view(channels: int) -> None:
 
 @pytest.mark.parametrize("min_crop", [0.08, 0.25, 0.75])
 def test_crops_keep_their_area_and_ratio_up_to_rounding(min_crop: float) -> None:
-    found = drawn(ViewsConfig(min_crop=min_crop))
+    found = drawn(AugmentConfig(min_crop=min_crop))
     width, height = found["width"], found["height"]
     assert bool(((width + 0.5) * (height + 0.5) >= min_crop * 255**2).all())
     assert bool(((width + 0.5) / (height - 0.5) >= 3 / 4).all())
@@ -165,7 +165,7 @@ def test_crops_keep_their_area_and_ratio_up_to_rounding(min_crop: float) -> None
 
 
 def test_colours_stay_within_the_jitter() -> None:
-    found = drawn(ViewsConfig(jitter=0.4, grey_probability=0))
+    found = drawn(AugmentConfig(jitter=0.4, grey_probability=0))
     for name in COLOURS[:3]:
         off = (found[name] / 128 - 1).abs()
         assert 0.35 < float(off.max()) <= 0.4 + 0.5 / 128
@@ -174,7 +174,7 @@ def test_colours_stay_within_the_jitter() -> None:
 
 
 def test_flips_jitter_and_grey_have_their_probabilities() -> None:
-    found = drawn(ViewsConfig(jitter_probability=0.5, grey_probability=0.25))
+    found = drawn(AugmentConfig(jitter_probability=0.5, grey_probability=0.25))
     calm = (found["brightness"] == 128) & (found["contrast"] == 128) & (found["hue"] == 128)
     for happened, share in ((found["flip"], 0.5), (calm, 0.5), (found["saturation"] == 0, 0.25)):
         error = math.sqrt(share * (1 - share) / 2000)
@@ -183,13 +183,13 @@ def test_flips_jitter_and_grey_have_their_probabilities() -> None:
 
 @pytest.mark.parametrize("calm", [{"jitter": 0.0}, {"jitter_probability": 0.0}])
 def test_without_flip_jitter_and_grey_only_the_crop_differs(calm: dict[str, float]) -> None:
-    config = ViewsConfig(flip=False, grey_probability=0, **calm)
+    config = AugmentConfig(flip=False, grey_probability=0, **calm)
     found = drawn(config, count=200)
     assert not found["flip"].any()
     assert all(bool((found[name] == 128).all()) for name in COLOURS)
 
 
 def test_the_same_seed_draws_the_same_numbers() -> None:
-    one, same, other = (drawn(ViewsConfig(), count=50, seed=seed) for seed in (3, 3, 4))
+    one, same, other = (drawn(AugmentConfig(), count=50, seed=seed) for seed in (3, 3, 4))
     assert all(torch.equal(one[name], same[name]) for name in NAMES)
     assert not any(torch.equal(one[name], other[name]) for name in NAMES)

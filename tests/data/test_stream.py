@@ -10,7 +10,7 @@ from torch import Tensor
 
 from decoct.core import storage
 from decoct.core.errors import DecoctError
-from decoct.core.on_disk import StoredRows
+from decoct.core.on_disk import DiskTensor
 from decoct.data.images import Images, normalise
 from decoct.data.stream import stream, stream_pixels
 
@@ -29,7 +29,7 @@ def stored(file: Path, monkeypatch: pytest.MonkeyPatch) -> Images:
     monkeypatch.setattr("decoct.core.on_disk._IN_MEMORY", 0)
     monkeypatch.setattr("decoct.core.on_disk.CHUNK", 5000)  # bytes: 6 images
     images = Images.load(file)
-    assert isinstance(images.pixels, StoredRows)
+    assert isinstance(images.pixels, DiskTensor)
     return images
 
 

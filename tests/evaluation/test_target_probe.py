@@ -12,7 +12,7 @@ from decoct.artefacts.encoder import Encoder
 from decoct.artefacts.targets import Targets, TargetsConfig, fit_targets
 from decoct.core.errors import DecoctError, DivergedError
 from decoct.data.images import Images
-from decoct.evaluation.target_probe import pool_error
+from decoct.evaluation.target_probe import target_probe_error
 from decoct.models.network import Network
 from decoct.models.registry import NetworkConfig
 
@@ -46,7 +46,9 @@ def targets_of(values: Tensor) -> Targets:
 def error_of(encoder: Encoder, images: Images, values: Tensor, **more: Any) -> float:
     rows = torch.arange(COUNT)
     settings = {"known": rows[:KNOWN], "left_out": rows[KNOWN:]} | more
-    return pool_error(encoder=encoder, images=images, targets=targets_of(values), **settings)
+    return target_probe_error(
+        encoder=encoder, images=images, targets=targets_of(values), **settings
+    )
 
 
 def noise(*shape: int, seed: int = 3) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.utils import parameters_to_vector
 
 from decoct.matching.convnet_gradient import ConvNetGradient
-from decoct.matching.cuda_graph import Outputs, captured
+from decoct.matching.cuda_graph import Outputs, as_cuda_graph
 from decoct.matching.inner_gradient import InnerGradient
 from decoct.matching.unroll import MatchingGradient, matching_gradient
 from decoct.models.convnet import convnet
@@ -52,7 +52,7 @@ def stand_in(call: Callable[[], Outputs]) -> tuple[Callable[[], object], Outputs
 
 
 def test_every_replay_gives_what_a_plain_call_gives() -> None:
-    replayed = captured(match, record=stand_in)
+    replayed = as_cuda_graph(match, record=stand_in)
     found = [replayed(**arguments(seed)) for seed in range(3)]  # type: ignore[arg-type]
     for seed, gradient in enumerate(found):  # the first is still what it was
         expected = match(**arguments(seed))
@@ -67,14 +67,14 @@ def test_it_is_recorded_once() -> None:
         recorded.append(1)
         return stand_in(call)
 
-    replayed = captured(match, record=record)
+    replayed = as_cuda_graph(match, record=record)
     for seed in range(3):
         replayed(**arguments(seed))  # type: ignore[arg-type]
     assert recorded == [1]
 
 
 def test_another_number_of_steps_is_refused() -> None:
-    replayed = captured(match, record=stand_in)
+    replayed = as_cuda_graph(match, record=stand_in)
     given = arguments(0)
     replayed(**given)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="shorter"):
@@ -88,7 +88,7 @@ def test_a_cuda_graph_gives_what_a_plain_call_gives() -> None:
             k: [b.cuda() for b in v] if isinstance(v, list) else v.cuda() for k, v in given.items()
         }
 
-    replayed = captured(match)
+    replayed = as_cuda_graph(match)
     for seed in range(3):
         gradient, expected = replayed(**on_gpu(arguments(seed))), match(**on_gpu(arguments(seed)))  # type: ignore[arg-type]
         for what in ("loss", "images", "targets", "lr"):

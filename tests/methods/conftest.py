@@ -22,8 +22,9 @@ def as_targets(values: Tensor) -> Targets:
 @pytest.fixture(params=["k-means", "k-center", "sas"])
 def choose(request: pytest.FixtureRequest) -> Callable[..., Tensor]:
     """Each of the methods, as `choose(values, count, seed)`."""
-    from decoct.methods.sas import SASConfig
     from decoct.methods.subsets import subset_by_targets
+
+    from decoct.methods.sas import SASConfig
 
     def run(values: Tensor, count: int, seed: int = 0) -> Tensor:
         return subset_by_targets(

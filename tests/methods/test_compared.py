@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from decoct.methods.subsets import BY_TARGETS, SUBSETS
+from decoct.run.keys import Keys
 
 from decoct.artefacts.distilled import load_distilled
 from decoct.artefacts.targets import Targets
 from decoct.cli import main
 from decoct.data.images import Images
 from decoct.methods.sas import SASConfig
-from decoct.methods.subsets import BY_TARGETS, SUBSETS
 from decoct.report.page import write_report
-from decoct.run.keys import Keys
 from decoct.run.pipeline import Run
 from decoct.run.recipe import METHODS, Recipe, load_recipe
 from decoct.run.sizes import Sizes

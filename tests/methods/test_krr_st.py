@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from decoct.run.keys import Keys
 from torch import Tensor
 
 from decoct.artefacts.distilled import DistilledSet, TrainingRule
@@ -23,12 +24,11 @@ from decoct.methods.krr_st import KRRSTConfig, krr_st, outer_gradient
 from decoct.models.convnet_bn import convnet_bn
 from decoct.models.network import Network
 from decoct.models.registry import NetworkConfig, create_network
-from decoct.run.keys import Keys
 from decoct.run.pipeline import Run
 from decoct.run.recipe import METHODS, CompareConfig, ImagesConfig, Recipe
 from decoct.run.sizes import measure_sizes, memory
 from decoct.run.timing import stage_seconds
-from decoct.training.population import Pool
+from decoct.training.population import Population
 from decoct.training.pretrain import PretrainConfig
 
 START = torch.tensor([1, 4, 7, 10, 13, 16, 19, 22])
@@ -38,8 +38,8 @@ TINY = KRRSTConfig(
     lr=0.02,
     network=NetworkConfig(name="convnet-bn", width=4, depth=2),
     pool=2,
-    pool_steps=3,
-    pool_lr=0.05,
+    lifetime=3,
+    network_lr=0.05,
     checkpoint_every=3,
 )
 Distil = Callable[..., DistilledSet]
@@ -120,7 +120,7 @@ def test_features_that_are_not_finite_give_a_loss_that_is_not() -> None:
 def test_distilling_lowers_the_loss_of_networks_it_never_saw(
     distil: Distil, tiny_images: Images, tiny_targets: Targets
 ) -> None:
-    result = distil(replace(TINY, iterations=60, pool=3, pool_steps=10))
+    result = distil(replace(TINY, iterations=60, pool=3, lifetime=10))
     real = tiny_images.normalised()
     with torch.random.fork_rng():
         torch.manual_seed(99)
@@ -183,7 +183,7 @@ def test_iterations_take_other_networks_and_other_images(
     distil: Distil, tiny_targets: Targets, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = seen_by_outer(monkeypatch)
-    distil(replace(TINY, pool_steps=50))  # nobody dies
+    distil(replace(TINY, lifetime=50))  # nobody dies
     assert len({id(network) for network, _, _ in seen}) == TINY.pool
     rows = [
         [int((tiny_targets.values == value).all(1).nonzero()[0]) for value in goal]
@@ -249,9 +249,9 @@ def test_a_network_of_the_pool_is_one_trained_by_sgd_on_the_whole_set() -> None:
         return torch.optim.SGD(parameters, lr=0.1, momentum=0.9, weight_decay=1e-3)
 
     x, y = torch.randn(5, 1, 4, 4), torch.randn(5, 2)
-    pool = Pool(create, sgd, lifetime=5, seed=0)
+    pool = Population(create, sgd, lifetime=5, seed=0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Pool, "_train", lambda *_: None)
+        patch.setattr(Population, "_train", lambda *_: None)
         pool.grow(x, y)
     copy = create_network(network, channels=1, size=4, outputs=2)
     copy.load_state_dict(made[0].state_dict())
@@ -306,10 +306,10 @@ def test_resumed_in_the_middle_of_the_first_training_is_bit_equal(
 ) -> None:
     config, state = replace(TINY, pool=4), tmp_path / "state.safetensors"
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
-        interrupt_after(2, patch, Pool, "grow")
+        interrupt_after(2, patch, Population, "grow")
         distil(config, state=state)
     with monkeypatch.context() as patch:
-        interrupt_after(2, patch, Pool, "grow")
+        interrupt_after(2, patch, Population, "grow")
         resumed = distil(config, state=state)
     assert_same(resumed, distil(config))
 
@@ -357,13 +357,13 @@ def test_non_finite_stops_with_the_last_good_state(
 
 def test_non_finite_at_once_is_an_error(distil: Distil, monkeypatch: pytest.MonkeyPatch) -> None:
     not_finite_at(0, 0, monkeypatch)
-    with pytest.raises(DecoctError, match=r"first loss is not finite.*krr_st\.pool_lr"):
+    with pytest.raises(DecoctError, match=r"first loss is not finite.*krr_st\.network_lr"):
         distil()
 
 
 def test_a_pool_that_diverges_is_noticed_before_work(distil: Distil) -> None:
     with pytest.raises(DecoctError, match=r"network \d of the pool diverged"):
-        distil(replace(TINY, pool=4, pool_steps=20, pool_lr=1e30))
+        distil(replace(TINY, pool=4, lifetime=20, network_lr=1e30))
 
 
 # Bad input
@@ -375,16 +375,16 @@ def test_a_pool_that_diverges_is_noticed_before_work(distil: Distil) -> None:
         ("iterations", 0),
         ("batch", 0),
         ("pool", 0),
-        ("pool_steps", 1),
+        ("lifetime", 1),
         ("checkpoint_every", 0),
         ("lr", 0.0),
         ("lr", math.nan),
-        ("pool_lr", -0.1),
-        ("pool_lr", math.inf),
+        ("network_lr", -0.1),
+        ("network_lr", math.inf),
         ("weight_decay", -1.0),
-        ("pool_weight_decay", math.nan),
-        ("pool_momentum", 1.0),
-        ("pool_momentum", -0.1),
+        ("network_weight_decay", math.nan),
+        ("network_momentum", 1.0),
+        ("network_momentum", -0.1),
         ("ridge", 0.0),
         ("ridge", 1e-13),
         ("ridge", math.nan),

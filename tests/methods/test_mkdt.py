@@ -31,16 +31,16 @@ ADAM = MKDTConfig(
     iterations=7,
     inner_steps=3,
     expert_epochs=2,
-    max_start=2,
+    max_start_epoch=2,
     batch=4,
     optimiser="adam",
     lr_images=0.05,
     lr_targets=0.05,
-    lr_log_rate=0.02,
+    lr_log_lr=0.02,
     rate=0.1,
     checkpoint_every=3,
 )
-SGD = replace(ADAM, optimiser="sgd", lr_images=20.0, lr_targets=5.0, lr_log_rate=0.1)
+SGD = replace(ADAM, optimiser="sgd", lr_images=20.0, lr_targets=5.0, lr_log_lr=0.1)
 Distil = Callable[..., DistilledSet]
 
 
@@ -87,7 +87,7 @@ def mean_matching_loss(
     inner = InnerGradient.by_autograd(distillation_loss(network))
     values = []
     for k in range(len(trajectories)):
-        for s in range(ADAM.max_start):
+        for s in range(ADAM.max_start_epoch):
             start, goal = trajectories.expert(k)[s], trajectories.expert(k)[s + 2]
             batches = draw_batches(len(images), ADAM, seeding.generator(9, "test", k, s), CPU)
             end = train(
@@ -165,7 +165,7 @@ def test_memory_for_tapes_changes_the_speed_alone(
 
 
 @pytest.mark.parametrize("config", [ADAM, SGD], ids=["adam", "sgd"])
-@pytest.mark.parametrize("still", ["lr_images", "lr_targets", "lr_log_rate"])
+@pytest.mark.parametrize("still", ["lr_images", "lr_targets", "lr_log_lr"])
 def test_a_rate_of_zero_leaves_that_thing_untouched(
     config: MKDTConfig,
     still: str,
@@ -177,7 +177,7 @@ def test_a_rate_of_zero_leaves_that_thing_untouched(
     untouched = {
         "lr_images": torch.equal(result.images, tiny_images.normalised(START)),
         "lr_targets": torch.equal(result.targets, tiny_targets.values[START]),
-        "lr_log_rate": len(result.history["rate"].unique()) == 1,
+        "lr_log_lr": len(result.history["rate"].unique()) == 1,
     }
     assert untouched == {name: name == still for name in untouched}
 
@@ -202,7 +202,7 @@ def test_the_rate_is_learnt_in_its_logarithm_and_stays_positive(
         return constant_gradient(images, targets)  # dL/d rate = 1: smaller is better, always
 
     monkeypatch.setattr(module, "matching_gradient", downhill)
-    config = replace(SGD, iterations=4, momentum=0.0, lr_log_rate=5.0, rate=0.5)
+    config = replace(SGD, iterations=4, momentum=0.0, lr_log_lr=5.0, rate=0.5)
     result = distil(config)
     # dL/d log rate = rate * dL/d rate.
     rate, expected = 0.5, []
@@ -265,7 +265,7 @@ def drawn(
 
         with monkeypatch.context() as patch:
             patch.setattr(module, "matching_gradient", record)
-            distil(replace(SGD, iterations=iterations, lr_log_rate=0.0), seed=seed)
+            distil(replace(SGD, iterations=iterations, lr_log_lr=0.0), seed=seed)
         return seen
 
     return run
@@ -273,7 +273,7 @@ def drawn(
 
 def test_every_iteration_draws_expert_and_start_epoch_afresh(drawn: Any) -> None:
     pairs = {(k, s) for k, s, _ in drawn(seed=0)}
-    assert pairs == {(0, 0), (0, 1), (1, 0), (1, 1)}  # 2 experts, s in [0, max_start)
+    assert pairs == {(0, 0), (0, 1), (1, 0), (1, 1)}  # 2 experts, s in [0, max_start_epoch)
 
 
 def test_draws_depend_on_the_seed_and_nothing_else(drawn: Any) -> None:
@@ -347,17 +347,17 @@ def test_search_finds_the_rate_that_lands_on_the_goal(
     def loss(theta: Tensor, images: Tensor, targets: Tensor) -> Tensor:
         return -(theta @ direction)
 
-    config = replace(SGD, max_start=1)
-    learner = module.Learner(
+    config = replace(SGD, max_start_epoch=1)
+    synthetic = module.Synthetic(
         tiny_images.normalised(START),
         tiny_targets.values[START],
         optimiser="sgd",
         lr_images=1.0,
         lr_targets=1.0,
-        lr_log_rate=1.0,
+        lr_log_lr=1.0,
         momentum=0.0,
     )
-    found = module.search_rate(InnerGradient.by_autograd(loss), learner, line, config, seed=0)
+    found = module.search_inner_lr(InnerGradient.by_autograd(loss), synthetic, line, config, seed=0)
 
     def value(rate: float) -> float:
         return (1 - rate / 0.4) ** 2
@@ -447,7 +447,7 @@ def test_non_finite_stops_with_the_last_good_state(
     what: str, distil: Distil, tiny_images: Images, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "matching_gradient", not_finite_at(3, what))
-    config = replace(SGD, momentum=0.0, lr_images=0.125, lr_log_rate=0.01)
+    config = replace(SGD, momentum=0.0, lr_images=0.125, lr_log_lr=0.01)
     result = distil(config)
     # Finite at iterations 0, 1, 2; the third step led astray and is undone: two are left.
     assert len(result.history["loss"]) == 3
@@ -495,21 +495,25 @@ def test_stopping_right_after_a_resume_keeps_what_an_unbroken_run_keeps(
 # Bad input
 
 
-@pytest.mark.parametrize("max_start, expert_epochs", [(2, 3), (3, 2), (1, 4), (4, 1)])
+@pytest.mark.parametrize("max_start_epoch, expert_epochs", [(2, 3), (3, 2), (1, 4), (4, 1)])
 def test_reading_beyond_the_trajectory_is_refused(
-    max_start: int, expert_epochs: int, distil: Distil
+    max_start_epoch: int, expert_epochs: int, distil: Distil
 ) -> None:
-    config = replace(SGD, max_start=max_start, expert_epochs=expert_epochs)
+    config = replace(SGD, max_start_epoch=max_start_epoch, expert_epochs=expert_epochs)
     with pytest.raises(DecoctError, match="trained for 3"):
         distil(config)
 
 
-@pytest.mark.parametrize("max_start, expert_epochs", [(2, 2), (3, 1), (1, 3)])
+@pytest.mark.parametrize("max_start_epoch, expert_epochs", [(2, 2), (3, 1), (1, 3)])
 def test_reading_up_to_the_end_of_the_trajectory_works(
-    max_start: int, expert_epochs: int, distil: Distil
+    max_start_epoch: int, expert_epochs: int, distil: Distil
 ) -> None:
     config = replace(
-        SGD, max_start=max_start, expert_epochs=expert_epochs, iterations=4, inner_steps=1
+        SGD,
+        max_start_epoch=max_start_epoch,
+        expert_epochs=expert_epochs,
+        iterations=4,
+        inner_steps=1,
     )
     assert len(distil(config).history["loss"]) == 4
 
@@ -525,7 +529,7 @@ def test_a_set_of_nothing_is_refused(distil: Distil) -> None:
         "iterations",
         "inner_steps",
         "expert_epochs",
-        "max_start",
+        "max_start_epoch",
         "batch",
         "experts_per_step",
         "checkpoint_every",

@@ -14,7 +14,7 @@ from decoct.artefacts.distilled import DistilledSet, load_distilled
 from decoct.artefacts.trajectories import Trajectories
 from decoct.core import storage
 from decoct.core.errors import DecoctError
-from decoct.data.augment import ViewsConfig
+from decoct.data.augment import AugmentConfig
 from decoct.data.images import Images
 from decoct.matching.inner_gradient import FlatLoss, InnerGradient
 from decoct.matching.unroll import (
@@ -48,11 +48,11 @@ MATCHING = MKDTConfig(
     iterations=6,
     inner_steps=2,
     expert_epochs=1,
-    max_start=2,
+    max_start_epoch=2,
     batch=4,
     optimiser="adam",
     lr_images=0.05,
-    lr_log_rate=0.02,
+    lr_log_lr=0.02,
     rate=0.01,
     checkpoint_every=2,
 )
@@ -63,7 +63,7 @@ ALGORITHMS = pytest.mark.parametrize("algorithm", ["barlow_twins", "simclr"])
 
 
 def problem(
-    algorithm: Algorithm, views: ViewsConfig, images: Images
+    algorithm: Algorithm, views: AugmentConfig, images: Images
 ) -> tuple[FlatLoss, dict[str, Any]]:
     """The loss of a small ConvNet, and what `matching_gradient` needs, in float64."""
     with torch.random.fork_rng():
@@ -93,7 +93,7 @@ def by_autograd(losses: list[FlatLoss]) -> list[InnerGradient]:
 def test_sweep_equals_whole_unroll_with_augmentations(
     algorithm: Algorithm, momentum: float, kept_tapes: int, channels: int, tiny_images: Images
 ) -> None:
-    views = ViewsConfig(jitter_probability=0.7, grey_probability=0.3)
+    views = AugmentConfig(jitter_probability=0.7, grey_probability=0.3)
     images = Images.from_array(tiny_images.pixels[:, :channels])
     loss, arguments = problem(algorithm, views, images)
     arguments["momentum"] = momentum
@@ -111,7 +111,7 @@ def test_sweep_equals_whole_unroll_with_augmentations(
 def test_gradient_is_the_derivative_by_finite_differences(
     algorithm: Algorithm, tiny_images: Images
 ) -> None:
-    loss, arguments = problem(algorithm, ViewsConfig(jitter=0.0), tiny_images)
+    loss, arguments = problem(algorithm, AugmentConfig(jitter=0.0), tiny_images)
     inner = by_autograd(step_losses(loss, count=3, seed=1, at=(0, 0)))
     gradient = matching_gradient(inner, **arguments)
     start, goal = arguments.pop("start"), arguments.pop("goal")
@@ -127,7 +127,7 @@ def test_gradient_is_the_derivative_by_finite_differences(
 
 
 def test_draws_follow_from_seed_place_and_step_alone(tiny_images: Images) -> None:
-    loss, given = problem("simclr", ViewsConfig(), tiny_images)
+    loss, given = problem("simclr", AugmentConfig(), tiny_images)
     inputs = given["start"], given["images"], given["targets"]
 
     def values(seed: int, *at: int) -> list[float]:
@@ -166,7 +166,7 @@ def test_experts_go_on_where_they_stopped_to_the_same_bits(
 
 @ALGORITHMS
 def test_experts_learn(algorithm: Algorithm, tiny_images: Images, tmp_path: Path) -> None:
-    views = ViewsConfig(min_crop=0.6, jitter=0.0, grey_probability=0.0)
+    views = AugmentConfig(min_crop=0.6, jitter=0.0, grey_probability=0.0)
     config = MTTSSLConfig(objective=Objective(algorithm, views, projector=8), lr=0.02)
     experts = replace(EXPERTS, count=1, epochs=12)
     train_ssl_experts(images=tiny_images, folder=tmp_path, config=config, experts=experts)
@@ -270,10 +270,12 @@ def test_a_network_is_pre_trained_on_it_by_its_own_objective(
     first = pretrain(distilled=loaded, config=config)
     torch.manual_seed(5)
     again = pretrain(distilled=loaded, config=config)
-    assert first.story["losses"] == again.story["losses"]
-    simclr = {**loaded.story["objective"], "algorithm": "simclr"}
-    other = replace(loaded, story={**loaded.story, "objective": simclr})
-    assert pretrain(distilled=other, config=config).story["losses"] != first.story["losses"]
+    assert first.provenance["losses"] == again.provenance["losses"]
+    simclr = {**loaded.provenance["objective"], "algorithm": "simclr"}
+    other = replace(loaded, provenance={**loaded.provenance, "objective": simclr})
+    assert (
+        pretrain(distilled=other, config=config).provenance["losses"] != first.provenance["losses"]
+    )
 
 
 def test_it_is_described_and_exported_as_what_it_is(distil: Distil, tmp_path: Path) -> None:

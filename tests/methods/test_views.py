@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from decoct.run.keys import Keys
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -20,7 +21,6 @@ from decoct.evaluation.scores import Interval
 from decoct.methods.views import StoredViewsConfig, stored_views
 from decoct.models.registry import NetworkConfig
 from decoct.report.export import export
-from decoct.run.keys import Keys
 from decoct.run.pipeline import Run
 from decoct.run.recipe import Recipe, load_recipe
 from decoct.training.assistant import AssistantConfig
@@ -154,7 +154,7 @@ def test_plain_views_train_as_their_images_do(found: DistilledSet) -> None:
     ]
     config = PretrainConfig(network=NETWORK, epochs=3)
     many, once = (pretrain(distilled=d, config=config) for d in sets)
-    assert many.story["losses"] == pytest.approx(once.story["losses"], rel=1e-3)
+    assert many.provenance["losses"] == pytest.approx(once.provenance["losses"], rel=1e-3)
     pairs = zip(many.network.body.parameters(), once.network.body.parameters(), strict=True)
     assert all(torch.allclose(p, q, atol=1e-3) for p, q in pairs)
 

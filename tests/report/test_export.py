@@ -31,7 +31,7 @@ def distilled(request: pytest.FixtureRequest, tiny_images: Images) -> DistilledS
         method="mkdt",
         rule=TrainingRule(lr=0.25, momentum=0.0, weight_decay=0.0, batch=4),
         history={"loss": torch.tensor([1.0, 0.5])},
-        story={"seed": 0},
+        provenance={"seed": 0},
     )
 
 
@@ -84,7 +84,7 @@ def test_uint8_file_is_a_set_again(distilled: DistilledSet, path: Path, tmp_path
     assert torch.equal(again.targets, distilled.targets)
     assert again.start is not None and distilled.start is not None
     torch.testing.assert_close(again.start, distilled.start, atol=0.02, rtol=0)
-    assert (again.rule, again.method, again.story) == (distilled.rule, "mkdt", {"seed": 0})
+    assert (again.rule, again.method, again.provenance) == (distilled.rule, "mkdt", {"seed": 0})
     assert torch.equal(again.history["loss"], distilled.history["loss"])
     assert file.stat().st_size < 0.5 * path.stat().st_size
 

@@ -43,7 +43,7 @@ def distilled_set(seed: int, *, source: str, count: int, iterations: int) -> Dis
             "loss": torch.linspace(1, 0.8, iterations),
             "rate": torch.linspace(0.1, 0.2, iterations),
         },
-        story={"images": source, "seed": seed},
+        provenance={"images": source, "seed": seed},
     )
 
 

@@ -33,7 +33,7 @@ def distilled_set(*, start: bool = True, count: int = 5) -> DistilledSet:
         method="mkdt" if start else "random",
         start=-images if start else None,
         history={"loss": torch.tensor([1.0, 0.75]), "rate": torch.tensor([0.1, 0.125])},
-        story={"images": "pictures", "seed": 3, "decoct": "0.1.0", "torch": "2"},
+        provenance={"images": "pictures", "seed": 3, "decoct": "0.1.0", "torch": "2"},
     )
 
 
@@ -45,8 +45,10 @@ def folder(tmp_path: Path) -> Path:
     images = Images(pixels=pixels, **COLOUR, labels=labels, class_names=("a", "b", "c"))
     images.save(tmp_path / "images/images.safetensors")
     encoder = fresh_encoder(NetworkConfig(width=4), **COLOUR, size=8, seed=0)
-    story = {"method": "mkdt", "losses": [2.0, 0.5]}
-    dataclasses.replace(encoder, story=story).save(tmp_path / "encoder/encoder.safetensors")
+    provenance = {"method": "mkdt", "losses": [2.0, 0.5]}
+    dataclasses.replace(encoder, provenance=provenance).save(
+        tmp_path / "encoder/encoder.safetensors"
+    )
     config = TargetsConfig(components=2)
     fit_targets(torch.randn(30, 6), config).save(tmp_path / "targets/targets.safetensors")
     for k in range(2):
@@ -100,7 +102,7 @@ def test_real_and_synthetic_images_stand_side_by_side(folder: Path) -> None:
     with Image.open(picture) as image:
         array = np.asarray(image)
     scale, expected = 4, distilled_set()
-    start = expected.start_pixels()
+    start = expected.initial_pixels()
     assert start is not None
     for pixels, left in ((start, 0), (expected.pixels(), 3 * 10 - 2 + 12)):
         tile = array[::scale, left * scale :: scale][:8, :8, :3]

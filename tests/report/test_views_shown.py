@@ -8,7 +8,7 @@ from PIL import Image
 
 from decoct.artefacts.distilled import DistilledSet, TrainingRule
 from decoct.cli import main
-from decoct.data.augment import ViewsConfig
+from decoct.data.augment import AugmentConfig
 from decoct.data.stored_views import draw_views, plain_views
 from decoct.report.show import show
 from decoct.run.recipe import Recipe
@@ -19,7 +19,7 @@ SIDE, V = 8, 3
 @pytest.fixture
 def found() -> DistilledSet:
     draws = torch.Generator().manual_seed(0)
-    drawn = [draw_views(ViewsConfig(), 10, draws) for _ in range(V - 1)]
+    drawn = [draw_views(AugmentConfig(), 10, draws) for _ in range(V - 1)]
     return DistilledSet(
         images=torch.rand(10, 3, SIDE, SIDE, generator=draws),
         targets=torch.zeros(10, V, 2, dtype=torch.float16),

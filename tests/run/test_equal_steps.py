@@ -161,9 +161,9 @@ def test_cut_short_it_is_the_first_steps_of_the_longer_training(
     body = list(short.network.body.parameters())
     assert all(torch.equal(p, q) for p, q in zip(body, after[: len(body)], strict=True))
     assert counted.take() == 6
-    assert len(short.story["losses"]) == math.ceil(steps / 3)
+    assert len(short.provenance["losses"]) == math.ceil(steps / 3)
     epochs = steps // 3
-    assert short.story["losses"][:epochs] == whole.story["losses"][:epochs]
+    assert short.provenance["losses"][:epochs] == whole.provenance["losses"][:epochs]
 
 
 def test_so_many_steps_as_the_epochs_have_are_the_epochs(
@@ -175,7 +175,7 @@ def test_so_many_steps_as_the_epochs_have_are_the_epochs(
         )
         for steps in (6, None)
     )
-    assert one.story == other.story
+    assert one.provenance == other.provenance
     pairs = zip(one.network.body.parameters(), other.network.body.parameters(), strict=True)
     assert all(torch.equal(p, q) for p, q in pairs)
 

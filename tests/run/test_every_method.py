@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from decoct.methods.subsets import SUBSETS
 
 from decoct.cli import main
 from decoct.core import storage
 from decoct.evaluation.scores import Scores
-from decoct.methods.subsets import SUBSETS
 from decoct.report.costs import cost_rows, costs
 from decoct.report.page import write_report
 from decoct.report.table import columns

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from decoct.methods.subsets import SUBSETS
+from decoct.run.keys import Keys
 from torch import Tensor
 
 from decoct.artefacts.encoder import Encoder
 from decoct.artefacts.targets import Targets
 from decoct.cli import main
 from decoct.core.errors import DecoctError
-from decoct.core.on_disk import StoredRows
+from decoct.core.on_disk import DiskTensor
 from decoct.data.images import Images
 from decoct.data.tasks import Task
-from decoct.methods.subsets import SUBSETS
-from decoct.run.keys import Keys
 from decoct.run.pipeline import Run
 from decoct.run.preflight import check_run
 from decoct.run.recipe import DISTILLERS, ON_ALL, SYNTHETIC, ImagesConfig, Recipe, load_recipe
@@ -212,7 +212,7 @@ def stored(tmp_path: Path, tiny_images: Images, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("decoct.core.on_disk._IN_MEMORY", 0)
     monkeypatch.setattr("decoct.core.on_disk.CHUNK", 16 * 16 * 3 * 4)  # four images at a time
     found = Images.load(tmp_path / "pool.safetensors")
-    assert isinstance(found.pixels, StoredRows)
+    assert isinstance(found.pixels, DiskTensor)
     return found
 
 
@@ -247,7 +247,7 @@ def test_a_part_is_the_same_images_wherever_they_lie(
 ) -> None:
     index = torch.tensor([31, 2, 2, 17, 0])
     in_file, in_memory = stored.part(index), tiny_images.part(index)
-    assert isinstance(in_file.pixels, StoredRows) and isinstance(in_memory.pixels, Tensor)
+    assert isinstance(in_file.pixels, DiskTensor) and isinstance(in_memory.pixels, Tensor)
     assert in_file.digest == in_memory.digest == tiny_images.subset(index).digest
     again = torch.tensor([4, 1])
     assert in_file.part(again).digest == tiny_images.subset(index[again]).digest

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from decoct.core.on_disk import StoredRows
+from decoct.core.on_disk import DiskTensor
 from decoct.data.images import Images
 from decoct.run.pipeline import Run
 from decoct.run.recipe import Recipe, load_recipe
@@ -30,7 +30,7 @@ def test_the_bits_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("decoct.core.on_disk._IN_MEMORY", 0)
     monkeypatch.setattr("decoct.core.on_disk.CHUNK", 16 * 16 * 3 * 7)
     pool = Run(load_recipe(recipe), tmp_path / "large").images
-    assert isinstance(pool.pixels, StoredRows)
+    assert isinstance(pool.pixels, DiskTensor)
     assert run(recipe, tmp_path / "large") == whole
 
 
@@ -45,6 +45,6 @@ def test_nor_do_they_differ_where_images_are_left_out(
     monkeypatch.setattr("decoct.core.on_disk._IN_MEMORY", 0)
     monkeypatch.setattr("decoct.core.on_disk.CHUNK", 16 * 16 * 3 * 7)
     part = Run(tiny_recipe, tmp_path / "large").images
-    assert isinstance(part.pixels, StoredRows) and len(part) == 30
+    assert isinstance(part.pixels, DiskTensor) and len(part) == 30
     assert part.pixels.path == next((tmp_path / "large").glob("images-*/images.safetensors"))
     assert run(tmp_path / "mine.yaml", tmp_path / "large") == whole

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from decoct.run.keys import Keys
 
 from decoct.artefacts.distilled import DistilledSet, TrainingRule
 from decoct.artefacts.encoder import Encoder
@@ -14,7 +15,6 @@ from decoct.cli import main
 from decoct.core.errors import DecoctError
 from decoct.data.images import Images
 from decoct.models.registry import NetworkConfig
-from decoct.run.keys import Keys
 from decoct.run.pipeline import Run
 from decoct.run.recipe import METHODS, CompareConfig, Recipe, load_recipe
 from decoct.training.pretrain import PretrainConfig, pretrain, pretrain_on_all
@@ -53,8 +53,8 @@ def test_on_a_set_it_is_a_rule_with_that_rate(
     rule = replace(RULE, lr=factor * RULE.lr)
     by_rule = pretrain(distilled=distilled, config=CONFIG, rule=rule)
     assert same(by_factor, by_rule)
-    assert by_factor.story == by_rule.story  # where the rule is the one that was used
-    assert by_factor.story["rule"]["lr"] == factor * RULE.lr
+    assert by_factor.provenance == by_rule.provenance  # where the rule is the one that was used
+    assert by_factor.provenance["rule"]["lr"] == factor * RULE.lr
     assert same(by_factor, pretrain(distilled=distilled, config=CONFIG)) == (factor == 1)
 
 
@@ -101,7 +101,7 @@ def test_by_self_supervision_it_is_a_rate_of_adam(
 def test_a_learnt_rate_is_multiplied(tiny_recipe: Recipe, tmp_path: Path) -> None:
     run = Run(with_rates(tiny_recipe, mkdt=3.0), tmp_path / "run")
     learnt = run.distilled("mkdt", 0).rule
-    assert run.pretrained("mkdt", 0).story["rule"] == vars(replace(learnt, lr=3.0 * learnt.lr))
+    assert run.pretrained("mkdt", 0).provenance["rule"] == vars(replace(learnt, lr=3.0 * learnt.lr))
     # The set is the same whatever it is trained on with, and so is found again.
     assert Keys(tiny_recipe).distilled("mkdt", 0) == run.keys.distilled("mkdt", 0)
 

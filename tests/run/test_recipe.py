@@ -52,7 +52,7 @@ def test_published_settings(name: str) -> None:
     assert distill.start == "high-loss"
     assert distill.optimiser == "sgd" and distill.momentum == 0.5
     assert distill.expert_epochs == 2
-    assert distill.max_start == (5 if five and not tiny else 2)
+    assert distill.max_start_epoch == (5 if five and not tiny else 2)
     assert distill.iterations == (10_000 if tiny else 5_000)
     assert distill.inner_steps == (10 if tiny else 40)
     assert distill.lr_images == (1e5 if tiny else 1e4 if five else 1e3)
@@ -85,7 +85,7 @@ def test_a_recipe_is_named_after_its_file(tmp_path: Path) -> None:
         ("fraction: 0", "the fraction in"),
         ("fraction: 1.5", "the fraction in"),
         ("size: -1", "the size must be positive"),
-        ("distill: {max_start: 3, expert_epochs: 2}", "read epoch 4 .* experts.epochs is 3"),
+        ("distill: {max_start_epoch: 3, expert_epochs: 2}", "read epoch 4 .* experts.epochs is 3"),
         ("probe: {fractions: [0]}", r"label fraction 0.0 is outside \(0, 1\]"),
         ("a: [1", "is not valid YAML"),
         ("- a\n- b", "must be a mapping of settings"),

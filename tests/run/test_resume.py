@@ -29,7 +29,7 @@ distill:
   iterations: 40
   inner_steps: 4
   expert_epochs: 1
-  max_start: 2
+  max_start_epoch: 2
   batch: 8
   optimiser: adam
   lr_images: 0.05

@@ -31,7 +31,7 @@ images: {source: pool.npz, size: 16}
 targets: {source: targets.npy}
 experts: {count: 2, epochs: 2, batch: 16, network: {width: 4, depth: 2}}
 distill:
-  {start: random, iterations: 3, inner_steps: 2, expert_epochs: 1, max_start: 1, batch: 8,
+  {start: random, iterations: 3, inner_steps: 2, expert_epochs: 1, max_start_epoch: 1, batch: 8,
    optimiser: adam, lr_images: 0.1, lr_targets: 0.1, checkpoint_every: 1}
 pretrain: {epochs: 1, network: {width: 4, depth: 2}}
 probe: {fractions: [0.3, 0.5]}

@@ -17,7 +17,7 @@ from decoct.training.teacher import SSLConfig
 BASE = Recipe(
     fraction=0.05,
     experts=ExpertsConfig(count=6, epochs=6),
-    distill=MKDTConfig(start="random", inner_steps=10, max_start=4, expert_epochs=2),
+    distill=MKDTConfig(start="random", inner_steps=10, max_start_epoch=4, expert_epochs=2),
 )
 
 
@@ -50,7 +50,7 @@ def changes(axis: str, base: Recipe = BASE) -> dict[str, dict[str, Any]]:
     [
         ("start", {"random": {}, "high-loss": {"distill.start": "high-loss"}}),
         ("targets", {"learnt": {}, "fixed": {"distill.lr_targets": 0.0}}),
-        ("rate", {"learnt": {}, "fixed": {"distill.lr_log_rate": 0.0}}),
+        ("rate", {"learnt": {}, "fixed": {"distill.lr_log_lr": 0.0}}),
         (
             "experts",
             {
@@ -61,7 +61,10 @@ def changes(axis: str, base: Recipe = BASE) -> dict[str, dict[str, Any]]:
                 "20": {"experts.count": 20},
             },
         ),
-        ("max-start", {"1": {"distill.max_start": 1}, "2": {"distill.max_start": 2}, "4": {}}),
+        (
+            "max-start",
+            {"1": {"distill.max_start_epoch": 1}, "2": {"distill.max_start_epoch": 2}, "4": {}},
+        ),
         (
             "expert-epochs",
             {"1": {"distill.expert_epochs": 1}, "2": {}, "3": {"distill.expert_epochs": 3}},
@@ -142,7 +145,9 @@ def test_what_experts_are_too_short_for_is_left_out_and_said(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     short = replace(
-        BASE, experts=replace(BASE.experts, epochs=3), distill=replace(BASE.distill, max_start=2)
+        BASE,
+        experts=replace(BASE.experts, epochs=3),
+        distill=replace(BASE.distill, max_start_epoch=2),
     )
     assert list(changes("max-start", short)) == ["1", "2"]
     assert "axis max-start: 4 is left out" in (said := capsys.readouterr().err)

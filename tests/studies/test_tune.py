@@ -13,7 +13,7 @@ import yaml
 
 from decoct.cli import main
 from decoct.core.errors import DecoctError
-from decoct.evaluation.target_probe import pool_error
+from decoct.evaluation.target_probe import target_probe_error
 from decoct.run.pipeline import Run
 from decoct.run.recipe import Recipe, load_recipe
 from decoct.studies.tune import TUNED, Trial, TuneConfig, Tuning, tune, tuning_rows
@@ -48,7 +48,7 @@ def test_every_trial_is_the_pool_error_of_what_it_pre_trains(
         pretraining = replace(tiny_recipe.pretrain, rate=trial.rate, epochs=trial.epochs)
         run = Run(replace(tiny_recipe, pretrain=pretraining), tmp_path / "other")
         known, left_out = run.split
-        assert trial.error == pool_error(
+        assert trial.error == target_probe_error(
             encoder=run.pretrained(trial.method, 0),
             images=run.pool,
             targets=run.pool_targets,
@@ -107,7 +107,7 @@ def test_the_error_is_the_mean_over_seeds(tiny_recipe: Recipe, tmp_path: Path) -
 
     alone = error(0, 1)
     run = Run(replace(tiny_recipe, pretrain=replace(tiny_recipe.pretrain, epochs=1)), tmp_path)
-    second = pool_error(
+    second = target_probe_error(
         encoder=run.pretrained("random", 1),
         images=run.pool,
         targets=run.pool_targets,
@@ -258,7 +258,7 @@ def test_the_verb_prints_what_a_recipe_takes(
         assert recipe.pretraining(method).rate == tuning.best(method, tuning.epochs()).rate
         # Pre-training as it says is what was tried.
         run = Run(recipe, tmp_path / "other")
-        error = pool_error(
+        error = target_probe_error(
             encoder=run.pretrained(method, 0),
             images=run.pool,
             targets=run.pool_targets,

@@ -41,7 +41,7 @@ def interrupt_in(epoch: int, patch: pytest.MonkeyPatch) -> None:
 def test_it_learns(tiny_images: Images, tiny_targets: Targets) -> None:
     config = replace(CONFIG, epochs=8)
     assistant = train_assistant(images=tiny_images, targets=tiny_targets, config=config)
-    losses = assistant.story["losses"]
+    losses = assistant.provenance["losses"]
     assert len(losses) == 8
     assert losses[-1] < 0.8 * losses[0]
     # To say the mean of all targets has an error of 1, their variance.
@@ -63,7 +63,7 @@ def test_plain_images_are_learnt_as_they_are(tiny_images: Images, tiny_targets: 
         expected = F.mse_loss(network(tiny_images.normalised()), tiny_targets.values)
     config = replace(CONFIG, epochs=1, batch=100, plain=1)
     got = train_assistant(images=tiny_images, targets=tiny_targets, config=config)
-    assert got.story["losses"] == pytest.approx([float(expected)], rel=1e-4)
+    assert got.provenance["losses"] == pytest.approx([float(expected)], rel=1e-4)
 
 
 @pytest.mark.parametrize("plain", [0.0, 0.5])
@@ -101,7 +101,7 @@ def test_round_trip(name: str, tiny_images: Images, tiny_targets: Targets, tmp_p
     views = unit(tiny_images)
     assert torch.equal(again.label(views), assistant.label(views))
     assert (again.config, again.size, again.outputs) == (config.network, 16, 4)
-    assert again.story == assistant.story
+    assert again.provenance == assistant.provenance
 
 
 def test_another_artefact_is_refused(tiny_targets: Targets, tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_interrupted_and_resumed_it_is_as_if_unbroken(
     resumed = train_assistant(**of, state=state, metrics=tmp_path / "m.jsonl")
     lines = [json.loads(line) for line in (tmp_path / "m.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == list(range(epoch, 3))  # only the rest
-    assert resumed.story == whole.story
+    assert resumed.provenance == whole.provenance
     assert torch.equal(resumed.label(unit(tiny_images)), whole.label(unit(tiny_images)))
 
 

@@ -82,7 +82,7 @@ def test_the_sets_own_rule_is_used_unless_another_is_given(distilled: DistilledS
     given = pretrain(distilled=distilled, config=CONFIG, rule=other)
     assert same_body(given, pretrain(distilled=replace(distilled, rule=other), config=CONFIG))
     assert not same_body(given, own)
-    assert given.story["rule"]["lr"] == 0.01
+    assert given.provenance["rule"]["lr"] == 0.01
 
 
 def test_pre_training_depends_on_the_seed_alone(distilled: DistilledSet) -> None:
@@ -101,7 +101,7 @@ def test_the_method_has_no_influence_on_initialisation_or_order(distilled: Disti
 @pytest.mark.parametrize("network", [CONVNET, RESNET], ids=["convnet", "resnet"])
 def test_the_loss_falls(network: NetworkConfig, distilled: DistilledSet) -> None:
     encoder = pretrain(distilled=distilled, config=PretrainConfig(network=network, epochs=8))
-    losses = encoder.story["losses"]
+    losses = encoder.provenance["losses"]
     assert len(losses) == 8
     assert losses[-1] < 0.8 * losses[0]
 
@@ -144,10 +144,10 @@ def test_encoders_come_back_from_their_file(
     encoder.save(tmp_path / "e.safetensors")
     loaded = Encoder.load(tmp_path / "e.safetensors")
     assert same_body(loaded, encoder)
-    assert (loaded.config, loaded.size, loaded.story) == (
+    assert (loaded.config, loaded.size, loaded.provenance) == (
         encoder.config,
         encoder.size,
-        encoder.story,
+        encoder.provenance,
     )
     assert torch.equal(
         loaded.embed(tiny_images, device="cpu"), encoder.embed(tiny_images, device="cpu")

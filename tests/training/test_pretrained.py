@@ -91,12 +91,14 @@ def test_an_encoder_file_of_ours_says_everything_itself(
     network: Network, tiny_images: Images, tmp_path: Path
 ) -> None:
     mean, std = torch.tensor([0.1, 0.2, 0.3]), torch.tensor([0.4, 0.5, 0.6])
-    encoder = Encoder(network=network, config=RESNET, size=24, mean=mean, std=std, story={"a": 1})
+    encoder = Encoder(
+        network=network, config=RESNET, size=24, mean=mean, std=std, provenance={"a": 1}
+    )
     encoder.save(tmp_path / "e.safetensors")
     teacher = load_teacher(
         str(tmp_path / "e.safetensors"), images=tiny_images, network=NetworkConfig()
     )
-    assert (teacher.config, teacher.size, teacher.story) == (RESNET, 24, {"a": 1})
+    assert (teacher.config, teacher.size, teacher.provenance) == (RESNET, 24, {"a": 1})
     assert torch.equal(
         teacher.embed(tiny_images, device="cpu"), encoder.embed(tiny_images, device="cpu")
     )

@@ -9,17 +9,17 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from decoct.run.keys import Keys
 
 from decoct.artefacts.encoder import Encoder
 from decoct.core.errors import DecoctError
-from decoct.data.augment import ViewsConfig
+from decoct.core.seeding import random_subset
+from decoct.data.augment import AugmentConfig
 from decoct.data.images import Images
 from decoct.data.tasks import Task
-from decoct.methods.random import random_subset
 from decoct.models.registry import NetworkConfig
 from decoct.run import pipeline
 from decoct.run.doctor import doctor
-from decoct.run.keys import Keys
 from decoct.run.pipeline import Run
 from decoct.run.preflight import check_run
 from decoct.run.recipe import METHODS, CompareConfig, Recipe, load_recipe
@@ -31,7 +31,7 @@ from decoct.training.ssl_pretrain import SSLPretrainConfig, pretrain_by_ssl
 
 CONVNET = NetworkConfig(width=4, depth=2)
 RESNET = NetworkConfig(name="resnet10-small", width=4)
-CONFIG = SSLPretrainConfig(views=ViewsConfig(min_crop=0.5), batch=16, projector=16)
+CONFIG = SSLPretrainConfig(views=AugmentConfig(min_crop=0.5), batch=16, projector=16)
 NEW = ("ssl-random", "ssl-full", "mtt-ssl")
 
 
@@ -59,7 +59,7 @@ def test_it_takes_so_many_steps(
     taken = count_steps(monkeypatch)
     encoder = pretrain_by_ssl(images=tiny_images, network=CONVNET, steps=steps, config=CONFIG)
     assert len(taken) == steps
-    assert len(encoder.story["losses"]) == math.ceil(steps / 2)
+    assert len(encoder.provenance["losses"]) == math.ceil(steps / 2)
     assert encoder.config == CONVNET and not encoder.network.training
 
 

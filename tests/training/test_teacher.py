@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from decoct.artefacts.encoder import Encoder
 from decoct.core.errors import DecoctError
-from decoct.data.augment import ViewsConfig
+from decoct.data.augment import AugmentConfig
 from decoct.data.images import Images
 from decoct.models.registry import NetworkConfig
 from decoct.training import teacher as module
@@ -25,7 +25,7 @@ RESNET = NetworkConfig(name="resnet10-small", width=4)
 CONVNET = NetworkConfig(width=4, depth=2)
 CONFIG = SSLConfig(
     network=RESNET,
-    views=ViewsConfig(min_crop=0.5),
+    views=AugmentConfig(min_crop=0.5),
     epochs=4,
     warm_up=1,
     batch=16,
@@ -54,14 +54,14 @@ def assert_same(a: Encoder, b: Encoder) -> None:
     first, second = (e.network.body.state_dict() for e in (a, b))
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
-    assert a.story["losses"] == b.story["losses"]
+    assert a.provenance["losses"] == b.provenance["losses"]
 
 
 @pytest.mark.parametrize("algorithm", sorted(SSL_LOSSES))
 def test_the_loss_falls(algorithm: str, tiny_images: Images) -> None:
-    views = ViewsConfig(min_crop=0.6, jitter=0.0, grey_probability=0.0)
+    views = AugmentConfig(min_crop=0.6, jitter=0.0, grey_probability=0.0)
     config = replace(CONFIG, algorithm=algorithm, views=views, epochs=15, batch=20, lr=1e-2)  # type: ignore[arg-type]
-    losses = train_teacher(images=tiny_images, config=config).story["losses"]
+    losses = train_teacher(images=tiny_images, config=config).provenance["losses"]
     assert len(losses) == 15
     assert sum(losses[-3:]) < 0.9 * sum(losses[:3])
 
@@ -107,7 +107,7 @@ def test_a_damaged_checkpoint_starts_afresh(
 def test_training_depends_on_the_seed(tiny_images: Images) -> None:
     config = replace(CONFIG, epochs=1)
     first, second = (
-        train_teacher(images=tiny_images, config=config, seed=seed).story["losses"]
+        train_teacher(images=tiny_images, config=config, seed=seed).provenance["losses"]
         for seed in (0, 1)
     )
     assert first != second
@@ -132,12 +132,12 @@ def test_the_loss_curve_is_written_as_it_goes(tiny_images: Images, tmp_path: Pat
     teacher = train_teacher(images=tiny_images, config=CONFIG, metrics=tmp_path / "m.jsonl")
     lines = [json.loads(line) for line in (tmp_path / "m.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [0, 1, 2, 3]
-    assert [line["loss"] for line in lines] == teacher.story["losses"]
+    assert [line["loss"] for line in lines] == teacher.provenance["losses"]
 
 
 def test_a_batch_above_the_number_of_images_takes_all(tiny_images: Images) -> None:
     teacher = train_teacher(images=tiny_images, config=replace(CONFIG, epochs=1, batch=512))
-    assert len(teacher.story["losses"]) == 1
+    assert len(teacher.provenance["losses"]) == 1
 
 
 def test_a_loss_that_is_not_finite_is_an_error(

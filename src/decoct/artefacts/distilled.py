@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from decoct.artefacts.old_formats import upgraded
+from decoct.artefacts.rule import TrainingRule
 from decoct.core import storage
 from decoct.core.errors import DecoctError
 from decoct.data.images import denormalise
@@ -15,17 +17,7 @@ from decoct.data.stored_views import NUMBERS, show_views
 from decoct.models.registry import NetworkConfig
 
 _EXACT = 1e-3  # of a step of 255: what float32 leaves of a byte
-_FLOAT_IMAGES = {"images", "start"}  # what `save` may round to uint8
-
-
-@dataclass(frozen=True)
-class TrainingRule:
-    """The optimiser that a learning rate belongs to: SGD, and its batch."""
-
-    lr: float
-    momentum: float
-    weight_decay: float
-    batch: int
+_FLOAT_IMAGES = {"images", "initial"}  # what `save` may round to uint8
 
 
 @dataclass(frozen=True)
@@ -43,11 +35,11 @@ class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
     rule: TrainingRule  # what the encoder is trained with, unless the user says otherwise
     method: str
     views: Tensor | None = None  # uint8, m x V x 9: how each view is made of its image
-    start: Tensor | None = None  # float32, m x C x H x W: the real images it started from
+    initial: Tensor | None = None  # float32, m x C x H x W: the real images that it began from
     index: Tensor | None = None  # int64, m: where those stand in the pool
     network: NetworkConfig = field(default_factory=NetworkConfig)  # the student it was made with
     history: dict[str, Tensor] = field(default_factory=dict)  # by iteration: loss, lr
-    story: dict[str, Any] = field(default_factory=dict)  # settings, versions
+    provenance: dict[str, Any] = field(default_factory=dict)  # settings, versions
 
     def __post_init__(self) -> None:
         if len(self.images) != len(self.targets):
@@ -104,7 +96,7 @@ class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
 
     @property
     def has_targets(self) -> bool:
-        """False where one trains on it by self-supervision, as `story["objective"]` says."""
+        """False where one trains on it by self-supervision, as `provenance["objective"]` says."""
         return self.targets.shape[-1] > 0
 
     @property
@@ -117,9 +109,9 @@ class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
         """The images as a person would see them: uint8, m x C x H x W."""
         return denormalise(self.images, self.mean, self.std)
 
-    def start_pixels(self) -> Tensor | None:
+    def initial_pixels(self) -> Tensor | None:
         """The real images that it started from: uint8, m x C x H x W."""
-        return None if self.start is None else denormalise(self.start, self.mean, self.std)
+        return None if self.initial is None else denormalise(self.initial, self.mean, self.std)
 
     def view_pixels(self, *, images: int, views: int) -> Tensor:
         """The first views of the first images, as `pixels`: an image's next to each other."""
@@ -134,7 +126,7 @@ class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
         clips nothing: synthetic pixels go beyond black and white. Real ones stay as they are, for
         they have 256 steps already. `load` undoes it.
         """
-        names = ("images", "targets", "mean", "std", "views", "start", "index")
+        names = ("images", "targets", "mean", "std", "views", "initial", "index")
         tensors = {n: getattr(self, n) for n in names if getattr(self, n) is not None}
         if uint8:
             for name in _FLOAT_IMAGES & set(tensors):
@@ -146,14 +138,14 @@ class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
             "rule": asdict(self.rule),
             "method": self.method,
             "network": asdict(self.network),
-            "story": self.story,
+            "provenance": self.provenance,
         }
         storage.save_tensors(path, tensors, kind="distilled", meta=meta)
 
     @classmethod
     def load(cls, path: Path | str) -> Self:
         """Read what `save` wrote; raises `DecoctError` for a damaged file."""
-        tensors, meta = storage.load_tensors(path, kind="distilled")
+        tensors, meta = upgraded(*storage.load_tensors(path, kind="distilled"))
         for name in (name for name in _FLOAT_IMAGES if f"{name}.uint8" in tensors):
             tensors[name] = _dequantise(tensors.pop(f"{name}.uint8"), tensors.pop(f"{name}.range"))
         history = {
@@ -167,7 +159,7 @@ class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
             method=meta["method"],
             network=NetworkConfig(**meta["network"]),
             history=history,
-            story=meta["story"],
+            provenance=meta["provenance"],
         )
 
 

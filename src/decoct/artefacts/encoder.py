@@ -10,6 +10,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from decoct.artefacts.old_formats import upgraded
 from decoct.core import checkpoint, storage
 from decoct.core.console import progress
 from decoct.data.images import Images, convert_channels, normalise, resize_and_crop
@@ -27,7 +28,7 @@ class Encoder:
     size: int  # pixels; images of another size are resized to it
     mean: Tensor  # C, in [0, 1] units
     std: Tensor  # C
-    story: dict[str, Any] = field(default_factory=dict)  # how it was trained
+    provenance: dict[str, Any] = field(default_factory=dict)  # how it was trained
 
     @property
     def channels(self) -> int:
@@ -55,14 +56,14 @@ class Encoder:
         """Write one safetensors file; `dtype` float16 halves it."""
         body = checkpoint.module_tensors("body", self.network.body)
         stored = {k: v.to(dtype) if v.is_floating_point() else v for k, v in body.items()}
-        meta = {"config": asdict(self.config), "size": self.size, "story": self.story}
+        meta = {"config": asdict(self.config), "size": self.size, "provenance": self.provenance}
         tensors = {**stored, "mean": self.mean, "std": self.std}
         storage.save_tensors(path, tensors, kind="encoder", meta=meta)
 
     @classmethod
     def load(cls, path: Path | str) -> Self:
         """Read what `save` wrote; raises `DecoctError` for a damaged file."""
-        tensors, meta = storage.load_tensors(path, kind="encoder")
+        tensors, meta = upgraded(*storage.load_tensors(path, kind="encoder"))
         config, mean, std = NetworkConfig(**meta["config"]), tensors.pop("mean"), tensors.pop("std")
         network = create_network(config, channels=len(mean), size=meta["size"], outputs=1)
         network.remove_head()
@@ -73,5 +74,5 @@ class Encoder:
             size=meta["size"],
             mean=mean,
             std=std,
-            story=meta["story"],
+            provenance=meta["provenance"],
         )

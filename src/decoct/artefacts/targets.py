@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 import safetensors
 import safetensors.torch
@@ -12,21 +12,20 @@ from torch import Tensor
 from decoct.artefacts.encoder import Encoder
 from decoct.core import storage
 from decoct.core.errors import DecoctError
+from decoct.core.settings import CountOrNone, Settings
 from decoct.data.images import Images
 from decoct.data.sources import read_arrays
 
 
 @dataclass(frozen=True)
-class TargetsConfig:
+class TargetsConfig(Settings):
     """Where the representations come from, and the affine map applied to them."""
 
-    source: str = ""  # a .npy, .npz or .safetensors of N x D made elsewhere; "": the teacher
-    components: int = 0  # principal components kept; 0: no PCA
-    scaling: Literal["overall", "dimension", "none"] = "overall"
+    section: ClassVar[str] = "targets"
 
-    def __post_init__(self) -> None:
-        if self.components < 0:
-            raise DecoctError(f"targets.components is {self.components}; 0 means no PCA")
+    source: str = ""  # a .npy, .npz or .safetensors of N x D made elsewhere; "": the teacher
+    components: CountOrNone = 0  # principal components kept; 0: no PCA
+    scaling: Literal["overall", "dimension", "none"] = "overall"
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""`StoredRows`: a uint8 tensor that stays in its file; indexing reads the rows asked for."""
+"""`DiskTensor`: a uint8 tensor that stays in its file; indexing reads the rows asked for."""
 
 import json
 import os
@@ -22,7 +22,7 @@ CHUNK = 2**25  # bytes at a time in a pass over all rows
 
 
 @dataclass(frozen=True)
-class StoredRows:
+class DiskTensor:
     """N rows of uint8 in a file, of which only those that are asked for are read into memory.
 
     They are read, not mapped: a mapped page counts as the process's memory until it is given back,
@@ -63,7 +63,7 @@ class StoredRows:
             raise DecoctError(f"{self.path} cannot be read: {error}") from error
         return rows
 
-    def select(self, index: Tensor) -> "StoredRows":
+    def select(self, index: Tensor) -> "DiskTensor":
         """The rows at `index` (int64, m), left where they are."""
         index = index.cpu() if self.chosen is None else self.chosen[index.cpu()]
         return replace(self, shape=torch.Size((len(index), *self.shape[1:])), chosen=index)
@@ -100,7 +100,7 @@ class StoredRows:
                 advance("")
 
 
-def pieces(tensor: Tensor | StoredRows, doing: str) -> Iterable[Tensor]:
+def chunks_of(tensor: Tensor | DiskTensor, doing: str) -> Iterable[Tensor]:
     """A tensor in memory as it is; one in a file chunk by chunk."""
     return (tensor,) if isinstance(tensor, Tensor) else tensor.chunks(doing)
 
@@ -119,7 +119,7 @@ def too_large(count: int) -> bool:
     return count > _IN_MEMORY
 
 
-def read_tensors(path: Path) -> tuple[dict[str, StoredRows], dict[str, Tensor]]:
+def read_tensors(path: Path) -> tuple[dict[str, DiskTensor], dict[str, Tensor]]:
     """The uint8 tensors of a safetensors file that are too large for memory, and all others."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -129,7 +129,7 @@ def read_tensors(path: Path) -> tuple[dict[str, StoredRows], dict[str, Tensor]]:
     for name, entry in entries.items():
         begin, end = entry["data_offsets"]
         if entry["dtype"] == "U8" and too_large(end - begin):
-            stored[name] = StoredRows(path, 8 + length + begin, torch.Size(entry["shape"]))
+            stored[name] = DiskTensor(path, 8 + length + begin, torch.Size(entry["shape"]))
     if not stored:
         return {}, safetensors.torch.load_file(path)
     with safetensors.safe_open(path, framework="numpy") as small:  # "pt" reserves memory for all
@@ -137,7 +137,7 @@ def read_tensors(path: Path) -> tuple[dict[str, StoredRows], dict[str, Tensor]]:
         return stored, {name: torch.from_numpy(small.get_tensor(name)) for name in names}
 
 
-def write_rows(path: Path, rows: Iterable[Tensor], *, offset: int) -> StoredRows:
+def write_rows(path: Path, rows: Iterable[Tensor], *, offset: int) -> DiskTensor:
     """Write uint8 rows to a file as they come, `offset` bytes from its start."""
     count, shape = 0, torch.Size()
     with path.open("wb") as file:
@@ -145,11 +145,11 @@ def write_rows(path: Path, rows: Iterable[Tensor], *, offset: int) -> StoredRows
         for piece in rows:
             file.write(piece.contiguous().numpy().data)
             count, shape = count + len(piece), piece.shape[1:]
-    return StoredRows(path, offset, torch.Size((count, *shape)))
+    return DiskTensor(path, offset, torch.Size((count, *shape)))
 
 
 def file_head(
-    name: str, rows: StoredRows, *, others: Mapping[str, Tensor], metadata: dict[str, str]
+    name: str, rows: DiskTensor, *, others: Mapping[str, Tensor], metadata: dict[str, str]
 ) -> bytes:
     """What comes before the rows in a safetensors file: its header, and the other tensors.
 

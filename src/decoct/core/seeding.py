@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from torch import Tensor
 
 
 def derive(seed: int, *path: str | int) -> int:
@@ -44,3 +45,13 @@ def seeded(seed: int, *path: str | int) -> Iterator[None]:
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(derive(seed, *path))
         yield
+
+
+def random_subset(*, total: int, count: int, seed: int) -> Tensor:
+    """`count` of `total` indices without replacement: int64, sorted.
+
+    >>> len(random_subset(total=10, count=4, seed=0).unique())
+    4
+    """
+    order = torch.randperm(total, generator=generator(seed, "subset", "random"))
+    return order[:count].sort().values

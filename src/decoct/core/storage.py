@@ -16,12 +16,13 @@ import torch
 from torch import Tensor
 
 from decoct.core.errors import DecoctError
-from decoct.core.on_disk import StoredRows, file_head, pieces, read_tensors, write_rows
+from decoct.core.on_disk import DiskTensor, chunks_of, file_head, read_tensors, write_rows
 
-Opened = tuple[dict[str, StoredRows], dict[str, Tensor], dict[str, Any]]
-Read = Callable[[Path], tuple[dict[str, StoredRows], dict[str, Tensor]]]
-Finish = Callable[[StoredRows], tuple[Mapping[str, Tensor], Mapping[str, Any]]]
-FORMAT_VERSION = 1
+Opened = tuple[dict[str, DiskTensor], dict[str, Tensor], dict[str, Any]]
+Read = Callable[[Path], tuple[dict[str, DiskTensor], dict[str, Tensor]]]
+Finish = Callable[[DiskTensor], tuple[Mapping[str, Tensor], Mapping[str, Any]]]
+FORMAT_VERSION = 2
+_READABLE = (1, 2)  # `artefacts.old_formats` says what changed
 _METADATA_KEY = "decoct"  # one key: safetensors does not keep the order of several
 
 
@@ -70,9 +71,9 @@ def digest(*parts: Any) -> str:
     """
     sha = hashlib.sha256()
     for part in parts:
-        if isinstance(part, Tensor | StoredRows):
+        if isinstance(part, Tensor | DiskTensor):
             sha.update(f"{part.dtype}{tuple(part.shape)}".encode())
-            for chunk in pieces(part, "checking"):
+            for chunk in chunks_of(part, "checking"):
                 flat = chunk.detach().cpu().contiguous().view(-1)
                 sha.update(flat.view(torch.uint8).numpy().data)
         else:
@@ -215,7 +216,7 @@ def _plain(value: Any) -> Any:
 
 
 def _metadata(
-    kind: str, meta: Mapping[str, Any], tensors: Mapping[str, Tensor | StoredRows]
+    kind: str, meta: Mapping[str, Any], tensors: Mapping[str, Tensor | DiskTensor]
 ) -> dict[str, str]:
     """Our header, as safetensors keeps it."""
     header = {"kind": kind, "version": FORMAT_VERSION, "meta": _plain(meta)}
@@ -223,7 +224,7 @@ def _metadata(
     return {_METADATA_KEY: json.dumps(header, sort_keys=True)}
 
 
-def _digest_of(meta: Any, tensors: Mapping[str, Tensor | StoredRows]) -> str:
+def _digest_of(meta: Any, tensors: Mapping[str, Tensor | DiskTensor]) -> str:
     names = sorted(tensors)
     return digest(meta, names, *(tensors[name] for name in names))
 
@@ -231,10 +232,10 @@ def _digest_of(meta: Any, tensors: Mapping[str, Tensor | StoredRows]) -> str:
 def _check_header(path: Path, header: Mapping[str, Any], kind: str) -> None:
     if header.get("kind") != kind:
         raise DecoctError(f"{path} holds {header.get('kind')!r}; {kind!r} is needed here")
-    if header.get("version") != FORMAT_VERSION:
+    if header.get("version") not in _READABLE:
         raise DecoctError(
             f"{path} was written in format version {header.get('version')}; this decoct reads "
-            f"version {FORMAT_VERSION}: make it again, or install the decoct that wrote it"
+            f"versions up to {FORMAT_VERSION}: make it again, or install the decoct that wrote it"
         )
 
 

@@ -2,30 +2,29 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
 
-from decoct.core.errors import DecoctError
+from decoct.core.settings import Bounds, Settings, Share
 from decoct.data.images import Images
 
 
 @dataclass(frozen=True)
-class ViewsConfig:
+class AugmentConfig(Settings):
     """How a view differs from its image (SimCLR's, Chen et al. 2020, appendix A, for 32 px)."""
 
-    min_crop: float = 0.25  # smallest area of the random crop, as a share of the image
+    section: ClassVar[str] = "augment"
+
+    min_crop: Annotated[float, Bounds(above=0, at_most=1)] = 0.25  # least area of the random crop
     flip: bool = True
-    jitter: float = 0.4  # brightness, contrast and saturation; hue a quarter of it
-    jitter_probability: float = 0.8
-    grey_probability: float = 0.2
-
-    def __post_init__(self) -> None:
-        if not 0 < self.min_crop <= 1:
-            raise DecoctError(f"views.min_crop {self.min_crop} is outside (0, 1]")
+    jitter: Share = 0.4  # brightness, contrast and saturation; hue a quarter of it
+    jitter_probability: Share = 0.8
+    grey_probability: Share = 0.2
 
 
-def make_views(config: ViewsConfig, images: Images) -> Callable[[Tensor], Tensor]:
+def augmenter(config: AugmentConfig, images: Images) -> Callable[[Tensor], Tensor]:
     """A function from uint8 B x C x H x W to normalised float views of the same shape.
 
     It draws from torch's global generator: call it inside `seeding.seeded`.
@@ -41,10 +40,10 @@ def make_views(config: ViewsConfig, images: Images) -> Callable[[Tensor], Tensor
     return views
 
 
-def make_learnt_views(
-    config: ViewsConfig, *, mean: Tensor, std: Tensor, size: int
+def differentiable_augmenter(
+    config: AugmentConfig, *, mean: Tensor, std: Tensor, size: int
 ) -> Callable[[Tensor], Tensor]:
-    """As `make_views`, from normalised images, which may be learnt: B x C x H x W, differentiable.
+    """As `augmenter`, from normalised images, which may be learnt: B x C x H x W, differentiable.
 
     `mean` and `std` are those that the images are normalised by.
     """
@@ -58,7 +57,7 @@ def make_learnt_views(
     return views
 
 
-def _augmentation(config: ViewsConfig, *, channels: int, size: int) -> torch.nn.Module:
+def _augmentation(config: AugmentConfig, *, channels: int, size: int) -> torch.nn.Module:
     """From pictures in [0, 1] to such pictures, B x C x H x W."""
     import kornia.augmentation as K  # takes a second to import, and only self-supervision needs it
 
@@ -75,7 +74,7 @@ def _augmentation(config: ViewsConfig, *, channels: int, size: int) -> torch.nn.
     return torch.nn.Sequential(*steps)
 
 
-def color_jiggle(config: ViewsConfig, channels: int) -> torch.nn.Module:
+def color_jiggle(config: AugmentConfig, channels: int) -> torch.nn.Module:
     """Kornia's ColorJiggle, draws and all, without its way to HSV and back: 4 times faster."""
     import kornia.augmentation as K
     from kornia.enhance import adjust_brightness, adjust_contrast

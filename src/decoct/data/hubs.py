@@ -12,12 +12,12 @@ from decoct.core.console import progress
 from decoct.core.errors import DecoctError
 from decoct.core.extras import import_extra
 from decoct.data.pictures import fit
-from decoct.data.pieces import Pieces, stacked
+from decoct.data.source_arrays import SourceArrays, stacked
 
 _HUB_TEST_SPLITS = ("test", "validation", "valid", "val")
 
 
-def read_torchvision(name: str, *, size: int, channels: int, split: str) -> Pieces:
+def read_torchvision(name: str, *, size: int, channels: int, split: str) -> SourceArrays:
     """One of torchvision's data sets, downloaded to the user's cache."""
     module: Any = import_extra("torchvision.datasets", extra="torchvision", package="torchvision")
     if not hasattr(module, name):
@@ -39,7 +39,7 @@ def _torchvision_set(factory: Callable[..., Any], root: str, split: str) -> Any:
         return factory(root=root, download=True, split="test" if split == "test" else "train")
 
 
-def read_hugging_face(name: str, *, size: int, channels: int, split: str) -> Pieces:
+def read_hugging_face(name: str, *, size: int, channels: int, split: str) -> SourceArrays:
     """One of Hugging Face's data sets; `name@split` names the split itself."""
     module: Any = import_extra("datasets", extra="hf", package="datasets")
     repository, _, hub_split = name.partition("@")
@@ -67,7 +67,7 @@ def _read_pairs(
     size: int,
     channels: int,
     names: tuple[str, ...],
-) -> Pieces:
+) -> SourceArrays:
     if total == 0:
         raise DecoctError(f"{name} holds no images")
     labels: list[int] = []
@@ -81,6 +81,6 @@ def _read_pairs(
                 yield fit(picture, size=size, channels=channels)
                 advance("")
 
-    return Pieces(
+    return SourceArrays(
         stacked(pictures()), total, lambda: (None if min(labels) < 0 else np.array(labels), names)
     )

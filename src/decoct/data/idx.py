@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from decoct.core.errors import DecoctError
 from decoct.core.on_disk import rows_a_chunk
-from decoct.data.pieces import Pieces
+from decoct.data.source_arrays import SourceArrays
 
 _File = gzip.GzipFile | BufferedReader
 
@@ -25,7 +25,7 @@ def find_idx(folder: Path, split: str) -> Path | None:
     return next(iter(sorted(folder.glob(f"{prefix}-images*idx3-ubyte*"))), None)
 
 
-def open_idx(path: Path) -> Pieces:
+def open_idx(path: Path) -> SourceArrays:
     """The images of a file, with the labels of the one beside it."""
     labels_path = path.with_name(
         path.name.replace("-images", "-labels").replace("idx3-ubyte", "idx1-ubyte")
@@ -33,7 +33,9 @@ def open_idx(path: Path) -> Pieces:
     has_labels = labels_path != path and labels_path.exists()
     with _opened(path) as file:
         count = _read_shape(path, file)[0]
-    return Pieces(_pieces(path), count, lambda: (read_idx(labels_path) if has_labels else None, ()))
+    return SourceArrays(
+        _pieces(path), count, lambda: (read_idx(labels_path) if has_labels else None, ())
+    )
 
 
 def read_idx(path: Path) -> NDArray[np.uint8]:

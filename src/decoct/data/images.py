@@ -13,7 +13,7 @@ from torch import Tensor
 from decoct.core import storage
 from decoct.core.console import note
 from decoct.core.errors import DecoctError
-from decoct.core.on_disk import StoredRows, pieces
+from decoct.core.on_disk import DiskTensor, chunks_of
 
 _CHUNK = 4096  # images at a time where a pass over all of them needs floats
 _ROOM = 2**20  # bytes of a file for names and statistics; labels come on top
@@ -27,7 +27,7 @@ class Images:
     Pixels too large for memory stay in their file; indexing them reads what is asked for.
     """
 
-    pixels: Tensor | StoredRows  # uint8, N x C x H x W
+    pixels: Tensor | DiskTensor  # uint8, N x C x H x W
     mean: Tensor  # float32, C
     std: Tensor  # float32, C
     labels: Tensor | None = None  # int64, N
@@ -71,7 +71,7 @@ class Images:
 
     def part(self, index: Tensor) -> Self:
         """As `subset`, of pixels that stay in their file if they are in one."""
-        if not isinstance(self.pixels, StoredRows):
+        if not isinstance(self.pixels, DiskTensor):
             return self.subset(index)
         labels = None if self.labels is None else self.labels[index]
         return replace(self, pixels=self.pixels.select(index), labels=labels)
@@ -82,7 +82,7 @@ class Images:
 
     def save(self, path: Path | str) -> None:
         """Write one safetensors file."""
-        if isinstance(self.pixels, StoredRows):
+        if isinstance(self.pixels, DiskTensor):
             chunks = self.pixels.chunks(f"copying {self.name}")
             write_images(path, chunks, most=len(self), describe=lambda rows: self)
         else:
@@ -139,7 +139,7 @@ class Images:
 
     @classmethod
     def from_pixels(
-        cls, pixels: Tensor | StoredRows, *, labels: Any, class_names: Sequence[str], name: str
+        cls, pixels: Tensor | DiskTensor, *, labels: Any, class_names: Sequence[str], name: str
     ) -> Self:
         """Images of uint8 pixels N x C x H x W; their statistics are taken here."""
         mean, std = channel_statistics(pixels, name=name)
@@ -158,7 +158,7 @@ def write_images(
     chunks: Iterable[Tensor],
     *,
     most: int,
-    describe: Callable[[StoredRows], Images],
+    describe: Callable[[DiskTensor], Images],
 ) -> None:
     """Write chunks of pixels (uint8, B x C x H x W) as they come: `most` images, or fewer.
 
@@ -207,7 +207,7 @@ def denormalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     return (unit * 255).round().clamp(0, 255).to(torch.uint8)
 
 
-def channel_statistics(pixels: Tensor | StoredRows, *, name: str) -> tuple[Tensor, Tensor]:
+def channel_statistics(pixels: Tensor | DiskTensor, *, name: str) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation by channel, in [0, 1] units, summed exactly.
 
     Raises `DecoctError` where every pixel is the same; warns where some images are constant.
@@ -215,7 +215,7 @@ def channel_statistics(pixels: Tensor | StoredRows, *, name: str) -> tuple[Tenso
     channels = pixels.shape[1]
     counts = torch.zeros(channels, 256, dtype=torch.int64)  # of each value
     constant = 0
-    for chunk in pieces(pixels, f"statistics of {name}"):
+    for chunk in chunks_of(pixels, f"statistics of {name}"):
         counts += torch.stack([c.flatten().bincount(minlength=256) for c in chunk.unbind(1)])
         bytes_ = chunk.flatten(1)
         constant += int((bytes_.amax(1) == bytes_.amin(1)).sum())

@@ -9,12 +9,12 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from decoct.core.console import note, progress
 from decoct.core.errors import DecoctError
-from decoct.data.pieces import Labels, Pieces, stacked
+from decoct.data.source_arrays import Labels, SourceArrays, stacked
 
 _MAX_UNREADABLE = 0.5  # a folder of which more than this cannot be read is refused
 
 
-def read_folder(folder: Path, *, size: int, channels: int) -> Pieces:
+def read_folder(folder: Path, *, size: int, channels: int) -> SourceArrays:
     """The pictures of a folder; class sub-folders give labels.
 
     Those that cannot be read are named and left out. Raises `DecoctError` where too few are left.
@@ -25,7 +25,7 @@ def read_folder(folder: Path, *, size: int, channels: int) -> Pieces:
         raise DecoctError(f"{folder} holds no pictures that Pillow can read")
     kept: list[Path] = []
     pictures = _decoded(folder, files, kept, size, channels)
-    return Pieces(stacked(pictures), len(files), lambda: _folder_labels(folder, kept))
+    return SourceArrays(stacked(pictures), len(files), lambda: _folder_labels(folder, kept))
 
 
 def _decoded(

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from decoct.core.console import progress
 from decoct.core.errors import DecoctError
-from decoct.core.on_disk import CHUNK, StoredRows, rows_a_chunk, too_large
+from decoct.core.on_disk import CHUNK, DiskTensor, rows_a_chunk, too_large
 from decoct.data.emoji import load_emoji_arrays
 from decoct.data.hubs import read_hugging_face, read_torchvision
 from decoct.data.idx import find_idx, open_idx
 from decoct.data.images import Images, to_pixels, write_images
 from decoct.data.pictures import read_folder
-from decoct.data.pieces import Pieces
+from decoct.data.source_arrays import SourceArrays
 
 Split = Literal["train", "test", "all"]
 _ARRAY_SUFFIXES = (".npz", ".npy")
@@ -67,25 +67,25 @@ def count_images(source: str | Path, *, size: int, channels: int) -> int:
     return _read(str(source), size=size, channels=channels, split="train").most
 
 
-def _write(found: Pieces, file: Path, *, size: int, channels: int, name: str) -> None:
+def _write(found: SourceArrays, file: Path, *, size: int, channels: int, name: str) -> None:
     def pieces() -> Iterator[Tensor]:
         first = 0
         for array in found.arrays:
             yield to_pixels(array, size=size, channels=channels, name=name, first=first)
             first += len(array)
 
-    def describe(rows: StoredRows) -> Images:
+    def describe(rows: DiskTensor) -> Images:
         labels, class_names = found.labels()
         return Images.from_pixels(rows, labels=labels, class_names=class_names, name=name)
 
     write_images(file, pieces(), most=found.most, describe=describe)
 
 
-def _read(source: str, *, size: int, channels: int, split: Split) -> Pieces:
+def _read(source: str, *, size: int, channels: int, split: Split) -> SourceArrays:
     path = Path(source)
     if source == "emoji":
         emoji = load_emoji_arrays(split)
-        return Pieces.one(emoji.images, emoji.groups, emoji.group_names)
+        return SourceArrays.one(emoji.images, emoji.groups, emoji.group_names)
     if source.startswith("torchvision:"):
         name = source.partition(":")[2]
         return read_torchvision(name, size=size, channels=channels, split=split)
@@ -107,12 +107,12 @@ def _read(source: str, *, size: int, channels: int, split: Split) -> Pieces:
     return open_idx(path)
 
 
-def _read_ours(images: Images) -> Pieces:
+def _read_ours(images: Images) -> SourceArrays:
     pixels = images.pixels
     if isinstance(pixels, Tensor):
-        return Pieces.one(pixels, images.labels, images.class_names)
+        return SourceArrays.one(pixels, images.labels, images.class_names)
     arrays = pixels.chunks(f"reading {pixels.path.name}")
-    return Pieces(arrays, len(images), lambda: (images.labels, images.class_names))
+    return SourceArrays(arrays, len(images), lambda: (images.labels, images.class_names))
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
@@ -128,7 +128,7 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         raise DecoctError(f"{path} cannot be read as numpy data: {error}") from error
 
 
-def _read_numpy(path: Path, split: Split) -> Pieces:
+def _read_numpy(path: Path, split: Split) -> SourceArrays:
     if path.suffix == ".npy" and path.stat().st_size > CHUNK:
         return _read_large_npy(path)
     data = read_arrays(path)
@@ -138,10 +138,10 @@ def _read_numpy(path: Path, split: Split) -> Pieces:
         raise DecoctError(f"{path} holds {', '.join(data)}; an array called images is needed")
     label_key = next((n for n in (f"{split}_labels", "labels", "y") if n in data), None)
     class_names = tuple(map(str, data["class_names"])) if "class_names" in data else ()
-    return Pieces.one(data[key], None if label_key is None else data[label_key], class_names)
+    return SourceArrays.one(data[key], None if label_key is None else data[label_key], class_names)
 
 
-def _read_large_npy(path: Path) -> Pieces:
+def _read_large_npy(path: Path) -> SourceArrays:
     """Mapped afresh for each piece, for what has been read of a map stays in memory with it."""
 
     def mapped() -> NDArray[Any]:
@@ -157,4 +157,4 @@ def _read_large_npy(path: Path) -> Pieces:
                 advance("")
 
     count, size = len(mapped()), rows_a_chunk(mapped()[:1].nbytes)
-    return Pieces(arrays(), count, lambda: (None, ()))
+    return SourceArrays(arrays(), count, lambda: (None, ()))

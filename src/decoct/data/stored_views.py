@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from decoct.data.augment import ViewsConfig, saturate, turn_hue
+from decoct.data.augment import AugmentConfig, saturate, turn_hue
 
 NUMBERS = 9  # left, top, width, height, flip, brightness, contrast, saturation, hue
 _ONE = 128  # the byte that stands for a factor of 1, and for no turn of the hue
@@ -24,7 +24,7 @@ def plain_views(count: int) -> Tensor:
     return torch.tensor(_PLAIN, dtype=torch.uint8).repeat(count, 1)
 
 
-def draw_views(config: ViewsConfig, count: int, draws: torch.Generator) -> Tensor:
+def draw_views(config: AugmentConfig, count: int, draws: torch.Generator) -> Tensor:
     """The numbers of `count` random views: uint8, count x 9.
 
     Crops keep an area from `config.min_crop` to 1, and a ratio of their sides from 3/4 to 4/3.
@@ -58,7 +58,7 @@ def show_views(images: Tensor, numbers: Tensor) -> Tensor:
     Differentiable in the images. Cropped and flipped first, bilinearly; then brightness (a factor),
     contrast (of the distance to the view's mean), and in colour saturation and hue.
 
-    >>> numbers = draw_views(ViewsConfig(), 2, torch.Generator().manual_seed(0))
+    >>> numbers = draw_views(AugmentConfig(), 2, torch.Generator().manual_seed(0))
     >>> show_views(torch.rand(2, 3, 8, 8), numbers).shape
     torch.Size([2, 3, 8, 8])
     """

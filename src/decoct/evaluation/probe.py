@@ -1,6 +1,7 @@
 """Linear probes: how far a few labels go on an encoder's features."""
 
 from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -9,6 +10,7 @@ from decoct.artefacts.encoder import Encoder
 from decoct.core import seeding
 from decoct.core.console import progress
 from decoct.core.errors import DecoctError
+from decoct.core.settings import Bounds, Count, Settings
 from decoct.data.tasks import Task, labelled_indices
 from decoct.evaluation.logistic import Logistic
 
@@ -18,25 +20,28 @@ _FOLDS = 5
 _NUMBERS = 2**26  # of features that cross-validation holds at a time, half a GB in float64
 
 
+LabelShare = Annotated[float, Bounds(above=0, at_most=1)]
+
+
 @dataclass(frozen=True)
-class ProbeConfig:
+class ProbeConfig(Settings):
     """Which labels a probe sees, and how it is fitted.
 
     `standard` standardises the features and chooses the penalty by cross-validation, both on the
     labelled examples alone; `paper` takes raw features and the published penalty.
     """
 
-    protocol: str = "standard"
-    fractions: tuple[float, ...] = (0.05, 0.2)  # of each class's training labels
-    per_class: tuple[int, ...] = ()  # or counts a class
-    draws: int = 1  # choices of the labelled examples, averaged over
+    section: ClassVar[str] = "probe"
+
+    protocol: Literal["standard", "paper"] = "standard"
+    fractions: tuple[LabelShare, ...] = (0.05, 0.2)  # of each class's training labels
+    per_class: tuple[Count, ...] = ()  # or counts a class
+    draws: Count = 1  # choices of the labelled examples, averaged over
 
     def __post_init__(self) -> None:
-        if self.protocol not in ("standard", "paper"):
-            raise DecoctError(f"probe protocol {self.protocol!r} is unknown; use standard or paper")
-        for fraction in self.fractions:
-            if not 0 < fraction <= 1:
-                raise DecoctError(f"label fraction {fraction} is outside (0, 1]")
+        super().__post_init__()
+        if not self.fractions and not self.per_class:
+            raise DecoctError("probe.fractions and probe.per_class are empty: give one label count")
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from decoct.core import storage
 
 REFERENCE, UPPER = "random", "full"
 ALL = "mean"  # of all choices of labels
-_AS_MANY_STEPS = {"full-steps": "full", "ssl-full-steps": "ssl-full"}  # on all images
+_AS_MANY_STEPS = "as_many_steps_as"  # a fact: the method that this is, on fewer steps
+_SHORTER = "-steps"  # how such methods' names end, where a file of version 1 says no more
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,9 @@ class Scores:
     def load(cls, path: Path | str) -> Self:
         """Read what `save` wrote; raises `DecoctError` for a damaged file."""
         content = storage.load_json(path, kind="scores")
+        for method, facts in content["facts"].items():
+            if method.endswith(_SHORTER):
+                facts.setdefault(_AS_MANY_STEPS, method.removesuffix(_SHORTER))
         return cls(tuple(Score(**s) for s in content["scores"]), content["facts"])
 
     def terms(self) -> list[tuple[str, "Scores"]]:
@@ -148,27 +152,32 @@ class Scores:
         gives them another number). Without a method for as many steps: all scores, under no name.
 
         >>> found = {"random": 40.0, "full": 44.0, "full-steps": 42.0}
-        >>> scores = Scores(tuple(Score(m, 0, "emoji", "5%", 0, a) for m, a in found.items()))
+        >>> all_scores = tuple(Score(m, 0, "emoji", "5%", 0, a) for m, a in found.items())
+        >>> scores = Scores(all_scores, {"full-steps": {"as_many_steps_as": "full"}})
         >>> [(name, part.by_seed("full", "5%")) for name, part in scores.terms()]
         [('equal steps', {0: 42.0}), ('equal epochs', {0: 44.0})]
         """
         methods = _unique(s.method for s in self.scores)
-        if not set(methods) & set(_AS_MANY_STEPS):
+        shorter = self._shorter()
+        if not shorter:
             return [("", self)]
-        longer = set(methods) & set(_AS_MANY_STEPS.values())
-        steps = {
-            m: _AS_MANY_STEPS.get(m, m) for m in methods if m not in longer and self._as_short(m)
-        }
+        longer = set(methods) & set(shorter.values())
+        steps = {m: shorter.get(m, m) for m in methods if m not in longer and self._as_short(m)}
         if not longer:
             return [("equal steps", self._of(steps))]
-        epochs = {m: m for m in methods if m not in _AS_MANY_STEPS}
+        epochs = {m: m for m in methods if m not in shorter}
         name = "equal epochs" if self._equal_epochs() else "own epochs"
         return [("equal steps", self._of(steps)), (name, self._of(epochs))]
+
+    def _shorter(self) -> dict[str, str]:
+        """The methods that train on all images for as many steps as small sets, and which they are."""
+        found = {m: facts.get(_AS_MANY_STEPS, "") for m, facts in self.facts.items()}
+        return {method: longer for method, longer in found.items() if longer}
 
     def _as_short(self, method: str) -> bool:
         """Whether a method trains for as many steps as the reference; stored views train longer."""
         own, reference = (self.facts.get(m, {}).get("steps") for m in (method, REFERENCE))
-        if method in _AS_MANY_STEPS or own is None or reference is None:
+        if method in self._shorter() or own is None or reference is None:
             return True
         return bool(own <= reference)
 

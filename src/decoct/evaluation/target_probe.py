@@ -8,13 +8,13 @@ from decoct.artefacts.encoder import Encoder
 from decoct.artefacts.targets import Targets
 from decoct.core import seeding
 from decoct.core.errors import DecoctError, DivergedError
+from decoct.core.seeding import random_subset
 from decoct.data.images import Images
-from decoct.methods.random import random_subset
 
 _PENALTIES = tuple(10.0**e for e in range(-2, 6))  # of ridge regression on standardised features
 
 
-def pool_error(
+def target_probe_error(
     *,
     encoder: Encoder,
     images: Images,
@@ -39,7 +39,7 @@ def pool_error(
     >>> rows = torch.arange(120)
     >>> pictures, teacher = load_images("emoji").subset(rows), embedded_teacher()
     >>> targets = compute_targets(images=pictures, teacher=teacher)
-    >>> error = pool_error(encoder=teacher, images=pictures, targets=targets, known=rows[:100],
+    >>> error = target_probe_error(encoder=teacher, images=pictures, targets=targets, known=rows[:100],
     ...                    left_out=rows[100:])
     >>> 0 <= error < 0.5
     True

@@ -47,7 +47,7 @@ def record_on_cuda(call: Callable[[], Outputs]) -> tuple[Callable[[], object], O
     return graph.replay, outputs
 
 
-def captured(match: Match, *, record: Record = record_on_cuda) -> Match:
+def as_cuda_graph(match: Match, *, record: Record = record_on_cuda) -> Match:
     """`match`, recorded at the first call and replayed on the others: no shape may change."""
     inputs: list[Tensor] = []
     replay: Callable[[], object]

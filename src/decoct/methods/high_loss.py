@@ -1,6 +1,13 @@
 """The images that students find hardest (MKDT, section 5.2)."""
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 from torch import Tensor
+
+from decoct.core.place import Place
+from decoct.methods.inputs import Inputs
+from decoct.methods.real_images import RealImages
 
 
 def high_loss_subset(*, difficulty: Tensor, count: int) -> Tensor:
@@ -11,3 +18,20 @@ def high_loss_subset(*, difficulty: Tensor, count: int) -> Tensor:
     tensor([1, 2])
     """
     return difficulty.topk(count).indices.sort().values
+
+
+@dataclass(frozen=True)
+class HighLoss(RealImages):
+    """Where the paper starts from."""
+
+    name: ClassVar[str] = "high-loss"
+    summary: ClassVar[str] = "the real images that experts find hardest"
+    paper: ClassVar[str] = "Joshi, Ni & Mirzasoleiman, ICLR 2025, section 5.2"
+
+    def needs(self) -> tuple[str, ...]:
+        """Experts say how hard an image is."""
+        return ("images", "targets", "difficulty")
+
+    def choose(self, inputs: Inputs, place: Place) -> Tensor:
+        """The hardest."""
+        return high_loss_subset(difficulty=inputs.difficulty, count=inputs.count)

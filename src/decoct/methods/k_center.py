@@ -1,11 +1,19 @@
 """Greedy k-center: images such that none of the pool is far from all of them."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
 from decoct.artefacts.targets import Targets
 from decoct.core import seeding
-from decoct.methods.candidates import candidates
+from decoct.core.place import Place
+from decoct.methods.inputs import Inputs
+from decoct.methods.real_images import RealImages, candidates, choosing
+from decoct.methods.sizes import Sizes
+from decoct.methods.units import Unit
 
 
 def k_center_subset(
@@ -48,3 +56,22 @@ def _reduced_squares(values: Tensor) -> Tensor:
     """
     margin = 4 * (values.shape[1] + 4) * torch.finfo(values.dtype).eps
     return values.square().sum(1) * (1 - margin)
+
+
+@dataclass(frozen=True)
+class KCenter(RealImages):
+    """Greedy farthest-first."""
+
+    name: ClassVar[str] = "k-center"
+    summary: ClassVar[str] = "real images such that none of the pool is far from all of them"
+    paper: ClassVar[str] = "Sener & Savarese, ICLR 2018"
+
+    def choose(self, inputs: Inputs, place: Place) -> Tensor:
+        """By the targets alone."""
+        return k_center_subset(
+            targets=inputs.targets, count=inputs.count, seed=inputs.seed, device=place.device
+        )
+
+    def work(self, sizes: Sizes) -> Mapping[Unit, float]:
+        """One subset of the pool."""
+        return {choosing(self): sizes.images**2}

@@ -1,16 +1,23 @@
 """The images nearest to the centres of m clusters of the targets."""
 
 import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
 
+import sklearn.cluster
 import torch
-from sklearn.cluster import KMeans, kmeans_plusplus
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from decoct.artefacts.targets import Targets
 from decoct.core import seeding
-from decoct.methods.candidates import BLOCK, candidates
+from decoct.core.place import Place
+from decoct.methods.inputs import Inputs
+from decoct.methods.real_images import BLOCK, RealImages, candidates, choosing
+from decoct.methods.sizes import Sizes
+from decoct.methods.units import Unit
 
 _SAMPLE = 5  # targets a cluster that the first centres are sought among, by k-means++
 _THREADS = 2  # scikit-learn adds up more threads' sums in an order left to chance
@@ -45,8 +52,10 @@ def cluster_centres(values: Tensor, *, count: int, seed: int) -> Tensor:
     sample, state = pool[order[: _SAMPLE * count]].numpy(), seed % 2**32
     with warnings.catch_warnings(), threadpool_limits(_THREADS, user_api="openmp"):
         warnings.simplefilter("ignore", ConvergenceWarning)  # where targets are equal
-        first, _ = kmeans_plusplus(sample, count, random_state=state)
-        model = KMeans(count, init=first, n_init=1, random_state=state).fit(pool.numpy())
+        first, _ = sklearn.cluster.kmeans_plusplus(sample, count, random_state=state)
+        model = sklearn.cluster.KMeans(count, init=first, n_init=1, random_state=state).fit(
+            pool.numpy()
+        )
     return torch.from_numpy(model.cluster_centers_).to(values)
 
 
@@ -58,3 +67,22 @@ def _nearest(values: Tensor, centres: Tensor) -> Tensor:
             chosen.append((distances + taken).argmin(0, keepdim=True))
             taken[chosen[-1]] = torch.inf
     return torch.cat(chosen)
+
+
+@dataclass(frozen=True)
+class KMeans(RealImages):
+    """The real images that stand for clusters of the targets."""
+
+    name: ClassVar[str] = "k-means"
+    summary: ClassVar[str] = "the real images nearest to the centres of clusters of the targets"
+    paper: ClassVar[str] = ""
+
+    def choose(self, inputs: Inputs, place: Place) -> Tensor:
+        """By the targets alone."""
+        return kmeans_subset(
+            targets=inputs.targets, count=inputs.count, seed=inputs.seed, device=place.device
+        )
+
+    def work(self, sizes: Sizes) -> Mapping[Unit, float]:
+        """One subset of the pool."""
+        return {choosing(self): sizes.images**2}

@@ -1,132 +1,170 @@
 """KRR-ST: kernel ridge regression on the synthetic set says what the teacher says of real images.
 
 Lee et al., "Self-supervised dataset distillation for transfer learning", ICLR 2024. Features are
-those of a pool of networks in training on the synthetic set; images and targets are learnt.
+those of a population of networks in training on the synthetic set; images and targets are learnt.
 """
 
-import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from decoct.artefacts.distilled import DistilledSet, TrainingRule, versions
+from decoct.artefacts.distilled import DistilledSet, versions
+from decoct.artefacts.rule import TrainingRule
 from decoct.artefacts.targets import Targets
 from decoct.core import checkpoint, seeding
 from decoct.core.console import Metrics, note, progress
 from decoct.core.device import arithmetic
 from decoct.core.errors import DecoctError
+from decoct.core.place import Place
+from decoct.core.settings import Bounds, Count, Momentum, NonNegative, Positive
 from decoct.data.images import Images
 from decoct.data.stream import stream
 from decoct.matching.kernel_ridge import exact, predict, ridge_penalty, with_bias
+from decoct.methods.axis import Axis, one_of, scaled
+from decoct.methods.inputs import Inputs, images_of
+from decoct.methods.method import FLOAT, Method, Shared, shared
+from decoct.methods.random import Random
+from decoct.methods.sizes import Sizes
+from decoct.methods.units import Unit, training_step
 from decoct.models.network import Network
 from decoct.models.registry import NetworkConfig, create_network
-from decoct.training.population import Pool
+from decoct.training.population import Population
 
 
 @dataclass(frozen=True)
-class KRRSTConfig:
+class KRRST(Method):
     """How a set is distilled; the defaults are the published ones for CIFAR-100.
 
     That is weeks of a CPU. A short run needs a higher `lr`, for a pixel moves by `lr` an iteration
-    at the most: 300 iterations at 0.02, of a pool of 4 networks of width 32, living 100 steps.
+    at the most: 300 iterations at 0.02, of a population of 4 networks of width 32 and lifetime 100.
+
+    The set is pre-trained on as real images are, so that methods differ in their sets alone. KRR-ST's
+    own evaluation has ten times the weight decay, made for 1,000 epochs.
     """
 
-    iterations: int = 160_000
-    batch: int = 1024  # real images an iteration
-    lr: float = 1e-4  # of AdamW, for images and targets, falling linearly to 0; published also 1e-5
-    weight_decay: float = 0.0  # of AdamW
-    ridge: float = 1e-6  # lambda over the trace of the kernel
+    name: ClassVar[str] = "krr-st"
+    summary: ClassVar[str] = "images and targets learnt by kernel ridge regression"
+    paper: ClassVar[str] = "Lee et al., ICLR 2024"
+    synthetic: ClassVar[bool] = True
+    section: ClassVar[str] = "krr_st"
+
+    iterations: Count = 160_000
+    batch: Count = 1024  # real images an iteration
+    lr: Positive = 1e-4  # of AdamW, for images and targets, falling linearly to 0; also 1e-5
+    weight_decay: NonNegative = 0.0  # of AdamW
+    ridge: Annotated[float, Bounds(at_least=1e-12)] = 1e-6  # lambda over the trace of the kernel
     network: NetworkConfig = field(default_factory=lambda: NetworkConfig(name="convnet-bn"))
-    pool: int = 10  # networks
-    pool_steps: int = 1000  # steps a network lives for
-    pool_lr: float = 0.1  # of SGD, on the whole synthetic set
-    pool_momentum: float = 0.9
-    pool_weight_decay: float = 1e-3
+    population: Count = 10  # networks
+    lifetime: Annotated[int, Bounds(at_least=2)] = 1000  # steps of a network
+    network_lr: Positive = 0.1  # of SGD, on the whole synthetic set
+    network_momentum: Momentum = 0.9
+    network_weight_decay: NonNegative = 1e-3
     reset_counter: bool = True  # False: as released, networks made anew never train again
     precision: Literal["float32", "tf32"] = "float32"  # of convolutions; tf32 is for CUDA
-    checkpoint_every: int = 200  # iterations
+    checkpoint_every: Count = 200  # iterations
+    rule: Shared[TrainingRule] = shared(TrainingRule)
 
-    def __post_init__(self) -> None:
-        least = {"iterations": 1, "batch": 1, "pool": 1, "pool_steps": 2, "checkpoint_every": 1}
-        for name, count in least.items():
-            if getattr(self, name) < count:
-                raise DecoctError(
-                    f"krr_st.{name} is {getattr(self, name)}; at least {count} is needed"
-                )
-        for name in ("lr", "pool_lr"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise DecoctError(f"krr_st.{name} is {getattr(self, name)}; give a positive one")
-        for name in ("weight_decay", "pool_weight_decay"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise DecoctError(f"krr_st.{name} is {getattr(self, name)}; give 0 or more")
-        if not 0 <= self.pool_momentum < 1:
-            raise DecoctError(f"krr_st.pool_momentum is {self.pool_momentum}; give one in [0, 1)")
-        if not 1e-12 <= self.ridge < math.inf:  # below, float64 cannot tell it from rounding
-            raise DecoctError(f"krr_st.ridge is {self.ridge}; at least 1e-12 is needed")
+    def needs(self) -> tuple[str, ...]:
+        """Random images to begin with."""
+        return ("images", "targets", images_of(Random.name))
 
+    def make(self, inputs: Inputs, place: Place) -> DistilledSet:
+        """Learn from random images on."""
+        return krr_st(
+            images=inputs.images,
+            targets=inputs.targets,
+            index=inputs.images_of(Random.name),
+            config=self,
+            seed=inputs.seed,
+            device=place.device,
+            state=place.state,
+            metrics=place.metrics,
+        )
 
-# As real images are pre-trained on, so that methods differ in their sets alone. KRR-ST's own
-# evaluation has ten times the weight decay, made for 1,000 epochs.
-_RULE = TrainingRule(lr=0.1, momentum=0.9, weight_decay=1e-4, batch=256)
+    def work(self, sizes: Sizes) -> Mapping[Unit, float]:
+        """Images that networks see, forward and back; real ones forward alone."""
+        m = sizes.count
+        an_iteration = 2 * m + min(self.batch, sizes.images) / 3
+        first = self.population * self.lifetime / 2 * m
+        return {training_step(self.network, m): self.iterations * an_iteration + first}
+
+    def memory(self, sizes: Sizes) -> Mapping[str, int]:
+        """Networks with their momentum, and the activations of the whole set, forward and back."""
+        parameters = sizes.parameters(self.network, sizes.dimensions)
+        activations = sizes.activations(self.network, sizes.dimensions)
+        numbers = 2 * self.population * parameters + 2 * sizes.count * activations
+        return {"networks and step of krr-st": numbers * FLOAT}
+
+    def networks(self, dimensions: int) -> tuple[tuple[NetworkConfig, int], ...]:
+        """The population's."""
+        return ((self.network, dimensions),)
+
+    def axes(self) -> tuple[Axis, ...]:
+        """What of it may be varied."""
+        return (
+            Axis("population", "how many networks", "krr_st.population", one_of(1, 4, 10)),
+            Axis("lifetime", "a network's steps", "krr_st.lifetime", scaled(0.5, 1, 2)),
+        )
 
 
 def krr_st(
     *,
     images: Images,
     targets: Targets,
-    start: Tensor,
-    config: KRRSTConfig | None = None,
-    rule: TrainingRule = _RULE,
+    index: Tensor,
+    config: KRRST | None = None,
     seed: int = 0,
     device: torch.device | str = "cpu",
     state: Path | None = None,
     metrics: Path | None = None,
 ) -> DistilledSet:
-    """Distil the images at `start` (int64, m) and their targets; the set carries `rule`.
+    """Distil the images at `index` (int64, m) and their targets.
 
     Real images are not augmented, unlike as published: the teacher would have to see each crop,
     and may not be here (targets come from a file). A crop with the whole image's target is a wrong
-    pair, so there is no such option. A network whose life of `pool_steps` is over is made anew with
-    its counter at 0, untrained; only the first ones start at ages drawn from [1, pool_steps).
+    pair, so there is no such option. A network whose life of `lifetime` is over is made anew with
+    its counter at 0, untrained; only the first ones start at ages drawn from [1, lifetime).
 
     `state` is where a checkpoint is kept; with one there, distilling goes on from it, to the same
     bits. Where the loss becomes non-finite it stops, with the last good state. Raises `DecoctError`
-    where there are no images or too few targets, a network of the pool diverges, or the very first
+    where there are no images or too few targets, a network diverges, or the very first
     loss is not finite.
     """
-    config, device = config or KRRSTConfig(), torch.device(device)
-    if len(start) < 1:
+    config, device = config or KRRST(), torch.device(device)
+    if len(index) < 1:
         raise DecoctError("a distilled set of 0 images was asked for")
     if len(targets) != len(images):
         raise DecoctError(f"{len(targets)} targets for {len(images)} images")
-    real = images.subset(start).to(device).normalised()
+    real = images.subset(index).to(device).normalised()
     values = targets.values.to(device)
-    pool = _pool(images, targets, config, seed, device)
-    learner = _Learner(real, values[start.to(device)], pool, weight_decay=config.weight_decay)
+    population = _population(images, targets, config, seed, device)
+    synthetic = _Synthetic(
+        real, values[index.to(device)], population, weight_decay=config.weight_decay
+    )
     saved = checkpoint.load(state)
     if saved is not None:
-        learner.restore(*saved)
+        synthetic.restore(*saved)
     with arithmetic(config.precision):
-        learner.fill_pool(config.pool, state)
-        _learn(learner, images.to(device), values, config, seed, state, Metrics(metrics))
+        synthetic.fill_population(config.population, state)
+        _learn(synthetic, images.to(device), values, config, seed, state, Metrics(metrics))
     return DistilledSet(
-        images=learner.images.cpu(),
-        targets=learner.targets.cpu(),
+        images=synthetic.images.cpu(),
+        targets=synthetic.targets.cpu(),
         mean=images.mean.cpu(),
         std=images.std.cpu(),
-        rule=rule,
-        method="krr-st",
-        start=real.cpu(),
-        index=start,
+        rule=config.rule,
+        method=KRRST.name,
+        initial=real.cpu(),
+        index=index,
         network=config.network,
-        history={"loss": torch.tensor(learner.losses)},
-        story={"config": asdict(config), "seed": seed, "images": images.name, **versions()},
+        history={"loss": torch.tensor(synthetic.losses)},
+        provenance={"config": asdict(config), "seed": seed, "images": images.name, **versions()},
     )
 
 
@@ -154,22 +192,24 @@ def outer_gradient(
     return loss.detach(), slopes[0], slopes[1]
 
 
-class _Learner:
-    """What is learnt, its optimiser, the pool, and the history of the loss."""
+class _Synthetic:
+    """What is learnt, its optimiser, the networks, and the history of the loss."""
 
-    def __init__(self, images: Tensor, targets: Tensor, pool: Pool, *, weight_decay: float) -> None:
-        self.images, self.targets, self.pool = images.clone(), targets.clone(), pool
+    def __init__(
+        self, images: Tensor, targets: Tensor, population: Population, *, weight_decay: float
+    ) -> None:
+        self.images, self.targets, self.population = images.clone(), targets.clone(), population
         self.optimiser = torch.optim.AdamW([self.images, self.targets], weight_decay=weight_decay)
         self.losses: list[float] = []
         self._good = self._copy()
 
-    def fill_pool(self, count: int, state: Path | None) -> None:
+    def fill_population(self, count: int, state: Path | None) -> None:
         """Train the networks that are not there yet, and keep each."""
-        with progress("KRR-ST, networks", total=count, done=len(self.pool)) as advance:
-            while len(self.pool) < count:
-                self.pool.grow(self.images, self.targets)
+        with progress("KRR-ST, networks", total=count, done=len(self.population)) as advance:
+            while len(self.population) < count:
+                self.population.grow(self.images, self.targets)
                 self.save(state)
-                advance(f"{self.pool.ages[-1]} steps")
+                advance(f"{self.population.ages[-1]} steps")
 
     def step(self, loss: Tensor, images: Tensor, targets: Tensor, *, lr: float) -> None:
         """One step along the gradients for images and targets, recorded."""
@@ -189,22 +229,24 @@ class _Learner:
     def save(self, path: Path | None) -> None:
         """Keep a checkpoint, where there is a path for one."""
         if path is not None:
-            tensors = {"images": self.images, "targets": self.targets, **self.pool.tensors()}
+            tensors = {"images": self.images, "targets": self.targets, **self.population.tensors()}
             tensors |= checkpoint.optimiser_tensors("optimiser", self.optimiser)
-            checkpoint.save(path, tensors, meta={"losses": self.losses, "ages": self.pool.ages})
+            checkpoint.save(
+                path, tensors, meta={"losses": self.losses, "ages": self.population.ages}
+            )
 
     def restore(self, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
         """Go on from a checkpoint."""
         self.images.copy_(tensors["images"])
         self.targets.copy_(tensors["targets"])
         checkpoint.restore_optimiser("optimiser", self.optimiser, tensors)
-        self.pool.restore(tensors, meta["ages"])
+        self.population.restore(tensors, meta["ages"])
         self.losses, self._good = meta["losses"], self._copy()
 
 
-def _pool(
-    images: Images, targets: Targets, config: KRRSTConfig, seed: int, device: torch.device
-) -> Pool:
+def _population(
+    images: Images, targets: Targets, config: KRRST, seed: int, device: torch.device
+) -> Population:
     def create() -> Network:
         return create_network(
             config.network, channels=images.channels, size=images.size, outputs=targets.dimensions
@@ -212,55 +254,57 @@ def _pool(
 
     sgd = partial(
         torch.optim.SGD,
-        lr=config.pool_lr,
-        momentum=config.pool_momentum,
-        weight_decay=config.pool_weight_decay,
+        lr=config.network_lr,
+        momentum=config.network_momentum,
+        weight_decay=config.network_weight_decay,
     )
-    return Pool(
-        create, sgd, lifetime=config.pool_steps, reset_counter=config.reset_counter, seed=seed
+    return Population(
+        create, sgd, lifetime=config.lifetime, reset_counter=config.reset_counter, seed=seed
     )
 
 
 def _learn(
-    learner: _Learner,
+    synthetic: _Synthetic,
     images: Images,
     values: Tensor,
-    config: KRRSTConfig,
+    config: KRRST,
     seed: int,
     state: Path | None,
     log: Metrics,
 ) -> None:
-    pool, done = learner.pool, len(learner.losses)
+    population, done = synthetic.population, len(synthetic.losses)
     batches = _batches(len(images), config, seed, done)
     with progress("KRR-ST, iterations", total=config.iterations, done=done) as advance:
         for iteration, (index, real) in enumerate(
             stream(images, batches, device=values.device), done
         ):
             draws = seeding.generator(seed, "krr-st", iteration)
-            k = int(torch.randint(config.pool, (), generator=draws))
+            k = int(torch.randint(config.population, (), generator=draws))
             gradient = outer_gradient(
-                pool.networks[k],
-                learner.images,
-                learner.targets,
+                population.networks[k],
+                synthetic.images,
+                synthetic.targets,
                 real=real,
                 goal=values[index],
                 ridge=config.ridge,
             )
             if not all(bool(tensor.isfinite().all()) for tensor in gradient):
                 if iteration == 0:
-                    raise DecoctError("KRR-ST's first loss is not finite; lower krr_st.pool_lr")
+                    raise DecoctError("KRR-ST's first loss is not finite; lower krr_st.network_lr")
                 note(f"KRR-ST: non-finite loss at iteration {iteration}; kept the state before it")
-                learner.back_to_last_good()
+                synthetic.back_to_last_good()
                 return
             if iteration > done and iteration % config.checkpoint_every == 0:
-                learner.save(state)  # before the step: what is kept is known to be good
-            log.write(iteration=iteration, loss=gradient[0].item(), network=k, age=pool.ages[k])
-            learner.step(*gradient, lr=config.lr * (1 - iteration / config.iterations))
-            pool.advance(k, learner.images, learner.targets, iteration=iteration)
-            advance(f"loss {learner.losses[-1]:.4g}")
+                synthetic.save(state)  # before the step: what is kept is known to be good
+            log.write(
+                iteration=iteration, loss=gradient[0].item(), network=k, age=population.ages[k]
+            )
+            synthetic.step(*gradient, lr=config.lr * (1 - iteration / config.iterations))
+            population.advance(k, synthetic.images, synthetic.targets, iteration=iteration)
+            advance(f"loss {synthetic.losses[-1]:.4g}")
 
 
-def _batches(count: int, config: KRRSTConfig, seed: int, done: int) -> Iterator[Tensor]:
+def _batches(count: int, config: KRRST, seed: int, done: int) -> Iterator[Tensor]:
     """A batch of real images' indices for each iteration that is left, without replacement."""
     for iteration in range(done, config.iterations):
         draws = seeding.generator(seed, "krr-st", iteration, "batch")

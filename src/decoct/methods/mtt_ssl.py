@@ -4,61 +4,107 @@ The naive baseline of MKDT (section 4): the inner loop takes the loss on augment
 synthetic images, and there are no targets. All else is MKDT's, on equal terms.
 """
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor
+from torch.nn.utils import parameters_to_vector
 
 from decoct.artefacts.distilled import DistilledSet, versions
 from decoct.artefacts.trajectories import Trajectories
-from decoct.core import checkpoint, seeding
+from decoct.core import seeding
 from decoct.core.device import arithmetic
-from decoct.core.errors import DecoctError
+from decoct.core.place import Place
+from decoct.core.settings import CountOrNone, Positive
 from decoct.data.images import Images
 from decoct.matching.cuda_graph import Match
 from decoct.matching.inner_gradient import FlatLoss, InnerGradient, flat_network
+from decoct.matching.loop import MatchingConfig, learnt, match_trajectories
 from decoct.matching.unroll import matching_gradient
-from decoct.methods.mkdt import (
-    MKDTConfig,
-    check_matching,
-    create_learner,
-    learn,
-    learnt,
-    search_rate,
-)
+from decoct.methods.inputs import Inputs, images_of
+from decoct.methods.matched import Matched
+from decoct.methods.random import Random
+from decoct.methods.sizes import Sizes
+from decoct.methods.units import Action, Bench, Unit
 from decoct.models.network import Network
-from decoct.models.registry import create_network
+from decoct.models.registry import NetworkConfig, create_network
 from decoct.training.experts import ExpertsConfig, Gradient, train_experts_by
 from decoct.training.objective import Objective, view_loss
+from decoct.training.pretrain import PretrainConfig
+from decoct.training.ssl_pretrain import check_self_supervision
+
+_SWEEP = 4  # gradients that a step of a sweep by autograd takes the time of
 
 
 @dataclass(frozen=True)
-class MTTSSLConfig:
-    """What is this method's own; matching is else as `MKDTConfig` says.
+class MTTSSL(Matched):
+    """What is this method's own; matching is else as the recipe's `matching` says.
 
-    Unless `MKDTConfig.rate` gives it, the first inner rate is searched for from a fifth of `lr` on.
+    Unless `matching.inner_lr` gives it, the first inner rate is searched for from a fifth of `lr`.
     """
 
-    objective: Objective = field(default_factory=Objective)
-    lr: float = 0.03  # of the experts; others of their settings are `ExpertsConfig`'s
-    iterations: int = 0  # of matching; 0: as many as `MKDTConfig` has
+    name: ClassVar[str] = "mtt-ssl"
+    summary: ClassVar[str] = "images learnt by matching experts of the self-supervised loss itself"
+    paper: ClassVar[str] = "Joshi, Ni & Mirzasoleiman, ICLR 2025, section 4: the naive way"
+    section: ClassVar[str] = "mtt_ssl"
 
-    def __post_init__(self) -> None:
-        if not 0 < self.lr < math.inf:
-            raise DecoctError(f"mtt_ssl.lr is {self.lr}; give a positive one")
-        if self.iterations < 0:
-            raise DecoctError(f"mtt_ssl.iterations is {self.iterations}; give 0 or more")
+    objective: Objective = field(default_factory=Objective)
+    lr: Positive = 0.03  # of the experts; others of their settings are the recipe's `experts`
+    iterations: CountOrNone = 0  # of matching; 0: as many as `matching` has
+
+    def needs(self) -> tuple[str, ...]:
+        """Experts that train without targets."""
+        return ("images", "ssl-experts", images_of(Random.name))
+
+    @property
+    def config(self) -> MatchingConfig:
+        """How it matches."""
+        return replace(self.matching, iterations=self.iterations or self.matching.iterations)
+
+    def make(self, inputs: Inputs, place: Place) -> DistilledSet:
+        """Learn from random images on."""
+        return mtt_ssl(
+            images=inputs.images,
+            trajectories=inputs.ssl_trajectories,
+            index=inputs.images_of(Random.name),
+            objective=self.objective,
+            lr=self.lr,
+            matching=self.config,
+            seed=inputs.seed,
+            device=place.device,
+            state=place.state,
+            metrics=place.metrics,
+        )
+
+    def bytes_an_image(self, sizes: Sizes) -> int:
+        """There are no targets."""
+        return super().bytes_an_image(replace(sizes, dimensions=0))
+
+    def work(self, sizes: Sizes) -> Mapping[Unit, float]:
+        """Sweeps of inner steps; the search goes forward alone."""
+        steps, searched = replace(self, matching=self.config).inner_images(sizes)
+        return {ssl_matching_step(sizes.student, self.objective): steps + searched / _SWEEP}
+
+    def pretraining_work(self, sizes: Sizes, pretraining: PretrainConfig) -> Mapping[Unit, float]:
+        """Two augmented views of each image."""
+        found = super().pretraining_work(sizes, pretraining)
+        return {unit: 2 * images for unit, images in found.items()}
+
+    def check(self, sizes: Sizes) -> None:
+        """Two images at least."""
+        check_self_supervision(sizes.count)
 
 
 def train_ssl_experts(
     *,
     images: Images,
     folder: Path | str,
-    config: MTTSSLConfig | None = None,
+    objective: Objective | None = None,
+    lr: float = 0.03,
     experts: ExpertsConfig | None = None,
     seed: int = 0,
     device: torch.device | str = "cpu",
@@ -67,10 +113,10 @@ def train_ssl_experts(
 
     In float32 or tf32, and never compiled: the gradient is autograd's.
     """
-    config, experts = config or MTTSSLConfig(), experts or ExpertsConfig()
+    objective, experts = objective or Objective(), experts or ExpertsConfig()
 
     def make(network: Network, images: Images, *_: object) -> Gradient:
-        loss = flat_loss(network, images, config.objective)
+        loss = flat_loss(network, images, objective)
         return InnerGradient.by_autograd(loss).gradient
 
     return train_experts_by(
@@ -79,8 +125,8 @@ def train_ssl_experts(
         values=torch.zeros(len(images), 0),
         folder=folder,
         seed=seed,
-        outputs=config.objective.projector,
-        config=replace(experts, lr=config.lr),
+        outputs=objective.projector,
+        config=replace(experts, lr=lr),
         device=device,
     )
 
@@ -89,27 +135,25 @@ def mtt_ssl(
     *,
     images: Images,
     trajectories: Trajectories,
-    start: Tensor,
-    config: MTTSSLConfig | None = None,
-    matching: MKDTConfig | None = None,
+    index: Tensor,
+    objective: Objective | None = None,
+    lr: float = 0.03,
+    matching: MatchingConfig | None = None,
     seed: int = 0,
     device: torch.device | str = "cpu",
     state: Path | None = None,
     metrics: Path | None = None,
 ) -> DistilledSet:
-    """Distil the images at `start` (int64, m) without targets: those of the set are m x 0.
+    """Distil the images at `index` (int64, m) without targets: those of the set are m x 0.
 
-    `trajectories` are from `train_ssl_experts` with the same `config`; `matching` is as `mkdt`
-    takes it, but `compile`, `graphs` and `memory` have no effect. What an inner step draws follows
-    from seed, iteration and step alone, the same forward and back. Checkpoints, and what is done
-    about a loss that is not finite, are as `mkdt` has them; so are the errors raised.
+    `trajectories` are from `train_ssl_experts` with the same `objective` and `lr`; `matching` is as
+    `mkdt` takes it, but `compile`, `cuda_graphs` and `memory` have no effect. What an inner step
+    draws follows from seed, iteration and step alone, the same forward and back. Checkpoints, and
+    what is done about a loss that is not finite, are as `mkdt` has them; so are the errors raised.
     """
-    config, matching = config or MTTSSLConfig(), matching or MKDTConfig()
-    matching = replace(matching, iterations=config.iterations or matching.iterations)
-    check_matching(matching, trajectories, start)
+    objective, matching = objective or Objective(), matching or MatchingConfig()
     device = torch.device(device)
-    real = images.subset(start).to(device).normalised()
-    objective = config.objective
+    real = images.subset(index).to(device).normalised()
     network = create_network(
         trajectories.network,
         channels=images.channels,
@@ -127,37 +171,31 @@ def mtt_ssl(
             matching_gradient, steps(iteration, expert), momentum=matching.inner_momentum
         )
 
-    learner = create_learner(real, real.new_zeros(len(start), 0), matching)
-    saved = checkpoint.load(state)
     with arithmetic(matching.precision):
-        if saved is None:
-            rate = matching.rate or search_rate(
-                steps("rate"), learner, trajectories, matching, seed, first=config.lr / 5
-            )
-            learner.log_rate.data.fill_(math.log(rate))
-        else:
-            learner.restore(*saved)
-        learn(
-            learner,
+        found = match_trajectories(
             match_at,
-            trajectories,
-            matching,
+            steps("rate"),
+            images=real,
+            targets=real.new_zeros(len(index), 0),
+            trajectories=trajectories,
+            config=matching,
             seed=seed,
+            label="MTT-SSL",
+            first_lr=lr / 5,
             state=state,
             metrics=metrics,
-            method="MTT-SSL",
         )
-    story = {"config": asdict(config), "matching": asdict(matching), "seed": seed}
-    story |= {"objective": asdict(objective), "images": images.name, **versions()}
+    provenance = {"matching": asdict(matching), "lr": lr, "seed": seed}
+    provenance |= {"objective": asdict(objective), "images": images.name, **versions()}
     return DistilledSet(
-        **learnt(learner, matching),
+        **learnt(found, matching),
         mean=images.mean.cpu(),
         std=images.std.cpu(),
-        method="mtt-ssl",
-        start=real.cpu(),
-        index=start,
+        method=MTTSSL.name,
+        initial=real.cpu(),
+        index=index,
         network=trajectories.network,
-        story=story,
+        provenance=provenance,
     )
 
 
@@ -194,3 +232,25 @@ def step_losses(
         return drawn
 
     return [fixed(step) for step in range(count)]
+
+
+def ssl_matching_step(student: NetworkConfig, objective: Objective) -> Unit:
+    """An image in one step of the inner loop, forward and back."""
+
+    def prepare(bench: Bench) -> tuple[Action, float]:
+        network = bench.network(student, objective.projector)
+        start = parameters_to_vector(network.parameters()).detach()
+        x = bench.batch(256)[0]
+        action = partial(
+            matching_gradient,
+            InnerGradient.by_autograd(flat_loss(network, bench.images(2), objective)),
+            start=start,
+            goal=start + 0.01,
+            images=x,
+            targets=x.new_zeros(len(x), 0),
+            lr=torch.tensor(0.01, device=bench.device),
+            batches=[torch.arange(len(x), device=bench.device)],
+        )
+        return action, len(x)
+
+    return Unit("self-supervised matching step", (student, objective), prepare)

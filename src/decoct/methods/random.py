@@ -1,16 +1,24 @@
-"""A seeded random subset."""
+"""Random real images: what every method is compared with."""
 
-import torch
+from dataclasses import dataclass
+from typing import ClassVar
+
 from torch import Tensor
 
-from decoct.core import seeding
+from decoct.core.place import Place
+from decoct.core.seeding import random_subset
+from decoct.evaluation.scores import REFERENCE
+from decoct.methods.inputs import Inputs
+from decoct.methods.real_images import RealImages
 
 
-def random_subset(*, total: int, count: int, seed: int) -> Tensor:
-    """`count` of `total` indices without replacement: int64, sorted.
+@dataclass(frozen=True)
+class Random(RealImages):
+    """The reference: no choice at all."""
 
-    >>> len(random_subset(total=10, count=4, seed=0).unique())
-    4
-    """
-    order = torch.randperm(total, generator=seeding.generator(seed, "subset", "random"))
-    return order[:count].sort().values
+    name: ClassVar[str] = REFERENCE
+    summary: ClassVar[str] = "random real images"
+
+    def choose(self, inputs: Inputs, place: Place) -> Tensor:
+        """Any images."""
+        return random_subset(total=len(inputs.images), count=inputs.count, seed=inputs.seed)

@@ -3,7 +3,9 @@
 Joshi & Mirzasoleiman, Data-Efficient Contrastive Self-supervised Learning (ICML 2023).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -11,21 +13,13 @@ from torch import Tensor
 
 from decoct.artefacts.targets import Targets
 from decoct.core import seeding
-from decoct.core.errors import DecoctError
-from decoct.methods.candidates import BLOCK, candidates
+from decoct.core.place import Place
+from decoct.core.settings import Count
+from decoct.methods.inputs import Inputs
 from decoct.methods.k_means import cluster_centres
-
-
-@dataclass(frozen=True)
-class SASConfig:
-    """How a SAS subset is chosen."""
-
-    classes: int = 10  # latent, by k-means on the targets: about as many as the pool has
-    penalty: bool = True  # for what is chosen already; False: none, as in the released code
-
-    def __post_init__(self) -> None:
-        if self.classes < 1:
-            raise DecoctError(f"sas.classes is {self.classes}; at least 1 is needed")
+from decoct.methods.real_images import BLOCK, RealImages, candidates, choosing
+from decoct.methods.sizes import Sizes
+from decoct.methods.units import Unit
 
 
 def sas_subset(
@@ -33,31 +27,32 @@ def sas_subset(
     targets: Targets,
     count: int,
     seed: int,
-    config: SASConfig | None = None,
+    classes: int = 10,
+    penalty: bool = True,
     device: torch.device | str = "cpu",
 ) -> Tensor:
     """Choose greedily in each latent class, in proportion to its size: int64, sorted.
 
     The similarity of two images is their targets' cosine, at least 0. An image's score is its
-    similarity to its whole class, less twice that to what is chosen already. The paper takes
+    similarity to its whole class, less twice that to what is chosen already (`penalty`; the released
+    code takes nothing off). The paper takes
     int(fraction x size) of each class; here the largest remainders make that up to `count`, so
     that methods are compared at one size. Raises `DecoctError` where there are fewer images.
 
     >>> from decoct.artefacts.targets import TargetsConfig, fit_targets
     >>> pool = fit_targets(torch.randn(20, 3), TargetsConfig())
-    >>> len(sas_subset(targets=pool, count=7, seed=0, config=SASConfig(classes=2)).unique())
+    >>> len(sas_subset(targets=pool, count=7, seed=0, classes=2).unique())
     7
     """
-    config = config or SASConfig()
     values = candidates(targets, count=count, device=device)
     draws = seeding.derive(seed, "subset", "sas")
-    centres = cluster_centres(values, count=min(config.classes, len(values)), seed=draws)
+    centres = cluster_centres(values, count=min(classes, len(values)), seed=draws)
     labels, unit = torch.cdist(values, centres).argmin(1), F.normalize(values)
     chosen = []
     for label, share in enumerate(shares(labels.bincount(minlength=len(centres)).tolist(), count)):
         if share:
             members = (labels == label).nonzero()[:, 0]
-            chosen.append(members[_choose(unit[members], share, penalty=config.penalty)])
+            chosen.append(members[_choose(unit[members], share, penalty=penalty)])
     return torch.cat(chosen).sort().values.cpu()
 
 
@@ -87,3 +82,31 @@ def _choose(unit: Tensor, count: int, *, penalty: bool) -> Tensor:
         score -= 2 * (unit @ unit[chosen[-1]].T).clamp_min(0)[:, 0]
         score[chosen[-1]] = -torch.inf
     return torch.cat(chosen)
+
+
+@dataclass(frozen=True)
+class SAS(RealImages):
+    """How a SAS subset is chosen."""
+
+    name: ClassVar[str] = "sas"
+    summary: ClassVar[str] = "the real images most similar to the rest of their latent class"
+    paper: ClassVar[str] = "Joshi & Mirzasoleiman, ICML 2023"
+    section: ClassVar[str] = "sas"
+
+    classes: Count = 10  # latent, by k-means on the targets: about as many as the pool has
+    penalty: bool = True  # for what is chosen already; False: none, as in the released code
+
+    def choose(self, inputs: Inputs, place: Place) -> Tensor:
+        """By the targets alone."""
+        return sas_subset(
+            targets=inputs.targets,
+            count=inputs.count,
+            seed=inputs.seed,
+            classes=self.classes,
+            penalty=self.penalty,
+            device=place.device,
+        )
+
+    def work(self, sizes: Sizes) -> Mapping[Unit, float]:
+        """One subset of the pool."""
+        return {choosing(self): sizes.images**2}

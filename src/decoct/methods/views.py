@@ -4,80 +4,139 @@ Nothing is matched: it is the labels that are distilled. A view costs nine bytes
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from typing import Literal
+from dataclasses import asdict, dataclass, field, replace
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from decoct.artefacts.distilled import DistilledSet, TrainingRule, versions
+from decoct.artefacts.distilled import DistilledSet, versions
+from decoct.artefacts.rule import TrainingRule
 from decoct.core import seeding
 from decoct.core.errors import DecoctError
-from decoct.data.augment import ViewsConfig
+from decoct.core.place import Place
+from decoct.core.settings import Count
+from decoct.data.augment import AugmentConfig
 from decoct.data.images import Images
-from decoct.data.stored_views import draw_views, plain_views, show_views
+from decoct.data.stored_views import NUMBERS, draw_views, plain_views, show_views
+from decoct.methods.axis import Axis, one_of
+from decoct.methods.inputs import Inputs, images_of
+from decoct.methods.method import Method, Shared, shared
+from decoct.methods.sizes import Sizes
 
 _AT_ONCE = 1024  # images
+_HALF = 2  # bytes of a number of a view's target
 Label = Callable[[Tensor, Tensor], Tensor]  # of views B x C x H x W in [0, 1], rows B: B x D
 
 
 @dataclass(frozen=True)
-class StoredViewsConfig:
+class Views(Method):
     """How many views an image has, which images, and who says what the views' targets are."""
 
-    count: int = 32  # the first of which is the image itself
-    start: Literal["random", "k-means", "k-center", "sas"] = "k-means"
-    labels: Literal["assistant", "teacher", "image"] = "assistant"  # image: its own target
-    augment: ViewsConfig = field(default_factory=ViewsConfig)
+    name: ClassVar[str] = "views"
+    summary: ClassVar[str] = "real images in several stored views, labelled by an assistant"
+    proposed: ClassVar[bool] = True
+    section: ClassVar[str] = "views"
 
-    def __post_init__(self) -> None:
-        if self.count < 1:
-            raise DecoctError(f"views.count is {self.count}; an image has at least 1 view: itself")
+    count: Count = 32  # the first of which is the image itself
+    select: str = "k-means"  # the method that chooses the images
+    labels: Literal["assistant", "teacher", "image"] = "assistant"  # image: its own target
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    rule: Shared[TrainingRule] = shared(TrainingRule)
+
+    def needs(self) -> tuple[str, ...]:
+        """Whoever labels the views, and the method that chooses the images."""
+        labeller = () if self.labels == "image" else (self.labels,)
+        return ("images", "targets", images_of(self.select), *labeller)
+
+    def make(self, inputs: Inputs, place: Place) -> DistilledSet:
+        """The chosen images, and a target for each of their views."""
+        found = stored_views(
+            images=inputs.images,
+            index=inputs.images_of(self.select),
+            label=self._label(inputs, place),
+            config=self,
+            seed=inputs.seed,
+            device=place.device,
+        )
+        asked = inputs.assistant.config if self.labels == "assistant" else found.network
+        return replace(found, network=asked)
+
+    def _label(self, inputs: Inputs, place: Place) -> Label:
+        """Who says what a view's target is."""
+        targets = inputs.targets
+        if self.labels == "assistant":
+            assistant = inputs.assistant
+            return lambda views, rows: assistant.label(views)
+        if self.labels == "image":
+            return lambda views, rows: targets.values[rows]
+        teacher, images = inputs.teacher, inputs.images
+
+        def ask(views: Tensor, rows: Tensor) -> Tensor:
+            pixels = replace(images, pixels=(views * 255).round().to(torch.uint8), labels=None)
+            return targets.of(teacher.embed(pixels, device=place.device))
+
+        return ask
+
+    def seen(self, sizes: Sizes) -> int:
+        """Every view is one."""
+        return sizes.count * self.count
+
+    def bytes_an_image(self, sizes: Sizes) -> int:
+        """Each view is described by its numbers and its target."""
+        return sizes.pixels + self.count * (_HALF * sizes.dimensions + NUMBERS)
+
+    def axes(self) -> tuple[Axis, ...]:
+        """What makes a set of views."""
+        return (
+            Axis("views", "how many views an image has", "views.count", one_of(1, 4, 8, 16, 32)),
+            Axis("select", "who chooses the images", "views.select", one_of("random", self.select)),
+            Axis("labels", "who labels the views", "views.labels", one_of("assistant", "image")),
+            Axis("assistant", "the assistant's epochs", "assistant.epochs", one_of(3, 12, 30)),
+        )
 
 
 @torch.no_grad()
 def stored_views(
     *,
     images: Images,
-    start: Tensor,
+    index: Tensor,
     label: Label,
-    rule: TrainingRule,
-    config: StoredViewsConfig | None = None,
+    config: Views | None = None,
     seed: int = 0,
     device: torch.device | str = "cpu",
 ) -> DistilledSet:
-    """The images at `start` (int64, m) with V views each, and `label`'s target for every view.
+    """The images at `index` (int64, m) with V views each, and `label`'s target for every view.
 
     Targets are float16: what is trained on is what is stored.
 
     >>> pictures = Images.from_array(torch.rand(8, 3, 16, 16))
-    >>> rule = TrainingRule(lr=0.1, momentum=0.9, weight_decay=0.0, batch=4)
-    >>> config = StoredViewsConfig(count=4)
-    >>> found = stored_views(images=pictures, start=torch.arange(2), config=config, rule=rule,
+    >>> config = Views(count=4)
+    >>> found = stored_views(images=pictures, index=torch.arange(2), config=config,
     ...                      label=lambda views, rows: views.mean((2, 3)))
     >>> len(found), found.targets.shape
     (8, torch.Size([2, 4, 3]))
     """
-    config = config or StoredViewsConfig()
-    pixels = images.pixels[start].to(device).float() / 255
+    config = config or Views()
+    pixels = images.pixels[index].to(device).float() / 255
     draws = seeding.generator(seed, "views")
     numbers = torch.stack(
-        [plain_views(len(start))]
-        + [draw_views(config.augment, len(start), draws) for _ in range(config.count - 1)],
+        [plain_views(len(index))]
+        + [draw_views(config.augment, len(index), draws) for _ in range(config.count - 1)],
         1,
     )
-    targets = [_label_in_parts(label, pixels, n.to(device), start) for n in numbers.unbind(1)]
-    story = {"config": asdict(config), "seed": seed, "images": images.name, **versions()}
+    targets = [_label_in_parts(label, pixels, n.to(device), index) for n in numbers.unbind(1)]
+    provenance = {"config": asdict(config), "seed": seed, "images": images.name, **versions()}
     return DistilledSet(
-        images=images.normalised(start).cpu(),
+        images=images.normalised(index).cpu(),
         targets=torch.stack(targets, 1),
         views=numbers,
         mean=images.mean.cpu(),
         std=images.std.cpu(),
-        rule=rule,
+        rule=config.rule,
         method="views",
-        index=start,
-        story=story,
+        index=index,
+        provenance=provenance,
     )
 
 

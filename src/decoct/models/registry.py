@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 from decoct.core.errors import DecoctError
+from decoct.core.settings import Count, CountOrNone, Settings
 from decoct.models.convnet import convnet
 from decoct.models.convnet_bn import convnet_bn
 from decoct.models.network import Network
@@ -11,22 +13,23 @@ from decoct.models.resnet import resnet
 
 
 @dataclass(frozen=True)
-class NetworkConfig:
+class NetworkConfig(Settings):
     """Which network, and how large.
 
     By name: `convnet`, `convnet-bn`, `resnet10`, `resnet18`, `resnet10-small` or `timm:NAME`.
     """
 
+    section: ClassVar[str] = "network"
+
     name: str = "convnet"
-    width: int = 0  # channels of the first layer; 0: the architecture's own
-    depth: int = 3  # blocks of either ConvNet; others ignore it
+    width: CountOrNone = 0  # channels of the first layer; 0: the architecture's own
+    depth: Count = 3  # blocks of either ConvNet; others ignore it
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.name not in _BUILDERS and not self.name.startswith("timm:"):
             known = ", ".join(_BUILDERS)
             raise DecoctError(f"network {self.name!r} is unknown; use {known} or timm:NAME")
-        if self.width < 0 or self.depth < 1:
-            raise DecoctError(f"network width {self.width} and depth {self.depth} must be positive")
 
 
 def create_network(config: NetworkConfig, *, channels: int, size: int, outputs: int) -> Network:

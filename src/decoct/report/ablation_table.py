@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from decoct.evaluation.scores import Interval, mark
 from decoct.report.table import columns, labels_phrase, markdown
 from decoct.studies.ablation import Ablation, Line, Outcome
-from decoct.studies.axes import AXES
 
 _HEADER = ("", "mean", "to own", "random", "over random", "loss", "seconds")
 
@@ -49,20 +48,19 @@ def ablation_legend(ablation: Ablation) -> str:
 def _tables(ablation: Ablation) -> Iterator[tuple[str, list[list[str]]]]:
     for axis in ablation.axes():
         for labels in ablation.labels():
-            title = f"{axis}: {AXES[axis].what}; {labels_phrase(labels)}"
+            title = f"{axis}: {ablation.what.get(axis, axis)}; {labels_phrase(labels)}"
             yield title, ablation_rows(ablation, axis, labels)
 
 
 def _row(line: Line) -> list[str]:
     outcome = line.outcome
-    first, last = outcome.loss
     return [
         outcome_name(outcome),
         str(line.accuracy),
         "" if outcome.base else _difference(Interval.of(line.to_base)),
         str(line.random),
         _difference(Interval.of(line.over_random)),
-        f"{first:.3f} to {last:.3f}",
+        " to ".join(f"{loss:.3f}" for loss in outcome.loss or ()),
         f"{outcome.seconds:.0f}",
     ]
 

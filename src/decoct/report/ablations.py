@@ -9,7 +9,6 @@ from decoct.report.ablation_table import ablation_rows, outcome_name
 from decoct.report.plots import Whisker, intervals
 from decoct.report.table import labels_phrase
 from decoct.studies.ablation import Ablation
-from decoct.studies.axes import AXES
 
 # Where the set or what it is distilled from differs, it is random alike that says what mkdt adds.
 _OVER_RANDOM = ("size", "teacher")
@@ -39,7 +38,7 @@ def axis_sections(ablation: Ablation) -> list[AxisSection]:
     return [
         AxisSection(
             name=axis,
-            what=AXES[axis].what,
+            what=ablation.what.get(axis, axis),
             panels=[_panel(ablation, axis, labels) for labels in ablation.labels()],
         )
         for axis in ablation.axes()

@@ -14,6 +14,8 @@ from decoct.artefacts.encoder import Encoder
 from decoct.core import storage
 from decoct.core.errors import DecoctError
 from decoct.evaluation.scores import Scores
+from decoct.methods.registry import METHODS
+from decoct.run.recipe import Recipe
 from decoct.studies.ablation import Ablation
 from decoct.studies.variance.findings import Variance
 
@@ -27,12 +29,15 @@ class Contents:
     name: str  # of the recipe, else of the folder
     recipe: str = ""  # YAML
     scores: Scores | None = None
-    sets: dict[int, DistilledSet] = field(default_factory=dict)  # of MKDT, by seed
+    hero: str = ""  # the recipe's own method
+    sets: dict[int, DistilledSet] = field(default_factory=dict)  # of synthetic images, by seed
     views: DistilledSet | None = None  # the first that has views
     teacher_losses: tuple[float, ...] = ()
     variance: Variance | None = None
     ablation: Ablation | None = None
     seconds: dict[str, float] = field(default_factory=dict)  # by stage
+    inputs: dict[str, list[str]] = field(default_factory=dict)  # of each stage, other stages
+    sorts: dict[str, str] = field(default_factory=dict)  # of each stage, what its sort is called
     versions: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()  # what could not be read, and why
 
@@ -48,7 +53,9 @@ def read_contents(folder: Path) -> Contents:
     stages: dict[str, str] = manifest["stages"]
     notes: list[str] = []
     text, recipe = _recipe(folder / "recipe.yaml")
-    sets = _sets(folder, stages, "mkdt", notes)
+    hero = str(recipe.get("method", Recipe.method))
+    shown = [_sets(folder, stages, method, notes) for method in _shown_first(hero)]
+    viewed = (found for sets in shown for found in sets.values() if found.views is not None)
     scores, variance = folder / "scores.json", folder / "variance.json"
     ablation = folder / "ablation.json"
     losses = _attempt(partial(_teacher_losses, folder, stages, recipe), notes)
@@ -56,15 +63,26 @@ def read_contents(folder: Path) -> Contents:
         name=str(recipe.get("name") or folder.resolve().name),
         recipe=text,
         scores=_attempt(partial(Scores.load, scores), notes) if scores.exists() else None,
-        sets=sets,
-        views=next(iter(_sets(folder, stages, "views", notes).values()), None),
+        hero=hero,
+        sets=next(
+            (sets for sets in shown if any(s.initial is not None for s in sets.values())), {}
+        ),
+        views=next(viewed, None),
         teacher_losses=tuple(losses or ()),
         variance=_attempt(partial(Variance.load, variance), notes) if variance.exists() else None,
         ablation=_attempt(partial(Ablation.load, ablation), notes) if ablation.exists() else None,
         seconds=manifest["seconds"],
+        inputs=manifest.get("inputs", {}),
+        sorts=manifest.get("sorts", {}),
         versions={k: v for k, v in manifest.items() if isinstance(v, str)},
         notes=tuple(notes),
     )
+
+
+def _shown_first(hero: str) -> list[str]:
+    """The methods whose sets are looked at: the recipe's own, then the others that are proposed."""
+    proposed = [name for name, kind in METHODS.items() if kind.proposed]
+    return list(dict.fromkeys([hero, *proposed]))
 
 
 def _sets(
@@ -104,9 +122,9 @@ def _recipe(path: Path) -> tuple[str, dict[str, Any]]:
 def _teacher_losses(folder: Path, stages: dict[str, str], recipe: dict[str, Any]) -> list[float]:
     """The loss by epoch of the teacher that was trained here, or of the one in the box."""
     if "teacher" in stages:
-        story = Encoder.load(folder / stages["teacher"] / "teacher.safetensors").story
-        return list(story.get("losses", []))
+        provenance = Encoder.load(folder / stages["teacher"] / "teacher.safetensors").provenance
+        return list(provenance.get("losses", []))
     teacher, targets = recipe.get("teacher") or {}, recipe.get("targets") or {}
     if teacher.get("source") == "embedded" and not targets.get("source"):
-        return list(embedded_teacher().story.get("losses", []))
+        return list(embedded_teacher().provenance.get("losses", []))
     return []

@@ -1,19 +1,14 @@
 """What each method costs: bytes to keep, seconds to make its set, seconds to pre-train on it."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.filesize import decimal as size_text
 
 from decoct.evaluation.scores import Scores
 
-# What is made once for all seeds, of what a method's sets are made from beside the targets.
-_SHARED = {
-    "views": ("assistant",),
-    "mkdt": ("experts",),
-    "mtt-ssl": ("ssl-experts",),
-    "high-loss": ("experts", "difficulty"),
-}
+_COMMON = "targets"  # what everybody needs is nobody's cost
 
 
 @dataclass(frozen=True)
@@ -29,12 +24,19 @@ class Cost:
     pretrain_s: float | None  # to pre-train one encoder on it, mean over seeds
 
 
-def costs(scores: Scores, seconds: Mapping[str, float]) -> list[Cost]:
-    """Each method's costs, from a comparison's facts and its stages' seconds by label.
+def costs(
+    scores: Scores,
+    seconds: Mapping[str, float],
+    inputs: Mapping[str, Sequence[str]] | None = None,
+) -> list[Cost]:
+    """Each method's costs, from a comparison's facts, its stages' seconds and their `inputs`.
+
+    What is shared is what a method's sets are made from, but for the targets and what those are
+    made from.
 
     >>> facts = {"mkdt": {"images": 8, "bytes": 100, "steps": 20}}
     >>> times = {"experts": 5.0, "mkdt-seed0": 2.0, "mkdt-seed1": 4.0, "encoder-mkdt-seed0": 1.0}
-    >>> cost = costs(Scores((), facts), times)[0]
+    >>> cost = costs(Scores((), facts), times, {"mkdt-seed0": ["targets", "experts"]})[0]
     >>> cost.shared_s, cost.make_s, cost.pretrain_s
     (5.0, 3.0, 1.0)
     """
@@ -44,13 +46,26 @@ def costs(scores: Scores, seconds: Mapping[str, float]) -> list[Cost]:
             images=facts.get("images"),
             bytes=facts.get("bytes"),
             steps=facts.get("steps"),
-            shared_s=_sum(seconds, _SHARED.get(method, ())),
+            shared_s=_sum(seconds, _shared(method, inputs or {})),
             make_s=_mean(seconds, f"{method}-seed"),
             pretrain_s=_mean(seconds, f"encoder-{method}-seed"),
         )
         for method, facts in scores.facts.items()
         if facts
     ]
+
+
+def _shared(method: str, inputs: Mapping[str, Sequence[str]]) -> set[str]:
+    """The stages that all of a method's sets are made from, but for those that everybody needs."""
+    own = {label for label in inputs if label.removeprefix(f"{method}-seed").isdigit()}
+    found = set().union(*(_made_from(label, inputs) for label in own))
+    per_seed = {label for label in found if re.search(r"-seed\d+$", label)}
+    return found - own - per_seed - _made_from(_COMMON, inputs)
+
+
+def _made_from(label: str, inputs: Mapping[str, Sequence[str]]) -> set[str]:
+    """A stage, and all that it is made from."""
+    return {label}.union(*(_made_from(source, inputs) for source in inputs.get(label, ())))
 
 
 def cost_rows(found: list[Cost]) -> list[list[str]]:
@@ -76,8 +91,8 @@ def _mean(seconds: Mapping[str, float], prefix: str) -> float | None:
     return sum(found) / len(found) if found else None
 
 
-def _sum(seconds: Mapping[str, float], labels: tuple[str, ...]) -> float | None:
-    found = [seconds[label] for label in labels if label in seconds]
+def _sum(seconds: Mapping[str, float], labels: set[str]) -> float | None:
+    found = [seconds[label] for label in sorted(labels) if label in seconds]
     return sum(found) if found else None
 
 

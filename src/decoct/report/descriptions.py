@@ -1,6 +1,7 @@
 """What each kind of artefact has to say for itself, in a few lines of text."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 from rich.filesize import decimal as size_text
 from torch import Tensor
 
+from decoct.artefacts.assistant import Assistant
 from decoct.artefacts.distilled import DistilledSet
 from decoct.artefacts.encoder import Encoder
 from decoct.artefacts.targets import Targets
@@ -20,8 +22,7 @@ from decoct.report.table import columns, text_table
 from decoct.report.variance_table import variance_text
 from decoct.studies.ablation import Ablation
 from decoct.studies.tune import Tuning, tuning_rows
-from decoct.studies.variance.findings import Variance
-from decoct.training.assistant import Assistant
+from decoct.studies.variance.findings import Findings, Variance
 
 
 def _lines(title: str, facts: Mapping[str, object]) -> str:
@@ -75,14 +76,14 @@ def _describe_images(path: Path) -> str:
 
 def _describe_encoder(path: Path) -> str:
     encoder = Encoder.load(path)
-    story = encoder.story
-    config = story.get("config", {})
+    provenance = encoder.provenance
+    config = provenance.get("config", {})
     seen = {
         "trained by": config.get("algorithm", ""),
-        "trained on": story.get("images", story.get("method", "")),
-        "brought from": story.get("source", ""),
-        "epochs": len(story.get("losses", [])) or "",
-        "loss": _course(story.get("losses", [])),
+        "trained on": provenance.get("images", provenance.get("method", "")),
+        "brought from": provenance.get("source", ""),
+        "epochs": len(provenance.get("losses", [])) or "",
+        "loss": _course(provenance.get("losses", [])),
     }
     count = sum(p.numel() for p in encoder.network.body.parameters())
     return _lines(
@@ -100,14 +101,14 @@ def _describe_encoder(path: Path) -> str:
 
 def _describe_assistant(path: Path) -> str:
     assistant = Assistant.load(path)
-    losses = assistant.story.get("losses", [])
+    losses = assistant.provenance.get("losses", [])
     return _lines(
         f"{path.name}: assistant, {_network(vars(assistant.config))}",
         {
             "parameters": f"{sum(p.numel() for p in assistant.network.parameters()):,}",
             "input": f"{len(assistant.mean)} x {assistant.size} x {assistant.size}",
             "says": f"{assistant.outputs} dimensions of any view",
-            "trained on": assistant.story.get("images", ""),
+            "trained on": assistant.provenance.get("images", ""),
             "epochs": len(losses) or "",
             "loss": _course(losses),
         },
@@ -173,9 +174,9 @@ def _describe_difficulty(path: Path) -> str:
 
 def _describe_distilled(path: Path) -> str:
     distilled = DistilledSet.load(path)
-    rule, story, history = distilled.rule, distilled.story, distilled.history
+    rule, provenance, history = distilled.rule, distilled.provenance, distilled.history
     shape = f"{distilled.channels} x {distilled.size} x {distilled.size}"
-    real = "" if distilled.start is not None else " (real images)"
+    real = "" if distilled.initial is not None else " (real images)"
     momentum = f"momentum {rule.momentum:g}, weight decay {rule.weight_decay:g}"
     return _lines(
         f"{path.name}: distilled set by {distilled.method}, {len(distilled.images)} images{real}",
@@ -184,17 +185,17 @@ def _describe_distilled(path: Path) -> str:
             "views": f"{distilled.views_each} of each image" * (distilled.views is not None),
             "targets": f"{distilled.targets.shape[-1]} dimensions each"
             if distilled.has_targets
-            else f"none: {story['objective']['algorithm']} loss of two views",
+            else f"none: {provenance['objective']['algorithm']} loss of two views",
             "in memory": size_text(distilled.bytes),
             "on disk": size_text(path.stat().st_size),
             "train with": f"SGD, rate {rule.lr:.4g}, {momentum}, batch {rule.batch}",
             "made with": _network(vars(distilled.network)),
-            "from": story.get("images", ""),
-            "seed": story.get("seed", ""),
+            "from": provenance.get("images", ""),
+            "seed": provenance.get("seed", ""),
             "iterations": len(history.get("loss", [])) or "",
             "loss": _course(history.get("loss", [])),
-            "learning rate": _course(history.get("rate", [])),
-            "written by": _versions(story),
+            "learning rate": _course(history.get("lr", [])),
+            "written by": _versions(provenance),
         },
     )
 
@@ -239,8 +240,10 @@ def _describe_run(path: Path) -> str:
     )
 
 
-def _versions(story: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {story[name]}" for name in ("decoct", "torch") if name in story)
+def _versions(provenance: Mapping[str, Any]) -> str:
+    return ", ".join(
+        f"{name} {provenance[name]}" for name in ("decoct", "torch") if name in provenance
+    )
 
 
 def _describe_ablation(path: Path) -> str:
@@ -261,6 +264,31 @@ def _describe_tuning(path: Path) -> str:
     return f"{title}\n\n{columns(tuning_rows(tuning))}"
 
 
+def _describe_findings(path: Path) -> str:
+    found = Findings.load(path)
+    matching = found.matching
+    return _lines(
+        f"{path.name}: the gradients and trajectories of {found.name}",
+        {
+            "images": found.images,
+            "learning rate": f"{found.lr:g}",
+            "loss": _course(found.losses),
+            "gradients": f"noise at {len(found.noise)} points and batch sizes",
+            "matching loss": f"{matching.first:.4g} at first, {matching.last:.4g} at the end",
+            "pixels moved": f"{matching.moved:.4g} deviations",
+        },
+    )
+
+
+def _describe_target_probe(path: Path, kind: str = "target-probe") -> str:
+    error = storage.load_json(path, kind=kind)["error"]
+    value = "training diverged" if error is None else f"{error:.4f}"
+    return _lines(
+        f"{path.name}: the target-probe error of one encoder",
+        {"error": value, "scale": "0: all of the targets' variance is explained; 1: none"},
+    )
+
+
 DESCRIBERS: dict[str, Callable[[Path], str]] = {
     "images": _describe_images,
     "encoder": _describe_encoder,
@@ -273,6 +301,9 @@ DESCRIBERS: dict[str, Callable[[Path], str]] = {
     "probe": _describe_probe,
     "ablation": _describe_ablation,
     "variance": _describe_variance,
+    "findings": _describe_findings,
+    "target-probe": _describe_target_probe,
+    "pool-error": partial(_describe_target_probe, kind="pool-error"),  # its name in version 1
     "tuning": _describe_tuning,
     "run": _describe_run,
 }

@@ -111,7 +111,7 @@ def _facts(distilled: DistilledSet) -> dict[str, Any]:
         "loss": _loss(distilled),
         "rule": {"optimiser": "SGD", **asdict(distilled.rule)},
         "network": asdict(distilled.network),
-        "story": distilled.story,
+        "provenance": distilled.provenance,
         "rounding": {
             "rms": float((rounded - distilled.images).square().mean().sqrt()),
             "clipped": float(((unit < -0.5 / 255) | (unit > 255.5 / 255)).float().mean()),
@@ -122,7 +122,7 @@ def _facts(distilled: DistilledSet) -> dict[str, Any]:
 def _loss(distilled: DistilledSet) -> str:
     if distilled.has_targets:
         return "mean squared error"
-    return f"{distilled.story['objective']['algorithm']} loss"
+    return f"{distilled.provenance['objective']['algorithm']} loss"
 
 
 def _readme(facts: dict[str, Any]) -> str:

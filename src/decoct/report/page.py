@@ -3,7 +3,7 @@
 import base64
 import platform
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,7 @@ def render(contents: Contents) -> str:
     )
     scores = contents.scores if contents.scores and contents.scores.scores else None
     first = next(iter(contents.sets.values()), None)
-    compared: list[Comparison] = comparisons(scores) if scores else []
+    compared: list[Comparison] = comparisons(scores, contents.hero) if scores else []
     return environment.get_template("page.html").render(
         contents=contents,
         lede=_lede(contents, first),
@@ -71,12 +71,12 @@ def render(contents: Contents) -> str:
         side=_side(contents.views.size) if contents.views else 0,
         learning=list(_learning(contents)),
         compared=compared,
-        costs=cost_rows(costs(scores, contents.seconds)) if scores else [],
+        costs=cost_rows(costs(scores, contents.seconds, contents.inputs)) if scores else [],
         legend=legend(scores) if scores else "",
         variance=variance_section(contents.variance) if contents.variance else None,
         axes=axis_sections(contents.ablation) if contents.ablation else [],
         axes_legend=ablation_legend(contents.ablation) if contents.ablation else "",
-        stages=stage_times(contents.seconds),
+        stages=stage_times(contents.seconds, contents.sorts),
         total=duration(sum(contents.seconds.values())),
         versions=_versions(contents),
     )
@@ -95,11 +95,11 @@ class Pairs:
 
 def pairs(distilled: DistilledSet) -> Pairs:
     """The start images and the synthetic ones, in pairs; without a start, the synthetic alone."""
-    start, size = distilled.start_pixels(), distilled.size
+    start, size = distilled.initial_pixels(), distilled.size
     real = [""] * _PAIRS if start is None else [_data_uri(x) for x in start[:_PAIRS]]
     found = list(zip(real, map(_data_uri, distilled.pixels()[:_PAIRS]), strict=False))
     return Pairs(
-        seed=distilled.story.get("seed", 0),
+        seed=distilled.provenance.get("seed", 0),
         total=len(distilled.images),
         side=_side(size),
         first=found[:_FIRST],
@@ -120,7 +120,7 @@ def view_rows(distilled: DistilledSet) -> list[list[str]]:
 
 
 @dataclass(frozen=True)
-class Stage:
+class StageTime:
     """The seconds of one sort of stage, over all seeds and methods."""
 
     name: str
@@ -134,29 +134,18 @@ class Stage:
         return duration(self.seconds)
 
 
-_SORTS = {
-    "encoder": "pre-training",
-    "probe": "probing",
-    "mkdt": "distilling (mkdt)",
-    "views": "distilling (views)",
-    "krr": "distilling (krr-st)",
-    "mtt": "distilling (mtt-ssl)",
-}
+def stage_times(seconds: Mapping[str, float], sorts: Mapping[str, str]) -> list[StageTime]:
+    """Stages by the time that they took, those of one sort taken together.
 
-
-def stage_times(seconds: dict[str, float]) -> list[Stage]:
-    """Stages by the time that they took, seeds and methods taken together.
-
-    >>> [(s.name, s.parts) for s in stage_times({"probe-mkdt-seed0": 1.0, "probe-none-seed1": 1.0})]
+    >>> times = {"probe-mkdt-seed0": 1.0, "probe-none-seed1": 1.0}
+    >>> [(s.name, s.parts) for s in stage_times(times, {name: "probing" for name in times})]
     [('probing', 2)]
     """
     groups: dict[str, list[float]] = {}
     for label, value in seconds.items():
-        plain = re.sub(r"-seed\d+$", "", label)
-        sort = plain.partition("-")[0]
-        groups.setdefault(_SORTS.get(sort, plain), []).append(value)
+        groups.setdefault(sorts.get(label, re.sub(r"-seed\d+$", "", label)), []).append(value)
     longest = max((sum(values) for values in groups.values()), default=0.0) or 1.0
-    stages = [Stage(n, len(v), sum(v), sum(v) / longest) for n, v in groups.items()]
+    stages = [StageTime(n, len(v), sum(v), sum(v) / longest) for n, v in groups.items()]
     return sorted(stages, key=lambda stage: -stage.seconds)
 
 
@@ -187,7 +176,7 @@ def _lede(contents: Contents, first: DistilledSet | None) -> str:
     elif first is None:
         made = "This run compares ways to choose a few images on which to pre-train a network"
     else:
-        source = first.story.get("images", "")
+        source = first.provenance.get("images", "")
         pool = f"the unlabelled images of {source}" if source else "unlabelled images"
         made = (
             f"From {pool}, decoct distilled a set of {len(first)} synthetic ones, so that a "
@@ -196,7 +185,7 @@ def _lede(contents: Contents, first: DistilledSet | None) -> str:
         if contents.views:
             views = contents.views
             made += (
-                f", and beside it, by the method views, a set of {len(views.images)} real ones in "
+                f", and beside it, by the method {views.method}, a set of {len(views.images)} real ones in "
                 f"{views.views_each} views each"
             )
     shown = "the images, how they were learnt, and " if first or contents.views else ""
@@ -247,9 +236,9 @@ _CURVES = (
         "nearer than at the start.",
     ),
     (
-        "rate",
+        "lr",
         "The learnt learning rate",
-        "rate",
+        "learning rate",
         "The rate of the student's gradient descent, learnt together with images and targets.",
     ),
 )

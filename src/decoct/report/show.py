@@ -68,7 +68,7 @@ def _picture(path: Path) -> tuple[Image.Image, str] | None:
         distilled = DistilledSet.load(path)
         if distilled.views is not None:
             return _views(distilled)
-        start, pixels = distilled.start_pixels(), distilled.pixels()
+        start, pixels = distilled.initial_pixels(), distilled.pixels()
         total = len(pixels)
     count = f"the first {_LIMIT} of {total}" if total > _LIMIT else f"all {total}"
     if start is None:
@@ -119,6 +119,8 @@ _STAGE_FILES = {
     "targets.safetensors",
     "difficulty.safetensors",
     "assistant.safetensors",
+    "findings.json",
+    "error.json",
     "distilled.safetensors",
     "encoder.safetensors",
     "probe.json",

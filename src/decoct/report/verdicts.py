@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from decoct.evaluation.scores import REFERENCE, Interval, Row, Scores, mark
+from decoct.methods.registry import METHODS
 from decoct.report.plots import Whisker, intervals
 from decoct.report.table import table_rows
 
 UNSURE = ("within noise", "one seed")
-_OURS, _TEACHER = ("views", "mkdt"), "teacher"
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,13 @@ class Comparison:
     difference: Markup | None
 
 
-def comparisons(scores: Scores) -> list[Comparison]:
-    """One for each choice of labels, in their order; on equal steps, then on equal epochs."""
+def comparisons(scores: Scores, hero: str = "") -> list[Comparison]:
+    """One for each choice of labels, in their order; on equal steps, then on equal epochs.
+
+    `hero` is the method whose line stands out.
+    """
     return [
-        _comparison(part, labels, terms)
+        _comparison(part, labels, terms, hero)
         for terms, part in scores.terms()
         for labels in part.labels()
     ]
@@ -57,7 +60,7 @@ def comparisons(scores: Scores) -> list[Comparison]:
 def headline(comparison: Comparison) -> Iterator[tuple[str, str, str]]:
     """The method's difference to random as a number to see first."""
     for row in comparison.rows:
-        if row.method in _OURS and row.over_random:
+        if _is_proposed(row.method) and row.over_random:
             how_sure = mark(row.over_random)
             remark = f", {how_sure}" if how_sure in UNSURE else ""
             name = f"{row.method} over {REFERENCE}, {comparison.labels}"
@@ -103,30 +106,38 @@ def _line(row: Row, text: list[str]) -> Line:
     return Line(row.method, cells, how_sure if how_sure in UNSURE else "")
 
 
-def _comparison(scores: Scores, labels: str, terms: str) -> Comparison:
+def _is_proposed(method: str) -> bool:
+    return method in METHODS and METHODS[method].proposed
+
+
+def _another_network(method: str) -> bool:
+    return method in METHODS and METHODS[method].another_network
+
+
+def _comparison(scores: Scores, labels: str, terms: str, hero: str) -> Comparison:
     header, *texts = table_rows(scores, labels)
     rows = [row for row in scores.table() if row.labels == labels]
     lines = [_line(row, text) for row, text in zip(rows, texts, strict=True)]
     # The teacher, another and larger network, would dwarf the differences between the rest.
-    differing = [r for r in rows if r.over_random and r.method != _TEACHER]
+    differing = [r for r in rows if r.over_random and not _another_network(r.method)]
     return Comparison(
         labels=phrase(labels) + f", {terms}" * bool(terms),
         header=header,
         lines=lines,
         rows=rows,
         verdicts=[found for row in rows if (found := verdict(row))],
-        accuracy=_accuracy(scores, rows, labels),
-        difference=_difference(scores, differing, labels) if differing else None,
+        accuracy=_accuracy(scores, rows, labels, hero),
+        difference=_difference(scores, differing, labels, hero) if differing else None,
     )
 
 
-def _accuracy(scores: Scores, rows: list[Row], labels: str) -> Markup:
+def _accuracy(scores: Scores, rows: list[Row], labels: str, hero: str) -> Markup:
     whiskers = [
         Whisker(
             row.method,
             row.accuracy,
             list(scores.by_seed(row.method, labels).values()),
-            emphasis=row.method in _OURS,
+            emphasis=row.method == hero,
         )
         for row in rows
     ]
@@ -134,11 +145,11 @@ def _accuracy(scores: Scores, rows: list[Row], labels: str) -> Markup:
     return intervals(whiskers, title=title, x="accuracy, per cent")
 
 
-def _difference(scores: Scores, rows: list[Row], labels: str) -> Markup:
+def _difference(scores: Scores, rows: list[Row], labels: str, hero: str) -> Markup:
     whiskers = []
     for row in rows:
         paired = scores.paired(row.method, REFERENCE, labels)
         assert row.over_random is not None
-        whiskers.append(Whisker(row.method, row.over_random, paired, emphasis=row.method in _OURS))
+        whiskers.append(Whisker(row.method, row.over_random, paired, emphasis=row.method == hero))
     title = f"Paired difference to random with 95 % intervals, {phrase(labels)}"
     return intervals(whiskers, title=title, x="points over random", zero=True)

@@ -4,7 +4,9 @@ import importlib
 import importlib.metadata
 import os
 import platform
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.filesize import decimal as size_text
@@ -13,16 +15,11 @@ from decoct import __version__
 from decoct.core.device import raise_malloc_thresholds, resolve_device
 from decoct.core.errors import DecoctError
 from decoct.core.extras import import_extra
+from decoct.methods.sizes import Sizes
+from decoct.run.graph import Graph
 from decoct.run.recipe import Recipe
-from decoct.run.sizes import (
-    Sizes,
-    disk_warning,
-    free_bytes,
-    measure_sizes,
-    memory,
-    ssl_parameters,
-    trajectory_bytes,
-)
+from decoct.run.sizes import disk, disk_warning, free_bytes, measure_sizes, memory
+from decoct.run.stage import Stage
 from decoct.run.timing import stage_seconds
 
 _PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "kornia", "safetensors", "pillow", "tyro")
@@ -102,11 +99,15 @@ def _recipe(recipe: Recipe, folder: Path) -> str:
     if sizes is None:
         source = recipe.images.source
         return f"{title}\n  how many images {source} holds is not known before it is here"
+    stages = Graph(recipe).of_a_run()
     parts = [
         _section(title, _counts(recipe, sizes)),
-        _section("  disk", _disk_needed(recipe, sizes, folder)),
-        _section("  memory, about", _memory_needed(recipe, sizes)),
-        _section("  time, estimated from a few seconds of measuring", _time_needed(recipe, sizes)),
+        _section("  disk", _disk_needed(stages, sizes, folder)),
+        _section("  memory, about", _memory_needed(stages, sizes)),
+        _section(
+            "  time, estimated from a few seconds of measuring",
+            _time_needed(stages, sizes, resolve_device(recipe.device)),
+        ),
     ]
     return "\n".join(parts)
 
@@ -119,36 +120,29 @@ def _counts(recipe: Recipe, sizes: Sizes) -> dict[str, str]:
     )
     return {
         "pool": f"{sizes.pool:,} images of {images.channels} x {images.size} x {images.size}",
-        "distilled set": f"{sizes.kept:,} images, targets of {sizes.dimensions} dimensions",
-        "student": f"{sizes.parameters:,} parameters",
+        "distilled set": f"{sizes.count:,} images, targets of {sizes.dimensions} dimensions",
         "tasks": known or "none",
     }
 
 
-def _disk_needed(recipe: Recipe, sizes: Sizes, folder: Path) -> dict[str, str]:
-    experts, needed = recipe.experts, trajectory_bytes(recipe, sizes.parameters)
-    lines = {
-        "  trajectories": f"{experts.count} experts x {experts.epochs + 1} x {sizes.parameters:,} "
-        f"parameters x 4 bytes = {size_text(needed)}"
-    }
-    untaught = ssl_parameters(recipe)
-    if untaught:
-        lines["  mtt-ssl's"] = f"as many of {untaught:,} parameters = " + size_text(
-            trajectory_bytes(recipe, untaught)
-        )
-    warning = disk_warning(recipe, sizes.parameters + untaught, folder)
-    return lines | ({"  TOO LITTLE": warning} if warning else {})
+def _disk_needed(stages: Sequence[Stage[Any]], sizes: Sizes, folder: Path) -> dict[str, str]:
+    lines = {f"  {name}": size_text(count) for name, count in disk(stages, sizes).items()}
+    warning = disk_warning(stages, sizes, folder)
+    return (lines or {"  needed": "little: no experts are trained"}) | (
+        {"  TOO LITTLE": warning} if warning else {}
+    )
 
 
-def _memory_needed(recipe: Recipe, sizes: Sizes) -> dict[str, str]:
-    found = memory(recipe, sizes)
+def _memory_needed(stages: Sequence[Stage[Any]], sizes: Sizes) -> dict[str, str]:
+    found = memory(stages, sizes)
     lines = {f"  {name}": size_text(count) for name, count in found.items()}
     return lines | {"  together": size_text(sum(found.values()))}
 
 
-def _time_needed(recipe: Recipe, sizes: Sizes) -> dict[str, str]:
-    device = resolve_device(recipe.device)
-    found = stage_seconds(recipe, sizes, device)
+def _time_needed(
+    stages: Sequence[Stage[Any]], sizes: Sizes, device: torch.device
+) -> dict[str, str]:
+    found = stage_seconds(stages, sizes, device)
     lines = {f"  {name}": duration_text(seconds) for name, seconds in found.items()}
     lines["  together"] = f"{duration_text(sum(found.values()))} on {device}"
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0

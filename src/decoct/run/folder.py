@@ -9,37 +9,42 @@ from pathlib import Path
 
 from decoct.core import storage
 from decoct.core.console import note
+from decoct.core.place import Place
 
 Make = Callable[[Path], None]
 _STALE_S = 600.0  # younger temporary files may be another process's, under way
 _TEMPORARY = (".*.tmp", ".tmp??????")  # storage's, and safetensors' own
 _FOLDER = "*-" + 16 * "[0-9a-f]"  # a stage's: what else lies in a run's folder is not ours
-_STATE = "state.safetensors"  # the checkpoint of a stage under way
 
 
 @dataclass
-class Stages:
-    """The stages of one run: where each is, and how long it took."""
+class StageFolders:
+    """The folder of a run: where each stage is, and how long it took."""
 
-    folder: Path
+    path: Path
     used: dict[str, str] = field(default_factory=dict)  # label to folder name, in order of use
     _inner: list[float] = field(default_factory=lambda: [0.0])  # seconds spent in nested stages
 
-    def path(self, label: str, key: str) -> Path:
+    def of(self, label: str, key: str) -> Path:
         """The folder of a stage."""
         name = f"{label}-{key}"
         self.used[label] = name
-        return self.folder / name
+        return self.path / name
+
+    def find(self, label: str, key: str) -> None:
+        """Count a stage among those used where its folder is there."""
+        if (self.path / f"{label}-{key}").is_dir():
+            self.of(label, key)
 
     def artefact(self, label: str, key: str, *, file: str, kind: str, make: Make) -> Path:
         """The path of a whole artefact: found as it was left, or made."""
-        path = self.path(label, key) / file
+        path = self.of(label, key) / file
         if not storage.is_valid(path, kind=kind):
             if path.exists():
                 note(f"{path} is damaged; making it again")
             with self.timed(label, path.parent):
                 make(path)
-        state(path).unlink(missing_ok=True)
+        _state(path).unlink(missing_ok=True)
         self.used[label] = self.used.pop(label)  # after the stages that it was made from
         return path
 
@@ -47,7 +52,7 @@ class Stages:
     def timed(self, label: str, folder: Path) -> Iterator[None]:
         """Add the block's seconds, less those of stages nested in it, to the stage's own."""
         folder.mkdir(parents=True, exist_ok=True)
-        _sweep(self.folder)
+        _sweep(self.path)
         start = time.monotonic()
         self._inner.append(0.0)
         try:
@@ -64,18 +69,15 @@ class Stages:
 
     def seconds(self) -> dict[str, float]:
         """Seconds by label, of the stages used, over all the runs that it took."""
-        found = {k: _read_seconds(self.folder / v / "seconds.json") for k, v in self.used.items()}
+        found = {k: _read_seconds(self.path / v / "seconds.json") for k, v in self.used.items()}
         return {label: value for label, value in found.items() if value is not None}
 
 
-def state(artefact: Path) -> Path:
+def _state(artefact: Path) -> Path:
     """Where the stage that makes `artefact` keeps its checkpoint."""
-    return artefact.with_name(_STATE)
-
-
-def metrics(artefact: Path) -> Path:
-    """Where the stage that makes `artefact` writes its metrics."""
-    return artefact.with_name("metrics.jsonl")
+    state = Place(folder=artefact.parent).state
+    assert state is not None
+    return state
 
 
 def _sweep(folder: Path) -> None:

@@ -4,46 +4,47 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from decoct.artefacts.distilled import resolve_size
 from decoct.artefacts.targets import read_representations
 from decoct.core import seeding
 from decoct.core.console import note
 from decoct.core.errors import DecoctError
 from decoct.data.images import Images
 from decoct.data.tasks import Task, labelled_indices
-from decoct.models.network import Network
-from decoct.models.registry import NetworkConfig, create_network
+from decoct.methods.sizes import Sizes
+from decoct.models.registry import create_network
+from decoct.run.graph import Graph
 from decoct.run.recipe import Recipe
 from decoct.run.sizes import disk_warning
 
 
-def check_run(recipe: Recipe, *, images: Images, tasks: Sequence[Task], folder: Path) -> None:
-    """Raise `DecoctError` for what would stop a run of `recipe` in `folder` only at a late stage.
+def check_run(graph: Graph, *, images: Images, tasks: Sequence[Task], folder: Path) -> None:
+    """Raise `DecoctError` for what would stop a run in `folder` only at a late stage.
 
-    That is: a distilled size that the pool cannot give, or self-supervision on one image; a task
-    with a class of fewer images than labels are asked for; tasks of one name; targets that are not
-    one an image; networks that cannot take the images; more principal components than there are
-    dimensions. Says so where the disk is too small for the trajectories. It takes a second or two.
+    That is: a set's size that the pool cannot give, or self-supervision on one image; a task with a
+    class of fewer images than labels are asked for; tasks of one name; targets that are not one an
+    image; networks that cannot take the images; more principal components than there are
+    dimensions. Says so where the disk is too small. It takes a second or two.
     """
-    learnt_from = len(images) - recipe.images.left_out(len(images))
-    count = resolve_size(size=recipe.size, fraction=recipe.fraction, total=learnt_from)
-    if count < 2 and not {"ssl-random", "mtt-ssl"}.isdisjoint(recipe.compare.methods):
-        raise DecoctError("self-supervision compares images: a set of 1 is too small for it")
+    recipe, stages = graph.recipe, graph.of_a_run()
     _check_tasks(recipe, tasks)
-    dimensions = _check_targets(recipe, images)
-    experts = recipe.experts.network
-    student = _network(experts, images, recipe.targets.components or dimensions or 1)
-    _network(recipe.pretrain.network, images, 1)
-    if "views" in (*recipe.compare.methods, recipe.method) and recipe.views.labels == "assistant":
-        _network(recipe.assistant.network, images, 1)
-    if "krr-st" in recipe.compare.methods:
-        _network(recipe.krr_st.network, images, 1)
-    students = [student]
-    if "mtt-ssl" in recipe.compare.methods:
-        students.append(_network(experts, images, recipe.mtt_ssl.objective.projector))
-    parameters = sum(p.numel() for network in students for p in network.parameters())
-    warning = disk_warning(recipe, parameters, folder)
-    if warning:
+    found = _check_targets(recipe, images)
+    dimensions = recipe.targets.components or found or 1
+    learnt_from = len(images) - recipe.images.left_out(len(images))
+    sizes = Sizes(
+        pool=len(images),
+        images=learnt_from,
+        count=recipe.set_size(learnt_from),
+        channels=images.channels,
+        size=images.size,
+        dimensions=dimensions,
+        student=recipe.experts.network,
+    )
+    for stage in stages:
+        stage.check(sizes)
+    networks = [network for stage in stages for network in stage.networks(dimensions)]
+    for config, outputs in dict.fromkeys(networks):
+        sizes.network(config, outputs)  # raises where it cannot take the images
+    if warning := disk_warning(stages, sizes, folder):
         note(warning)
 
 
@@ -74,7 +75,7 @@ def _check_targets(recipe: Recipe, images: Images) -> int:
                 "same order, one each"
             )
     elif recipe.teacher.train:
-        dimensions = _network(recipe.teacher.ssl.network, images, 1).feature_count
+        dimensions = _feature_count(recipe, images)
     else:
         return 0
     if config.components > min(dimensions, len(images)):
@@ -85,7 +86,10 @@ def _check_targets(recipe: Recipe, images: Images) -> int:
     return dimensions
 
 
-def _network(config: NetworkConfig, images: Images, outputs: int) -> Network:
-    """The network as a stage would create it; leaves torch's random numbers as they were."""
+def _feature_count(recipe: Recipe, images: Images) -> int:
+    """F of the teacher that is to be trained."""
     with seeding.seeded(0, "preflight"):
-        return create_network(config, channels=images.channels, size=images.size, outputs=outputs)
+        network = create_network(
+            recipe.teacher.ssl.network, channels=images.channels, size=images.size, outputs=1
+        )
+    return network.feature_count

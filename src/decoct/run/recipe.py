@@ -1,54 +1,44 @@
-"""`Recipe`: the stages' own configurations, composed; read from YAML, overridden by flags."""
+"""`Recipe`: the stages' and the methods' own settings, composed; read from YAML."""
 
 import dataclasses
-import difflib
-import importlib.resources
-import math
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar, Self
 
 import msgspec
+import tyro
 import yaml
 
 from decoct.artefacts.distilled import resolve_size
+from decoct.artefacts.rule import TrainingRule
 from decoct.artefacts.targets import TargetsConfig
 from decoct.core.errors import DecoctError
+from decoct.core.settings import Bounds, Count, CountOrNone, Settings
+from decoct.core.spelling import suggest
 from decoct.evaluation.probe import ProbeConfig
-from decoct.methods.krr_st import KRRSTConfig
-from decoct.methods.mkdt import MKDTConfig
-from decoct.methods.mtt_ssl import MTTSSLConfig
-from decoct.methods.sas import SASConfig
-from decoct.methods.subsets import SUBSETS
-from decoct.methods.views import StoredViewsConfig
+from decoct.matching.loop import MatchingConfig
+from decoct.methods.method import Method, own_fields, section_of
+from decoct.methods.registry import METHODS, compared_by_default, configured, method_kind, sections
+from decoct.run.old_recipes import upgraded
+from decoct.run.recipes import recipe_names, recipe_text
 from decoct.training.assistant import AssistantConfig
 from decoct.training.experts import ExpertsConfig
-from decoct.training.pretrain import PretrainConfig, steps_an_epoch
-from decoct.training.ssl_pretrain import SSL_METHODS, SSLPretrainConfig
+from decoct.training.pretrain import PretrainConfig
+from decoct.training.ssl_pretrain import SSLPretrainConfig
 from decoct.training.teacher import SSLConfig
-
-SYNTHETIC = ("mkdt", "mtt-ssl", "krr-st")  # methods whose images are
-DISTILLERS = ("views", *SYNTHETIC)
-EQUAL_STEPS = ("full-steps", "ssl-full-steps")  # on all images, for as many steps as small sets
-ON_ALL = ("full", "ssl-full", *EQUAL_STEPS)
-METHODS = ("none", *SUBSETS, *DISTILLERS, "ssl-random", *ON_ALL, "teacher")
-# Unless a recipe says otherwise.
-_COMPARED = ("none", "random", "high-loss", "mkdt", "views", "full", "teacher")
 
 
 @dataclass(frozen=True)
-class ImagesConfig:
+class ImagesConfig(Settings):
     """The unlabelled pool."""
 
-    source: str = "emoji"  # folder, .npz, .npy, IDX, emoji, torchvision:NAME, hf:NAME
-    size: int = 32  # pixels
-    channels: int = 3  # 1 grey, 3 colour
-    holdout: float = 0.0  # share of the pool that nothing is learnt from: to choose settings on
+    section: ClassVar[str] = "images"
 
-    def __post_init__(self) -> None:
-        if not 0 <= self.holdout < 1:
-            raise DecoctError(f"images.holdout is {self.holdout}; give a share in [0, 1)")
+    source: str = "emoji"  # folder, .npz, .npy, IDX, emoji, torchvision:NAME, hf:NAME
+    size: Count = 32  # pixels
+    channels: Annotated[int, Bounds(at_least=1, at_most=3)] = 3  # 1 grey, 3 colour
+    holdout: Annotated[float, Bounds(at_least=0, below=1)] = 0.0  # share that nothing learns from
 
     def left_out(self, total: int) -> int:
         """How many of a pool's images nothing is learnt from."""
@@ -56,87 +46,136 @@ class ImagesConfig:
 
 
 @dataclass(frozen=True)
-class TeacherConfig:
+class TeacherConfig(Settings):
     """Where the teacher comes from: brought along, or trained here on the pool."""
+
+    section: ClassVar[str] = "teacher"
 
     source: str = "embedded"  # embedded, timm:NAME, or a checkpoint file
     train: bool = False  # train one afresh by `ssl`, whatever `source` says
-    size: int = 0  # pixels that a state dict's network takes; 0: the images'
+    size: CountOrNone = 0  # pixels that a state dict's network takes; 0: the images'
     ssl: SSLConfig = field(default_factory=SSLConfig)
 
 
 @dataclass(frozen=True)
-class CompareConfig:
+class CompareConfig(Settings):
     """What is compared, and how often. Tasks are named as in `decoct.load_task`."""
 
-    methods: tuple[str, ...] = _COMPARED
-    seeds: int = 3
+    section: ClassVar[str] = "compare"
+
+    methods: tuple[str, ...] = field(default_factory=compared_by_default)
+    seeds: Count = 3
     tasks: tuple[str, ...] = ("emoji",)
-    full_epochs: int = 20  # for which the full data is pre-trained on; 0: as the small sets are
-    lr: float = 0.1  # real images are pre-trained on with it, momentum 0.9, weight decay 1e-4
-    rates: dict[str, float] = field(default_factory=dict)  # by method: a factor on its rate
+    full_epochs: CountOrNone = 20  # of training on all images; 0: as many as on the small sets
+    lr_factors: dict[str, float] = field(default_factory=dict)  # by method, on its learning rate
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for method in self.methods:
-            if method not in METHODS:
-                raise DecoctError(f"method {method!r} is unknown;{suggest(method, METHODS)}")
-        for method, factor in self.rates.items():
+            method_kind(method)
+        for method, factor in self.lr_factors.items():
             if method not in METHODS:
                 raise DecoctError(
-                    f"compare.rates: {method!r} is unknown;{suggest(method, METHODS)}"
+                    f"compare.lr_factors: {method!r} is unknown;{suggest(method, METHODS)}"
                 )
-            if not 0 < factor < math.inf:
-                raise DecoctError(f"compare.rates: {method} is {factor}; give a positive factor")
-        if self.seeds < 1:
-            raise DecoctError("compare.seeds must be at least 1")
+            if not Bounds(above=0).admits(factor):
+                raise DecoctError(
+                    f"compare.lr_factors: {method} is {factor}; give a positive factor"
+                )
+
+
+def _method_sections() -> dict[str, Method]:
+    return {name: kind() for name, kind in sections().items()}
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """Everything that a run depends on."""
+class Recipe(Settings):
+    """Everything that a run depends on.
+
+    `methods` holds the methods' own sections by name: `recipe.mkdt` is `recipe.methods["mkdt"]`.
+    """
 
     name: str = "recipe"
     seed: int = 0
     method: str = "views"  # whose set `decoct run` makes; mkdt is the published one
     device: str = "auto"
     data: str = ""  # the folder that sources are looked for in first
-    size: int = 0  # images in the distilled set; 0: `fraction` of the pool
-    fraction: float = 0.02
+    size: CountOrNone = 0  # images in the distilled set; 0: `fraction` of the pool
+    fraction: Annotated[float, Bounds(above=0, at_most=1)] = 0.02
     images: ImagesConfig = field(default_factory=ImagesConfig)
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     targets: TargetsConfig = field(default_factory=TargetsConfig)
     experts: ExpertsConfig = field(default_factory=ExpertsConfig)
     assistant: AssistantConfig = field(default_factory=AssistantConfig)
-    views: StoredViewsConfig = field(default_factory=StoredViewsConfig)
-    sas: SASConfig = field(default_factory=SASConfig)
-    distill: MKDTConfig = field(default_factory=MKDTConfig)
-    mtt_ssl: MTTSSLConfig = field(default_factory=MTTSSLConfig)
-    krr_st: KRRSTConfig = field(default_factory=KRRSTConfig)
-    ssl: SSLPretrainConfig = field(default_factory=SSLPretrainConfig)
+    rule: TrainingRule = field(default_factory=TrainingRule)  # by which real images are trained on
+    matching: MatchingConfig = field(default_factory=MatchingConfig)  # of mkdt and mtt-ssl
+    ssl: SSLPretrainConfig = field(default_factory=SSLPretrainConfig)  # of the ssl- methods
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     probe: ProbeConfig = field(default_factory=ProbeConfig)
     compare: CompareConfig = field(default_factory=CompareConfig)
+    methods: Annotated[dict[str, Method], tyro.conf.Fixed, tyro.conf.Suppress] = field(
+        default_factory=_method_sections
+    )
 
     def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise DecoctError(f"method {self.method!r} is unknown;{suggest(self.method, METHODS)}")
-        if self.views.labels == "teacher" and self.targets.source:
+        super().__post_init__()
+        method_kind(self.method)
+        for own in self.methods.values():
+            self._check_method(own)
+        if self.matching.last_epoch > self.experts.epochs:
             raise DecoctError(
-                "views.labels is teacher, but targets.source is a file, and there is no teacher to "
-                "ask; give assistant or image"
+                f"matching.max_start_epoch {self.matching.max_start_epoch} and "
+                f"matching.expert_epochs {self.matching.expert_epochs} read epoch "
+                f"{self.matching.last_epoch} of the experts, but experts.epochs is "
+                f"{self.experts.epochs}"
             )
-        last = self.distill.max_start - 1 + self.distill.expert_epochs
-        if last > self.experts.epochs:
+
+    def _check_method(self, own: Method) -> None:
+        if self.targets.source and "teacher" in own.needs():
             raise DecoctError(
-                f"distill.max_start {self.distill.max_start} and distill.expert_epochs "
-                f"{self.distill.expert_epochs} read epoch {last} of the experts, but "
-                f"experts.epochs is {self.experts.epochs}"
+                f"{own.name} is to ask the teacher, but targets.source is a file, and there is no "
+                f"teacher to ask; change the settings under {section_of(type(own))}"
             )
-        if self.size < 0 or (self.size == 0 and not 0 < self.fraction <= 1):
-            raise DecoctError(
-                f"a distilled set of size {self.size}, fraction {self.fraction}: the size must be "
-                "positive, or the fraction in (0, 1]"
-            )
+        for chooser in own.chosen_by():
+            kind = method_kind(chooser)
+            if not kind.makes_set or kind.synthetic or kind is type(own):
+                raise DecoctError(f"{section_of(type(own))}: {chooser} chooses no real images")
+
+    def __getattr__(self, name: str) -> Any:
+        if name in (methods := self.__dict__.get("methods", {})):
+            return methods[name]
+        raise AttributeError(f"a recipe has no {name}")
+
+    def having(self, **changes: Any) -> Self:
+        """The recipe with sections or settings changed, a method's own among them.
+
+        >>> recipe = Recipe()
+        >>> recipe.having(mkdt=replace(recipe.mkdt, init="random"), seed=1).mkdt.init
+        'random'
+        """
+        own = {name: changes.pop(name) for name in list(changes) if name in self.methods}
+        return replace(self, **changes, methods={**self.methods, **own})
+
+    def set(self, setting: str, value: Any) -> Self:
+        """The recipe with one setting changed, named by its path.
+
+        >>> Recipe().set("matching.batch", 3).get("matching.batch")
+        3
+        """
+        name, _, rest = setting.partition(".")
+        return self.having(**{name: _changed(getattr(self, name), rest, value) if rest else value})
+
+    def get(self, setting: str) -> Any:
+        """The value of a setting, named by its path."""
+        found: Any = self
+        for name in setting.split("."):
+            found = getattr(found, name)
+        return found
+
+    def configured(self, method: str) -> Method:
+        """A method with all of its settings, those among them that it shares with others."""
+        shared = {f.name: getattr(self, f.name) for f in fields(self)}
+        return configured(method, self.methods, shared)
 
     def source(self, name: str) -> str:
         """A source's path: in the data folder, if it is there."""
@@ -144,54 +183,56 @@ class Recipe:
         return str(path) if name and self.data and path.exists() else name
 
     def pretraining(self, method: str) -> PretrainConfig:
-        """How an encoder is pre-trained: the full data has a number of epochs of its own."""
-        full = method in ("full", "ssl-full")
+        """How a method's encoder is pre-trained; all images have a length of their own."""
+        own = method_kind(method).own_length()
         return replace(
             self.pretrain,
-            epochs=(full and self.compare.full_epochs) or self.pretrain.epochs,
-            rate=self.compare.rates.get(method, self.pretrain.rate),
+            epochs=(own and self.compare.full_epochs) or self.pretrain.epochs,
+            lr_factor=self.compare.lr_factors.get(method, self.pretrain.lr_factor),
         )
 
-    def steps(self, method: str, count: int) -> int:
-        """Gradient steps of a method's pre-training on `count` images."""
-        seen = count * (self.views.count if method == "views" else 1)  # images an epoch
-        if method in EQUAL_STEPS:
-            seen = resolve_size(size=self.size, fraction=self.fraction, total=count)
-        steps = self.pretraining(method).epochs * steps_an_epoch(seen, self.distill.batch)
-        if method not in SSL_METHODS or method in EQUAL_STEPS:
-            return steps
-        epochs = self.ssl.full_epochs if method == "ssl-full" else self.ssl.epochs
-        return self.ssl.steps(count, epochs=epochs, otherwise=steps)
+    def set_size(self, total: int) -> int:
+        """How many images a set has that is made from `total`."""
+        return resolve_size(size=self.size, fraction=self.fraction, total=total)
+
+    @property
+    def asked_for(self) -> tuple[str, ...]:
+        """The methods that a run is about: those compared, or without tasks the one method."""
+        return self.compare.methods if self.compare.tasks else (self.method,)
+
+    @property
+    def has_teacher(self) -> bool:
+        """False where the targets were made elsewhere, and so nothing can embed a task."""
+        return not self.targets.source
 
     def to_yaml(self) -> str:
         """The resolved recipe, as a file that `load_recipe` reads back."""
-        return yaml.safe_dump(msgspec.to_builtins(self), sort_keys=False, allow_unicode=True)
+        content = msgspec.to_builtins({f.name: getattr(self, f.name) for f in fields(self)})
+        for name, own in content.pop("methods").items():
+            content[name] = {key: own[key] for key in own_fields(type(self.methods[name]))}
+        return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
 
-def recipe_names() -> list[str]:
-    """The recipes that are shipped.
-
-    >>> "demo" in recipe_names()
-    True
-    """
-    folder = importlib.resources.files("decoct.run.recipes")
-    return sorted(
-        f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml")
+def _changed(settings: Any, setting: str, value: Any) -> Any:
+    name, _, rest = setting.partition(".")
+    return replace(
+        settings, **{name: _changed(getattr(settings, name), rest, value) if rest else value}
     )
 
 
 def load_recipe(name: str | Path) -> Recipe:
     """A shipped recipe by name, or one of your own by the path of its YAML file.
 
-    Raises `DecoctError` for a file that does not exist, a misspelt key (with the right one), a
-    value of the wrong type, and values that cannot work together.
+    Recipes with the setting names of earlier versions are read too. Raises `DecoctError` for a file
+    that does not exist, a misspelt key (with the right one), a value of the wrong type, and values
+    that cannot work together.
 
     >>> load_recipe("demo").images.source
     'emoji'
     """
     path = Path(name)
     if str(name) in recipe_names():
-        text = (importlib.resources.files("decoct.run.recipes") / f"{name}.yaml").read_text("utf-8")
+        text = recipe_text(str(name))
     elif path.is_file():
         text = path.read_text(encoding="utf-8", errors="replace")
     else:
@@ -205,32 +246,43 @@ def load_recipe(name: str | Path) -> Recipe:
         raise DecoctError(f"recipe {name} is not valid YAML: {error}") from error
     if not isinstance(content, dict):
         raise DecoctError(f"recipe {name} must be a mapping of settings")
-    _check_keys(content, Recipe, where=str(name))
-    content.setdefault("name", path.stem)
+    return _recipe_of(upgraded(content, str(name)), name=str(name), stem=path.stem)
+
+
+def _recipe_of(content: dict[Any, Any], *, name: str, stem: str) -> Recipe:
+    own = sections()
+    _check_keys(content, _known(Recipe) | own, where=name)
+    content.setdefault("name", stem)
+    plain = {key: value for key, value in content.items() if key not in own}
     try:
-        return msgspec.convert(content, Recipe)
+        methods = {key: msgspec.convert(content.get(key) or {}, kind) for key, kind in own.items()}
+        return _assemble(plain, methods)
     except msgspec.ValidationError as error:
         raise DecoctError(f"recipe {name}: {error}") from error
 
 
-def _check_keys(content: dict[Any, Any], kind: Any, *, where: str, path: str = "") -> None:
+def _assemble(plain: Mapping[str, Any], methods: dict[str, Method]) -> Recipe:
+    """A recipe of plain data, and of the methods' sections."""
+    hints = {f.name: f.type for f in fields(Recipe) if f.name in plain}
+    return Recipe(**{k: msgspec.convert(v, hints[k]) for k, v in plain.items()}, methods=methods)
+
+
+def _known(kind: Any) -> dict[str, Any]:
+    """A section's settings and their types, but for what a method shares with others."""
+    names = own_fields(kind) if issubclass(kind, Method) else [f.name for f in fields(kind)]
+    types = {f.name: f.type for f in fields(kind)}
+    return {name: types[name] for name in names if kind is not Recipe or name != "methods"}
+
+
+def _check_keys(
+    content: dict[Any, Any], known: Mapping[str, Any], *, where: str, path: str = ""
+) -> None:
     """Refuse keys that no field has: a misspelt setting would otherwise go unnoticed."""
-    fields = {f.name: f for f in dataclasses.fields(kind)}
     for key, value in content.items():
-        if key not in fields:
+        if key not in known:
             raise DecoctError(
-                f"recipe {where}: there is no setting {path}{key};{suggest(str(key), fields)}"
+                f"recipe {where}: there is no setting {path}{key};{suggest(str(key), known)}"
             )
-        inner = fields[key].type
+        inner = known[key]
         if dataclasses.is_dataclass(inner) and isinstance(value, dict):
-            _check_keys(value, inner, where=where, path=f"{path}{key}.")
-
-
-def suggest(word: str, known: Iterable[str]) -> str:
-    """A clause that names the nearest known word, or all of them.
-
-    >>> suggest("itterations", ["iterations", "batch"])
-    ' perhaps you meant iterations?'
-    """
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f" perhaps you meant {close[0]}?" if close else f" there are {', '.join(known)}"
+            _check_keys(value, _known(inner), where=where, path=f"{path}{key}.")

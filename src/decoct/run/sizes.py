@@ -1,30 +1,19 @@
-"""What a recipe would take: how many of everything, disk and memory."""
+"""How large a recipe's data are, and what disk and memory a run takes: walks over its stages."""
 
 import shutil
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.filesize import decimal as size_text
-from torch import Tensor, nn
 
-from decoct.artefacts.distilled import resolve_size
-from decoct.artefacts.encoder import Encoder
 from decoct.artefacts.targets import read_representations
-from decoct.core import seeding
-from decoct.core.extras import import_extra
-from decoct.core.on_disk import too_large
-from decoct.data.images import Images
 from decoct.data.sources import count_images
 from decoct.data.tasks import load_task
-from decoct.matching.convnet_gradient import ConvNetGradient
-from decoct.methods.mkdt import count_tapes
-from decoct.models.network import Network
-from decoct.models.registry import NetworkConfig, create_network
-from decoct.models.timm_network import timm_network
+from decoct.methods.sizes import Sizes, TaskSize
 from decoct.run.recipe import Recipe
-from decoct.training.pretrained import load_teacher
+from decoct.run.stage import Stage
+from decoct.run.unit_costs import stand_in_teacher
 
 # Training images, test images and classes of sets that are not on every machine.
 _KNOWN = {
@@ -40,68 +29,6 @@ _KNOWN = {
     "dogs": (12_000, 8_580, 120),
     "cub": (5_994, 5_794, 200),
 }
-_FLOAT = 4  # bytes
-_GRAPH = 4.0  # a matching step's peak over the bytes of its activations, as measured on a ConvNet
-
-
-@dataclass(frozen=True)
-class TaskSize:
-    """How large a task is."""
-
-    train: int
-    test: int
-    classes: int
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """The counts that a recipe's costs follow from."""
-
-    pool: int  # N
-    kept: int  # m
-    dimensions: int  # D
-    parameters: int  # P of the student, head included
-    tasks: tuple[TaskSize | None, ...]  # None: unknown
-
-
-def trajectory_bytes(recipe: Recipe, parameters: int) -> int:
-    """Experts x (epochs + 1) x P x 4: what the trajectories take on disk, and in memory.
-
-    >>> trajectory_bytes(Recipe(), 1_348_608)  # 100 experts of 3 epochs
-    2157772800
-    """
-    return recipe.experts.count * (recipe.experts.epochs + 1) * parameters * _FLOAT
-
-
-def free_bytes(folder: Path) -> int:
-    """Free bytes where a folder is, or will be."""
-    folder = folder.resolve()
-    while not folder.exists():
-        folder = folder.parent
-    return shutil.disk_usage(folder).free
-
-
-def disk_warning(recipe: Recipe, parameters: int, folder: Path) -> str:
-    """A sentence where the trajectories would not fit beside `folder`, else nothing."""
-    needed, free = trajectory_bytes(recipe, parameters), free_bytes(folder)
-    if needed <= free:
-        return ""
-    return (
-        f"the trajectories take {size_text(needed)}, but {folder} has {size_text(free)} free: "
-        "choose another folder, or lower experts.count"
-    )
-
-
-def student(recipe: Recipe, dimensions: int) -> Network:
-    """The network whose trajectories are matched, freshly initialised."""
-    return new_network(recipe.experts.network, recipe, dimensions)
-
-
-def ssl_parameters(recipe: Recipe) -> int:
-    """P of the students that mtt-ssl matches, head included; 0 where it is not compared."""
-    if "mtt-ssl" not in recipe.compare.methods:
-        return 0
-    return sum(p.numel() for p in student(recipe, recipe.mtt_ssl.objective.projector).parameters())
 
 
 def measure_sizes(recipe: Recipe) -> Sizes | None:
@@ -109,14 +36,15 @@ def measure_sizes(recipe: Recipe) -> Sizes | None:
     pool = pool_count(recipe)
     if pool is None:
         return None
-    dimensions = _dimensions(recipe)
+    images = pool - recipe.images.left_out(pool)
     return Sizes(
         pool=pool,
-        kept=resolve_size(
-            size=recipe.size, fraction=recipe.fraction, total=pool - recipe.images.left_out(pool)
-        ),
-        dimensions=dimensions,
-        parameters=sum(p.numel() for p in student(recipe, dimensions).parameters()),
+        images=images,
+        count=recipe.set_size(images),
+        channels=recipe.images.channels,
+        size=recipe.images.size,
+        dimensions=_dimensions(recipe),
+        student=recipe.experts.network,
         tasks=tuple(task_size(recipe, task) for task in recipe.compare.tasks),
     )
 
@@ -139,36 +67,38 @@ def task_size(recipe: Recipe, name: str) -> TaskSize | None:
     return TaskSize(len(task.train), len(task.test), task.classes)
 
 
-def memory(recipe: Recipe, sizes: Sizes) -> dict[str, int]:
-    """Bytes at the peak, by what holds them."""
-    pixels = recipe.images.channels * recipe.images.size**2
-    moments = 2 if recipe.distill.optimiser == "adam" else 1
-    held = 0 if too_large(sizes.pool * pixels) else sizes.pool * pixels
-    learnt = sizes.kept * (pixels + sizes.dimensions) * _FLOAT
-    network = student(recipe, sizes.dimensions)
-    batch = min(recipe.distill.batch, sizes.kept)
-    step = int(_GRAPH * batch * _activations(network, recipe) * _FLOAT)
-    gradient = ConvNetGradient(network)
-    tapes = count_tapes(gradient, recipe.distill, sizes.kept, recipe.images.size)
-    tapes *= gradient.tape_bytes(batch, recipe.images.size)
-    path = (recipe.distill.inner_steps + 1) * sizes.parameters * _FLOAT
-    found = {
-        "pool and targets": held + sizes.pool * _FLOAT * sizes.dimensions,
-        "trajectories": trajectory_bytes(recipe, sizes.parameters + ssl_parameters(recipe)),
-        "what is learnt, and its optimiser": (3 + moments) * learnt,  # last good, gradient
-        f"unroll of {recipe.distill.inner_steps} steps": step + tapes + path,
-    }
-    if "krr-st" in recipe.compare.methods:
-        found["pool and step of krr-st"] = _krr_st_memory(recipe, sizes)
+def disk(stages: Iterable[Stage[Any]], sizes: Sizes) -> dict[str, int]:
+    """Bytes that stages fill, by stage: of those that fill any to speak of."""
+    found = {stage.name: stage.disk(sizes) for stage in stages}
+    return {name: count for name, count in found.items() if count}
+
+
+def memory(stages: Iterable[Stage[Any]], sizes: Sizes) -> dict[str, int]:
+    """Bytes at the peak, by what holds them; what several stages hold in turn counts once."""
+    found: dict[str, int] = {}
+    for stage in stages:
+        for name, count in stage.memory(sizes).items():
+            found[name] = max(count, found.get(name, 0))
     return found
 
 
-def _krr_st_memory(recipe: Recipe, sizes: Sizes) -> int:
-    """Networks with their momentum, and the activations of the whole set, forward and back."""
-    config = recipe.krr_st
-    network = new_network(config.network, recipe, sizes.dimensions)
-    pool = 2 * config.pool * sum(p.numel() for p in network.parameters())
-    return (pool + 2 * sizes.kept * _activations(network, recipe)) * _FLOAT
+def free_bytes(folder: Path) -> int:
+    """Free bytes where a folder is, or will be."""
+    folder = folder.resolve()
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def disk_warning(stages: Iterable[Stage[Any]], sizes: Sizes, folder: Path) -> str:
+    """A sentence where what stages fill would not fit beside `folder`, else nothing."""
+    needed, free = disk(stages, sizes), free_bytes(folder)
+    if sum(needed.values()) <= free:
+        return ""
+    return (
+        f"{' and '.join(needed)} take {size_text(sum(needed.values()))}, but {folder} has "
+        f"{size_text(free)} free: choose another folder, or lower experts.count"
+    )
 
 
 def _is_remote(source: str) -> bool:
@@ -181,13 +111,6 @@ def _known(source: str) -> TaskSize | None:
     return None if found is None else TaskSize(*found)
 
 
-def new_network(config: NetworkConfig, recipe: Recipe, outputs: int) -> Network:
-    """A freshly initialised network for the recipe's images."""
-    images = recipe.images
-    with seeding.seeded(0, "estimate", "network"):
-        return create_network(config, channels=images.channels, size=images.size, outputs=outputs)
-
-
 def _dimensions(recipe: Recipe) -> int:
     """D of the targets."""
     if recipe.targets.components:
@@ -195,48 +118,3 @@ def _dimensions(recipe: Recipe) -> int:
     if recipe.targets.source:
         return read_representations(Path(recipe.source(recipe.targets.source))).shape[1]
     return stand_in_teacher(recipe).network.feature_count
-
-
-def stand_in_teacher(recipe: Recipe) -> Encoder:
-    """The teacher, or a network of its architecture where it is yet to be trained or fetched."""
-    config, size, images = recipe.teacher, recipe.images.size, noise_images(recipe, 2)
-    if not config.train and not config.source.startswith("timm:"):
-        source = recipe.source(config.source)
-        return load_teacher(
-            source, images=images, network=config.ssl.network, size=config.size or None
-        )
-    network = config.ssl.network
-    if config.train:
-        model = new_network(network, recipe, 1)
-    else:
-        network = NetworkConfig(name=config.source)
-        model = timm_network(
-            network.name.partition(":")[2], channels=recipe.images.channels, outputs=1
-        )
-        timm_data: Any = import_extra("timm.data", extra="timm", package="timm")
-        size = timm_data.resolve_model_data_config(model.body)["input_size"][-1]
-    model.remove_head()
-    return Encoder(network=model, config=network, size=size, mean=images.mean, std=images.std)
-
-
-def noise_images(recipe: Recipe, count: int) -> Images:
-    """Random pictures of the recipe's shape, to measure with."""
-    shape = (count, recipe.images.channels, recipe.images.size, recipe.images.size)
-    draws = seeding.generator(0, "estimate", "images")
-    return Images.from_array(torch.randint(256, shape, generator=draws, dtype=torch.uint8))
-
-
-def _activations(network: Network, recipe: Recipe) -> int:
-    """Numbers that the layers put out for one image."""
-    counts: list[int] = []
-
-    def count(module: nn.Module, inputs: Any, output: Tensor) -> None:
-        counts.append(output.numel())
-
-    leaves = [m for m in network.modules() if not list(m.children())]
-    hooks = [leaf.register_forward_hook(count) for leaf in leaves]
-    with torch.no_grad():
-        network.eval()(noise_images(recipe, 2).normalised())
-    for hook in hooks:
-        hook.remove()
-    return sum(counts) // 2

@@ -11,11 +11,13 @@ from decoct.core import storage
 from decoct.core.console import note
 from decoct.core.errors import DecoctError
 from decoct.evaluation.scores import REFERENCE, UPPER, Score
+from decoct.methods.registry import method_kind
 from decoct.run.doctor import duration_text
 from decoct.run.pipeline import Run
 from decoct.run.recipe import Recipe
-from decoct.studies.ablation import METHOD, Ablation, Outcome, ends
-from decoct.studies.axes import Variant, plan
+from decoct.run.stages import set_of
+from decoct.studies.ablation import Ablation, Outcome, ends
+from decoct.studies.axes import Variant, axes_of, plan
 
 _CACHED_S = 1.0  # a variant that took less was there already, and says nothing of the others
 
@@ -23,12 +25,14 @@ _CACHED_S = 1.0  # a variant that took less was there already, and says nothing 
 def ablate(*, recipe: Recipe, folder: Path | str, axes: Sequence[str] = ()) -> Ablation:
     """Distil, pre-train and probe with one thing changed at a time, for every seed of the recipe.
 
-    `axes` are those of `decoct.studies.axes`, by name (`start`) or with values (`experts=1,5`);
-    none means all. `folder` is the recipe's own run, whose stages are used and added to;
+    What is varied is the recipe's `method`. `axes` are those that it declares, and `teacher` and
+    `size`, by name (`init`) or with values (`experts=1,5`); none means all. `folder` is the recipe's own run, whose stages are used and added to;
     `ablation.json` in it is written anew after each variant, and after an interrupt the same call
     goes on from where it was. Raises `DecoctError`, before any work, for an unknown axis and for a
     variant that could not be carried out.
     """
+    if not method_kind(recipe.method).makes_set:
+        raise DecoctError(f"{recipe.method} makes no set; choose another --method to ablate")
     if not recipe.compare.tasks:
         raise DecoctError("compare.tasks is empty: there is nothing to judge variants by")
     variants, base = plan(recipe, axes), Run(recipe, folder)
@@ -36,6 +40,7 @@ def ablate(*, recipe: Recipe, folder: Path | str, axes: Sequence[str] = ()) -> A
     for variant in variants:
         todo.setdefault(storage.digest(variant.recipe), variant)
     note(f"{len(todo)} variants of {recipe.name}, {recipe.compare.seeds} sets each")
+    base.pool, base.tasks  # noqa: B018 - read once, for all variants
     _check(todo.values(), base)
     base.save_recipe()
     found: dict[str, Outcome] = {}
@@ -46,16 +51,18 @@ def ablate(*, recipe: Recipe, folder: Path | str, axes: Sequence[str] = ()) -> A
         if not variant.axis:
             upper = _upper(run, variants)
             run.save_manifest()
-        ablation = Ablation(recipe.name, tuple(_placed(variants, found, recipe, upper)))
+        ablation = Ablation(
+            recipe.name,
+            tuple(_placed(variants, found, recipe, upper)),
+            {name: axis.what for name, axis in axes_of(recipe).items()},
+        )
         ablation.save(base.folder / "ablation.json")
     return ablation
 
 
 def _run(recipe: Recipe, base: Run) -> Run:
     """A variant in the folder of the base, which has loaded what no variant changes."""
-    run = Run(recipe, base.folder)
-    run.pool, run.tasks = base.pool, base.tasks
-    return run
+    return Run(recipe, base.folder, alike=base)
 
 
 def _check(variants: Iterable[Variant], base: Run) -> None:
@@ -95,19 +102,18 @@ def _left(took: Sequence[float], count: int) -> str:
 
 def _measure(run: Run) -> Outcome:
     """Accuracies, losses and times of one variant; where on which axis is for others to say."""
-    scores = [
-        s for seed in run.seeds for m in (METHOD, REFERENCE) for s in run.probe_scores(m, seed)
-    ]
-    losses = [ends(run.distilled(METHOD, seed).history["loss"].tolist()) for seed in run.seeds]
+    method, seeds = run.recipe.method, run.graph.seeds
+    scores = [s for seed in seeds for m in (method, REFERENCE) for s in run.probe_scores(m, seed)]
+    sets = [run.distilled(method, seed) for seed in seeds]
+    losses = [ends(found.history["loss"].tolist()) for found in sets if "loss" in found.history]
     seconds = run.stages.seconds()
-    first, last = np.mean(losses, axis=0).tolist()
     return Outcome(
         axis="",
         value="",
         base=False,
         scores=tuple(scores),
-        loss=(first, last),
-        seconds=float(np.mean([seconds.get(f"{METHOD}-seed{seed}", 0.0) for seed in run.seeds])),
+        loss=tuple(np.mean(losses, axis=0).tolist()) if losses else None,
+        seconds=float(np.mean([seconds.get(set_of(method, seed), 0.0) for seed in seeds])),
     )
 
 
@@ -115,7 +121,7 @@ def _upper(base: Run, variants: Sequence[Variant]) -> tuple[Score, ...]:
     """What the full data gives, whatever the set's size: for the gap, where both are asked for."""
     if UPPER not in base.recipe.compare.methods or all(v.axis != "size" for v in variants):
         return ()
-    return tuple(s for seed in base.seeds for s in base.probe_scores(UPPER, seed))
+    return tuple(s for seed in base.graph.seeds for s in base.probe_scores(UPPER, seed))
 
 
 def _placed(

@@ -1,14 +1,12 @@
 """`Ablation`: what each variant of a recipe came to, and what that says with what certainty."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 from decoct.core import storage
-from decoct.evaluation.scores import REFERENCE, Interval, Score, Scores
-
-METHOD = "mkdt"
+from decoct.evaluation.scores import REFERENCE, UPPER, Interval, Score, Scores
 
 
 @dataclass(frozen=True)
@@ -19,7 +17,7 @@ class Outcome:
     value: str
     base: bool  # whether it is the recipe's own
     scores: tuple[Score, ...]  # of mkdt and random; on the axis `size` of full, if it is compared
-    loss: tuple[float, float]  # of matching, at first and in the end: mean over seeds
+    loss: tuple[float, ...] | None  # at first and in the end, mean over seeds; None: without one
     seconds: float  # to distil a set, mean over seeds
 
 
@@ -51,17 +49,26 @@ class Ablation:
 
     name: str  # the recipe's
     outcomes: tuple[Outcome, ...]
+    what: dict[str, str] = field(default_factory=dict)  # each axis in a phrase
+
+    @property
+    def method(self) -> str:
+        """The method that is varied."""
+        names = (s.method for o in self.outcomes for s in o.scores)
+        return next(name for name in names if name not in (REFERENCE, UPPER))
 
     def save(self, path: Path | str) -> None:
         """Write `ablation.json`."""
-        content = {"name": self.name, "outcomes": [asdict(o) for o in self.outcomes]}
+        outcomes = [asdict(o) for o in self.outcomes]
+        content = {"name": self.name, "outcomes": outcomes, "what": self.what}
         storage.save_json(path, content, kind="ablation")
 
     @classmethod
     def load(cls, path: Path | str) -> Self:
         """Read what `save` wrote; raises `DecoctError` for a damaged file."""
         content = storage.load_json(path, kind="ablation")
-        return cls(content["name"], tuple(_outcome(o) for o in content["outcomes"]))
+        outcomes = tuple(_outcome(o) for o in content["outcomes"])
+        return cls(content["name"], outcomes, content.get("what", {}))
 
     def axes(self) -> list[str]:
         """The axes' names, in their order."""
@@ -78,23 +85,25 @@ class Ablation:
     def lines(self, axis: str, labels: str) -> list[Line]:
         """A line for each outcome on an axis, at one choice of labels."""
         outcomes = [o for o in self.outcomes if o.axis == axis]
-        (base,) = (_by_seed(o, labels) for o in outcomes if o.base)
-        return [_line(o, labels, base) for o in outcomes]
+        (base,) = (_by_seed(o, labels, self.method) for o in outcomes if o.base)
+        return [_line(o, labels, self.method, base) for o in outcomes]
 
 
 def _outcome(content: dict[str, Any]) -> Outcome:
     scores = tuple(Score(**s) for s in content["scores"])
-    return Outcome(**content | {"scores": scores, "loss": tuple(content["loss"])})
+    return Outcome(
+        **content | {"scores": scores, "loss": content["loss"] and tuple(content["loss"])}
+    )
 
 
-def _by_seed(outcome: Outcome, labels: str, method: str = METHOD) -> dict[int, float]:
+def _by_seed(outcome: Outcome, labels: str, method: str) -> dict[int, float]:
     return Scores(outcome.scores).by_seed(method, labels)
 
 
-def _line(outcome: Outcome, labels: str, base: dict[int, float]) -> Line:
+def _line(outcome: Outcome, labels: str, method: str, base: dict[int, float]) -> Line:
     rows = Scores(outcome.scores).table()
-    (gap,) = (r.gap_recovered for r in rows if (r.method, r.labels) == (METHOD, labels))
-    own, random = _by_seed(outcome, labels), _by_seed(outcome, labels, REFERENCE)
+    (gap,) = (r.gap_recovered for r in rows if (r.method, r.labels) == (method, labels))
+    own, random = _by_seed(outcome, labels, method), _by_seed(outcome, labels, REFERENCE)
     return Line(
         outcome=outcome,
         accuracy=Interval.of(list(own.values())),

@@ -7,38 +7,48 @@ its set comes with, and numbers of epochs.
 import math
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 
 from decoct.core import storage
 from decoct.core.console import progress
 from decoct.core.errors import DecoctError, DivergedError
-from decoct.evaluation.target_probe import check_left_out, pool_error
+from decoct.core.settings import Count, Positive, Settings
+from decoct.core.spelling import suggest
+from decoct.evaluation.scores import REFERENCE
+from decoct.evaluation.target_probe import check_left_out, target_probe_error
+from decoct.methods.registry import METHODS
 from decoct.run.pipeline import Run
-from decoct.run.recipe import METHODS, Recipe, suggest
+from decoct.run.recipe import Recipe
+from decoct.run.stages import encoder_of
 
-TUNED = tuple(m for m in METHODS if m not in ("none", "full", "ssl-full", "teacher"))
-_LENGTH = "random"  # whose best length all methods are given
+_LENGTH = REFERENCE  # the method whose best length all are given
+
+
+def tuned() -> list[str]:
+    """The methods that are trained for as long as each other, and so can be tuned alike."""
+    return [name for name, kind in METHODS.items() if kind.keeps_encoder and not kind.own_length()]
 
 
 @dataclass(frozen=True)
-class TuneConfig:
+class TuneConfig(Settings):
     """The grid, the same for every method."""
 
-    rates: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)  # factors on a method's learning rate
-    epochs: tuple[int, ...] = (10, 20, 40)
-    seeds: int = 1
+    section: ClassVar[str] = "tune"
+
+    lr_factors: tuple[Positive, ...] = (0.5, 1.0, 2.0, 4.0)  # on a method's learning rate
+    epochs: tuple[Count, ...] = (10, 20, 40)
+    seeds: Count = 1
     methods: tuple[str, ...] = ()  # none given: those compared that pre-train on a small budget
 
     def __post_init__(self) -> None:
-        if not self.rates or not self.epochs or self.seeds < 1:
-            raise DecoctError("tune: give at least one rate, one number of epochs and one seed")
-        if min(self.rates) <= 0 or min(self.epochs) < 1:
-            raise DecoctError("tune: rates must be positive, epochs at least 1")
+        super().__post_init__()
+        if not self.lr_factors or not self.epochs:
+            raise DecoctError("tune: give at least one lr factor and one number of epochs")
         for method in self.methods:
-            if method not in TUNED:
-                raise DecoctError(f"tune: method {method!r} is unknown;{suggest(method, TUNED)}")
+            if method not in tuned():
+                raise DecoctError(f"tune: method {method!r} is unknown;{suggest(method, tuned())}")
 
 
 @dataclass(frozen=True)
@@ -57,7 +67,7 @@ class Tuning:
 
     >>> trials = [Trial("random", r, e, (r - 1) ** 2 + 1 / e) for r in (1, 2) for e in (10, 20)]
     >>> tuning = Tuning((*trials, Trial("mkdt", 2.0, 20, 0.5)))
-    >>> tuning.epochs(), tuning.best("random").rate, tuning.rates(20)
+    >>> tuning.epochs(), tuning.best("random").rate, tuning.lr_factors(20)
     (20, 1, {'random': 1, 'mkdt': 2.0})
     """
 
@@ -83,8 +93,8 @@ class Tuning:
         means = [np.mean([self.best(m, e).error for m in self.methods()]) for e in lengths]
         return lengths[int(np.argmin(means))]
 
-    def rates(self, epochs: int) -> dict[str, float]:
-        """Every method's best factor at one length: what goes into `compare.rates`."""
+    def lr_factors(self, epochs: int) -> dict[str, float]:
+        """Every method's best factor at one length: what goes into `compare.lr_factors`."""
         return {method: self.best(method, epochs).rate for method in self.methods()}
 
     def save(self, path: Path) -> None:
@@ -105,11 +115,11 @@ def tune(*, recipe: Recipe, folder: Path | str, config: TuneConfig | None = None
     Also written to `tuning.json`. Raises `DecoctError` where the recipe leaves no images out.
     """
     config, folder = config or TuneConfig(), Path(folder)
-    methods = config.methods or tuple(m for m in recipe.compare.methods if m in TUNED)
+    methods = config.methods or tuple(m for m in recipe.compare.methods if m in tuned())
     if not methods:
         raise DecoctError("compare.methods names nothing that is tuned")
     check_left_out(Run(recipe, folder).split[1])
-    grid = [(m, r, e) for m in methods for e in config.epochs for r in config.rates]
+    grid = [(m, r, e) for m in methods for e in config.epochs for r in config.lr_factors]
     trials = []
     with progress("tuning, trials", total=len(grid)) as advance:
         for method, rate, epochs in grid:
@@ -124,14 +134,14 @@ def tune(*, recipe: Recipe, folder: Path | str, config: TuneConfig | None = None
 
 
 def _variant(recipe: Recipe, rate: float, epochs: int) -> Recipe:
-    pretraining = replace(recipe.pretrain, rate=rate, epochs=epochs)
-    return replace(recipe, pretrain=pretraining, compare=replace(recipe.compare, rates={}))
+    pretraining = replace(recipe.pretrain, lr_factor=rate, epochs=epochs)
+    return replace(recipe, pretrain=pretraining, compare=replace(recipe.compare, lr_factors={}))
 
 
 def _error(run: Run, method: str, seed: int) -> float:
     def make(path: Path) -> None:
         try:
-            error = pool_error(
+            error = target_probe_error(
                 encoder=run.pretrained(method, seed),
                 images=run.pool,
                 targets=run.pool_targets,
@@ -141,13 +151,15 @@ def _error(run: Run, method: str, seed: int) -> float:
             )
         except DivergedError:
             error = None
-        storage.save_json(path, {"error": error}, kind="pool-error")
+        storage.save_json(path, {"error": error}, kind="target-probe")
 
-    key = storage.digest(run.keys.encoder(method, seed), run.keys.targets)
-    path = run.stages.artefact(
-        f"tune-{method}-seed{seed}", key, file="error.json", kind="pool-error", make=make
+    key = storage.digest(
+        run.graph.key(encoder_of(method, seed)), run.graph.key("targets"), run.graph.key("split")
     )
-    return _error_of(storage.load_json(path, kind="pool-error")["error"])
+    path = run.stages.artefact(
+        f"tune-{method}-seed{seed}", key, file="error.json", kind="target-probe", make=make
+    )
+    return _error_of(storage.load_json(path, kind="target-probe")["error"])
 
 
 def _finite(error: float) -> float | None:

@@ -1,6 +1,6 @@
 """Experts: students trained by knowledge distillation, whose every epoch is kept.
 
-Only the epochs that matching reads are trained: max_start + expert_epochs - 1 of them.
+Only the epochs that matching reads are trained: max_start_epoch + expert_epochs - 1 of them.
 """
 
 from collections.abc import Callable, Iterable
@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from decoct.core.compilation import Compile, compiled, pays
 from decoct.core.console import Advance, progress
 from decoct.core.device import Precision, arithmetic
 from decoct.core.errors import DecoctError
+from decoct.core.settings import Count, Momentum, NonNegative, Positive, Settings
 from decoct.data.images import Images
 from decoct.data.stream import stream
 from decoct.matching.convnet_gradient import ConvNetGradient
@@ -29,23 +30,24 @@ from decoct.models.registry import NetworkConfig, create_network
 
 
 @dataclass(frozen=True)
-class ExpertsConfig:
+class ExpertsConfig(Settings):
     """How the experts are trained; the defaults are the paper's."""
 
-    count: int = 100
-    epochs: int = 3
+    section: ClassVar[str] = "experts"
+
+    count: Count = 100
+    epochs: Count = 3
     network: NetworkConfig = field(default_factory=NetworkConfig)
-    batch: int = 256
-    lr: float = 0.1
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
+    batch: Count = 256
+    lr: Positive = 0.1
+    momentum: Momentum = 0.9
+    weight_decay: NonNegative = 1e-4
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"  # of the files
     compile: Compile = "auto"  # through torch.compile, where training is long enough to earn it
     precision: Precision = "float32"  # tf32 and bfloat16 are for CUDA: faster, and less exact
 
     def __post_init__(self) -> None:
-        if min(self.count, self.epochs, self.batch) < 1:
-            raise DecoctError("experts: count, epochs and batch must be at least 1")
+        super().__post_init__()
         if self.network.name != "convnet":  # batch norm's running statistics are no parameters
             raise DecoctError(
                 f"experts are ConvNets, not {self.network.name}: matching moves parameters, and a "

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from decoct.core.errors import DecoctError
-from decoct.data.augment import ViewsConfig, make_learnt_views
+from decoct.core.settings import Count, Settings
+from decoct.data.augment import AugmentConfig, differentiable_augmenter
 from decoct.training.losses.barlow_twins import barlow_twins_loss
 from decoct.training.losses.simclr import simclr_loss
 from decoct.training.losses.spectral_contrastive import spectral_contrastive_loss
@@ -25,20 +25,18 @@ SSL_LOSSES: dict[str, Loss] = {
 
 
 @dataclass(frozen=True)
-class Objective:
+class Objective(Settings):
     """A self-supervised loss, what it sees, and how wide the outputs are that it sees it in.
 
     The projector is linear and without batch norm, the network's own head: so the network's
     parameters are all of what trains, as matching trajectories needs it.
     """
 
-    algorithm: Algorithm = "barlow_twins"
-    views: ViewsConfig = field(default_factory=ViewsConfig)
-    projector: int = 128  # outputs of the network's head
+    section: ClassVar[str] = "objective"
 
-    def __post_init__(self) -> None:
-        if self.projector < 1:
-            raise DecoctError(f"a projector of {self.projector} outputs; at least 1 is needed")
+    algorithm: Algorithm = "barlow_twins"
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    projector: Count = 128  # outputs of the network's head
 
 
 # (a network, normalised images B x C x H x W) to a scalar
@@ -55,7 +53,7 @@ def view_loss(objective: Objective, *, mean: Tensor, std: Tensor, size: int) -> 
     >>> loss(lambda views: views.flatten(1), torch.rand(4, 1, 8, 8)).shape
     torch.Size([])
     """
-    views = make_learnt_views(objective.views, mean=mean, std=std, size=size)
+    views = differentiable_augmenter(objective.augment, mean=mean, std=std, size=size)
 
     def loss(network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         outputs = network(torch.cat([views(images), views(images)]))

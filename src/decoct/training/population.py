@@ -1,4 +1,4 @@
-"""A pool of networks of different ages, all in training on the synthetic set (FRePo, KRR-ST)."""
+"""Networks of different ages, all in training on the synthetic set (FRePo, KRR-ST)."""
 
 from collections.abc import Callable, Iterator
 
@@ -13,7 +13,7 @@ from decoct.models.network import Network
 MakeOptimiser = Callable[[Iterator[nn.Parameter]], torch.optim.Optimizer]
 
 
-class Pool:
+class Population:
     """Networks with their optimisers and ages; each lives for `lifetime` steps, and starts anew.
 
     Networks are in eval mode, but while they take a step. `create` draws a network from torch's
@@ -51,7 +51,7 @@ class Pool:
         for _ in range(self.ages[k]):
             self._train(k, images, targets)
         if not all(bool(p.isfinite().all()) for p in self.networks[k].parameters()):
-            raise DecoctError(f"network {k} of the pool diverged; lower krr_st.pool_lr")
+            raise DecoctError(f"network {k} diverged; lower krr_st.network_lr")
 
     def advance(self, k: int, images: Tensor, targets: Tensor, *, iteration: int) -> None:
         """Let network k take a step; where its life is over, put a new one in its place."""
@@ -72,7 +72,7 @@ class Pool:
         return found
 
     def restore(self, tensors: dict[str, Tensor], ages: list[int]) -> None:
-        """Put the pool back that `tensors` was called on."""
+        """Put the networks back that `tensors` was called on."""
         for k in range(len(ages)):
             self._append("restored", k)
             checkpoint.restore_module(f"network.{k}", self.networks[k], tensors)

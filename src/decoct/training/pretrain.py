@@ -1,25 +1,26 @@
 """Pre-train an encoder on a distilled set: by mean squared error to its targets, if it has any."""
 
-import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar
 
 import msgspec
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from decoct.artefacts.distilled import DistilledSet, TrainingRule
+from decoct.artefacts.distilled import DistilledSet
 from decoct.artefacts.encoder import Encoder
+from decoct.artefacts.rule import TrainingRule
 from decoct.artefacts.targets import Targets
 from decoct.core import seeding
-from decoct.core.console import progress
-from decoct.core.errors import DecoctError, DivergedError
+from decoct.core.settings import Count, Positive, Settings
 from decoct.data.images import Images
 from decoct.data.stream import stream
 from decoct.models.network import Network
 from decoct.models.registry import NetworkConfig, create_network
+from decoct.training.loop import Length, train
 from decoct.training.objective import Objective, view_loss
 
 Loss = Callable[[Network, Tensor, Tensor], Tensor]  # of normalised images, and their targets
@@ -27,18 +28,14 @@ Batches = Iterator[tuple[Tensor, Tensor]]  # normalised images, and their target
 
 
 @dataclass(frozen=True)
-class PretrainConfig:
+class PretrainConfig(Settings):
     """Which network, for how long and how fast; the optimiser is the set's own rule."""
 
-    network: NetworkConfig = field(default_factory=NetworkConfig)
-    epochs: int = 20
-    rate: float = 1.0  # a factor on the rule's learning rate
+    section: ClassVar[str] = "pretrain"
 
-    def __post_init__(self) -> None:
-        if self.epochs < 1:
-            raise DecoctError(f"pretrain.epochs is {self.epochs}; at least 1 is needed")
-        if not 0 < self.rate < math.inf:
-            raise DecoctError(f"pretrain.rate is {self.rate}; give a positive factor")
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    epochs: Count = 20
+    lr_factor: Positive = 1.0  # on the rule's learning rate
 
 
 def pretrain(
@@ -48,12 +45,14 @@ def pretrain(
     rule: TrainingRule | None = None,
     seed: int = 0,
     device: torch.device | str = "cpu",
+    state: Path | None = None,
 ) -> Encoder:
     """Train a fresh network on (image, target) pairs and take its head off.
 
     The learnt rate belongs to the optimiser it was learnt for, so the set's own rule is used
     unless another is given. A set without targets is trained on by self-supervision, with the
-    objective that it was made for. Raises `DecoctError` where the loss is not finite.
+    objective that it was made for. `state` is where a checkpoint is kept: with one there, training
+    goes on from it, to the same bits. Raises `DecoctError` where the loss is not finite.
 
     >>> images, targets = torch.randn(4, 3, 8, 8), torch.randn(4, 2)
     >>> rule = TrainingRule(lr=0.1, momentum=0.0, weight_decay=0.0, batch=4)
@@ -85,6 +84,7 @@ def pretrain(
         seed=seed,
         method=distilled.method,
         device=device,
+        state=state,
     )
 
 
@@ -92,7 +92,7 @@ def _loss_of(distilled: DistilledSet) -> tuple[Loss, int]:
     """What a network minimises on a set, and the outputs that it needs for it."""
     if distilled.has_targets:
         return _error, distilled.targets.shape[-1]
-    objective = msgspec.convert(distilled.story["objective"], Objective)
+    objective = msgspec.convert(distilled.provenance["objective"], Objective)
     of_views = view_loss(objective, mean=distilled.mean, std=distilled.std, size=distilled.size)
     return lambda network, images, _: of_views(network, images), objective.projector
 
@@ -110,6 +110,7 @@ def pretrain_on_all(
     steps: int | None = None,
     seed: int = 0,
     device: torch.device | str = "cpu",
+    state: Path | None = None,
 ) -> Encoder:
     """As `pretrain`, on all the real images, which may be more than fit in memory.
 
@@ -139,8 +140,9 @@ def pretrain_on_all(
         config=config,
         steps=steps,
         seed=seed,
-        method="full",
+        method="all images",
         device=device,
+        state=state,
     )
 
 
@@ -156,39 +158,34 @@ def _train(
     seed: int,
     method: str,
     device: torch.device,
+    state: Path | None,
 ) -> Encoder:
     """The encoder trained on what `read` gives for batches of indices, its head taken off."""
     network = encoder.network.to(device)
-    rule = replace(rule, lr=config.rate * rule.lr)
-    optimiser = torch.optim.SGD(
-        network.parameters(), lr=rule.lr, momentum=rule.momentum, weight_decay=rule.weight_decay
-    )
+    rule = replace(rule, lr=config.lr_factor * rule.lr)
     whole = steps_an_epoch(count, rule.batch)
-    steps = steps or config.epochs * whole
-    epochs, losses = math.ceil(steps / whole), []
-    with progress(f"pre-training on {method}", total=epochs) as advance:
-        for epoch in range(epochs):
-            draws = seeding.generator(seed, "pretrain", epoch)
-            order = torch.randperm(count, generator=draws)
-            batches = _batches(order, rule.batch)[: steps - epoch * whole]
-            total = torch.zeros((), device=device)
-            with seeding.seeded(seed, "pretrain", epoch, "views"):
-                for images, targets in read(batches):
-                    loss = loss_of(network, images, targets)
-                    optimiser.zero_grad()
-                    loss.backward()
-                    optimiser.step()
-                    total += loss.detach() * len(images)
-            losses.append(float(total) / sum(map(len, batches)))
-            if not math.isfinite(losses[-1]):
-                raise DivergedError(
-                    f"pre-training on {method} diverged in epoch {epoch}; its learning "
-                    f"rate {rule.lr:.3g} is too high for {encoder.config.name}"
-                )
-            advance(f"loss {losses[-1]:.4g}")
+    length = Length(steps or config.epochs * whole, whole)
+
+    def losses(epoch: int) -> Iterator[tuple[Tensor, int]]:
+        order = torch.randperm(count, generator=seeding.generator(seed, "pretrain", epoch))
+        batches = _batches(order, rule.batch)[: length.steps_of(epoch)]
+        with seeding.seeded(seed, "pretrain", epoch, "views"):
+            for images, targets in read(batches):
+                yield loss_of(network, images, targets), len(images)
+
+    means = train(
+        network,
+        losses,
+        rule=rule,
+        length=length,
+        label=f"pre-training on {method}",
+        on_divergence=f"pre-training on {method} diverged in epoch {{epoch}}; its learning rate "
+        f"{rule.lr:.3g} is too high for {encoder.config.name}",
+        state=state,
+    )
     network.remove_head()
-    story: dict[str, Any] = {"method": method, "rule": vars(rule), "losses": losses}
-    return replace(encoder, network=network.cpu().eval(), story=story)
+    provenance: dict[str, Any] = {"method": method, "rule": asdict(rule), "losses": means}
+    return replace(encoder, network=network.cpu().eval(), provenance=provenance)
 
 
 def steps_an_epoch(count: int, batch: int) -> int:

@@ -52,7 +52,7 @@ def load_teacher(
         size=side,
         mean=images.mean,
         std=images.std,
-        story={"source": str(path)},
+        provenance={"source": str(path)},
     )
 
 
@@ -119,5 +119,5 @@ def _timm_teacher(name: str, *, channels: int) -> Encoder:
         size=data["input_size"][-1],
         mean=mean,
         std=std,
-        story={"source": f"timm:{name}"},
+        provenance={"source": f"timm:{name}"},
     )

@@ -3,41 +3,47 @@
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, ClassVar
 
 import torch
 
 from decoct.artefacts.encoder import Encoder
 from decoct.core.errors import DecoctError
-from decoct.data.augment import ViewsConfig
+from decoct.core.settings import (
+    Bounds,
+    Count,
+    CountOrNone,
+    NonNegative,
+    Positive,
+    Settings,
+)
+from decoct.data.augment import AugmentConfig
 from decoct.data.images import Images
 from decoct.models.registry import NetworkConfig
 from decoct.training.objective import Algorithm
 from decoct.training.pretrain import fresh_encoder
 from decoct.training.teacher import SSLConfig, train_teacher
 
-SSL_METHODS = ("ssl-random", "ssl-full", "ssl-full-steps")
 _WARM_UP = 0.1  # share of training
 
 
 @dataclass(frozen=True)
-class SSLPretrainConfig:
-    """How ssl-random and ssl-full train the network that all methods pre-train.
+class SSLPretrainConfig(Settings):
+    """How an encoder is pre-trained by self-supervision, where no teacher is asked.
 
-    With 0 epochs they take as many gradient steps as distillation does on as many images.
+    With 0 epochs it takes as many gradient steps as distillation does on as many images.
     """
 
-    algorithm: Algorithm = "barlow_twins"
-    views: ViewsConfig = field(default_factory=ViewsConfig)
-    epochs: int = 0  # of ssl-random
-    full_epochs: int = 0  # of ssl-full
-    batch: int = 256
-    lr: float = 1e-3  # Adam
-    weight_decay: float = 1e-6
-    projector: int = 512  # width of the three-layer projector that the loss sees
+    section: ClassVar[str] = "ssl"
 
-    def __post_init__(self) -> None:
-        if min(self.epochs, self.full_epochs) < 0 or self.batch < 2:
-            raise DecoctError("ssl: epochs must be 0 or more, the batch at least 2")
+    algorithm: Algorithm = "barlow_twins"
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    epochs: CountOrNone = 0  # on a subset
+    full_epochs: CountOrNone = 0  # on all images
+    batch: Annotated[int, Bounds(at_least=2)] = 256
+    lr: Positive = 1e-3  # of Adam
+    weight_decay: NonNegative = 1e-6
+    projector: Count = 512  # width of the three-layer projector that the loss sees
 
     def steps(self, count: int, *, epochs: int, otherwise: int) -> int:
         """Gradient steps of so many epochs of `count` images; `otherwise`, where those are 0.
@@ -53,7 +59,7 @@ class SSLPretrainConfig:
         return SSLConfig(
             algorithm=self.algorithm,
             network=network,
-            views=self.views,
+            augment=self.augment,
             epochs=epochs,
             warm_up=round(_WARM_UP * epochs),
             batch=self.batch,
@@ -61,6 +67,12 @@ class SSLPretrainConfig:
             weight_decay=self.weight_decay,
             projector=self.projector,
         )
+
+
+def check_self_supervision(count: int) -> None:
+    """Raise `DecoctError` where there are too few images to tell apart."""
+    if count < 2:
+        raise DecoctError("self-supervision compares images: a set of 1 is too small for it")
 
 
 def pretrain_by_ssl(

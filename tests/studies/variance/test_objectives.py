@@ -7,7 +7,7 @@ from torch.nn.utils import parameters_to_vector
 
 from decoct.artefacts.targets import Targets
 from decoct.core import seeding
-from decoct.data.augment import make_learnt_views
+from decoct.data.augment import differentiable_augmenter
 from decoct.data.images import Images
 from decoct.data.tasks import Task
 from decoct.models.convnet import convnet
@@ -75,7 +75,7 @@ def test_each_is_the_loss_of_its_name(
         elif name == "supervised":
             expected = F.cross_entropy(network(images), tiny_task.train_labels[index])
         else:
-            views = make_learnt_views(Objective().views, mean=mean, std=std, size=16)
+            views = differentiable_augmenter(Objective().views, mean=mean, std=std, size=16)
             outputs = network(torch.cat([views(images), views(images)]))
             expected = SSL_LOSSES[name](*outputs.chunk(2))
     slope = torch.autograd.grad(expected, list(network.parameters()))

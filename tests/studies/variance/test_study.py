@@ -38,7 +38,7 @@ distill:
   iterations: 1
   inner_steps: 3
   expert_epochs: 1
-  max_start: 2
+  max_start_epoch: 2
   batch: 6
   optimiser: adam
   lr_images: 0.05

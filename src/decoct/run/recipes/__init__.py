@@ -1,1 +1,20 @@
-"""Recipes that are shipped, as YAML."""
+"""The recipes that are shipped: YAML files in this folder."""
+
+import importlib.resources
+
+
+def recipe_names() -> list[str]:
+    """Their names.
+
+    >>> "demo" in recipe_names()
+    True
+    """
+    folder = importlib.resources.files(__package__)
+    return sorted(
+        f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml")
+    )
+
+
+def recipe_text(name: str) -> str:
+    """What a shipped recipe's file says."""
+    return (importlib.resources.files(__package__) / f"{name}.yaml").read_text("utf-8")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self, TypeVar, get_args
+from typing import Any, Literal, Self, TypeVar, get_args
 
 import msgspec
 
@@ -106,6 +106,13 @@ def nearest(sizes: Sequence[int], size: int) -> int:
 
 def _convert(path: Path, *, kind: str, to: type[T]) -> T:
     try:
-        return msgspec.convert(storage.load_json(path, kind=kind), to)
+        return msgspec.convert(_upgraded(storage.load_json(path, kind=kind)), to)
     except msgspec.ValidationError as error:
         raise DecoctError(f"{path} was written by another decoct ({error}); delete it") from error
+
+
+def _upgraded(content: Any) -> Any:
+    """Files of format version 1 call the inner learning rate `rate`."""
+    if isinstance(content, dict):
+        return {("lr" if k == "rate" else k): _upgraded(v) for k, v in content.items()}
+    return [_upgraded(item) for item in content] if isinstance(content, list) else content

@@ -11,18 +11,11 @@ from torch import Tensor
 
 from decoct.artefacts.targets import Targets
 from decoct.artefacts.trajectories import Trajectories
-from decoct.core import checkpoint
 from decoct.core.device import arithmetic
+from decoct.matching.loop import MatchingConfig, match_trajectories
 from decoct.matching.unroll import matching_gradient
-from decoct.methods.mkdt import (
-    MKDTConfig,
-    check_matching,
-    create_learner,
-    learn,
-    mkdt,
-    search_rate,
-)
-from decoct.methods.mtt_ssl import MTTSSLConfig, mtt_ssl
+from decoct.methods.mkdt import mkdt
+from decoct.methods.mtt_ssl import mtt_ssl
 from decoct.models.registry import create_network
 from decoct.studies.variance.objectives import Problem
 from decoct.training.objective import Objective
@@ -33,7 +26,7 @@ class Matching:
     """What an objective's matching came to."""
 
     loss: tuple[float, ...]  # by iteration
-    rate: tuple[float, ...]  # the inner learning rate, by iteration
+    lr: tuple[float, ...]  # the inner learning rate, by iteration
     moved: float  # root mean square change of a pixel, in deviations of the images
 
     @property
@@ -61,56 +54,56 @@ def _mean(values: tuple[float, ...]) -> float:
     return math.fsum(values) / len(values)
 
 
-def match_trajectories(
+def match_objective(
     problem: Problem,
     trajectories: Trajectories,
     *,
-    start: Tensor,
-    config: MKDTConfig,
+    index: Tensor,
+    config: MatchingConfig,
     objective: Objective,
     lr: float,
     seed: int,
     device: torch.device,
     state: Path | None = None,
 ) -> Matching:
-    """Learn the images at `start` (int64, m) by matching experts of this very objective.
+    """Learn the images at `index` (int64, m) by matching experts of this very objective.
 
     Self-supervision goes through `mtt_ssl`, distillation through `mkdt`; with labels the loop is
     the same, and the labels stay. `lr` is the experts'. A checkpoint is kept at `state`.
     """
     common: dict[str, Any] = {"seed": seed, "device": device, "state": state}
     if problem.name == "supervised":
-        return _match_labels(problem, trajectories, start, config, **common)
+        return _match_labels(problem, trajectories, index, config, **common)
     if problem.name == "distillation":
         nothing = torch.zeros(0)  # how the targets came about is of no account here
         found = mkdt(
             images=problem.images,
             targets=Targets(problem.values, nothing, nothing, nothing),
             trajectories=trajectories,
-            start=start,
+            index=index,
             config=config,
             **common,
         )
     else:
-        own = replace(objective, algorithm=problem.name)
         found = mtt_ssl(
             images=problem.images,
             trajectories=trajectories,
-            start=start,
+            index=index,
             matching=config,
-            config=MTTSSLConfig(objective=own, lr=lr),
+            objective=replace(objective, algorithm=problem.name),
+            lr=lr,
             **common,
         )
-    assert found.start is not None
-    history = {name: found.history[name].tolist() for name in ("loss", "rate")}
-    return _matching(history, found.images, found.start)
+    assert found.initial is not None
+    history = {name: found.history[name].tolist() for name in ("loss", "lr")}
+    return _matching(history, found.images, found.initial)
 
 
 def _match_labels(
     problem: Problem,
     trajectories: Trajectories,
-    start: Tensor,
-    config: MKDTConfig,
+    index: Tensor,
+    config: MatchingConfig,
     *,
     seed: int,
     device: torch.device,
@@ -118,8 +111,7 @@ def _match_labels(
 ) -> Matching:
     """As `mkdt`, by cross-entropy to labels that stay as they are."""
     config = replace(config, lr_targets=0.0)
-    check_matching(config, trajectories, start)
-    real = problem.images.subset(start).to(device).normalised()
+    real = problem.images.subset(index).to(device).normalised()
     network = create_network(
         trajectories.network,
         channels=problem.images.channels,
@@ -127,28 +119,22 @@ def _match_labels(
         outputs=problem.outputs,
     ).to(device)
     inner = problem.inner(network)
-    learner = create_learner(real, problem.values[start].to(device), config)
     match = partial(matching_gradient, inner, momentum=config.inner_momentum)
-    saved = checkpoint.load(state)
     with arithmetic(config.precision):
-        if saved is None:
-            rate = config.rate or search_rate(inner, learner, trajectories, config, seed)
-            learner.log_rate.data.fill_(math.log(rate))
-        else:
-            learner.restore(*saved)
-        learn(
-            learner,
+        found = match_trajectories(
             lambda *_: match,
-            trajectories,
-            config,
+            inner,
+            images=real,
+            targets=problem.values[index].to(device),
+            trajectories=trajectories,
+            config=config,
             seed=seed,
+            label="matching, supervised",
             state=state,
-            metrics=None,
-            method="matching, supervised",
         )
-    return _matching(learner.history, learner.images, real)
+    return _matching(found.history, found.images, real)
 
 
-def _matching(history: dict[str, list[float]], images: Tensor, start: Tensor) -> Matching:
-    moved = float((images.cpu() - start.cpu()).square().mean().sqrt())
-    return Matching(tuple(history["loss"]), tuple(history["rate"]), moved)
+def _matching(history: dict[str, list[float]], images: Tensor, initial: Tensor) -> Matching:
+    moved = float((images.cpu() - initial.cpu()).square().mean().sqrt())
+    return Matching(tuple(history["loss"]), tuple(history["lr"]), moved)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from decoct.artefacts.targets import Targets
-from decoct.core.on_disk import pieces
+from decoct.core.on_disk import chunks_of
 from decoct.data.images import Images
 from decoct.data.tasks import Task
 from decoct.matching.convnet_gradient import ConvNetGradient
@@ -110,7 +110,7 @@ def labelled_rows(images: Images, task: Task) -> tuple[Tensor, Tensor]:
 
 def _bytes(images: Images) -> Iterator[bytes]:
     """Each picture as bytes, by which equal ones are found."""
-    for chunk in pieces(images.pixels, f"reading {images.name}"):
+    for chunk in chunks_of(images.pixels, f"reading {images.name}"):
         for pixels in chunk.cpu():
             yield pixels.numpy().tobytes()
 

@@ -5,36 +5,36 @@ each objective on the same images: the noise of its gradient, the spread of its 
 what becomes of the matching loss.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
 
-from decoct.artefacts.distilled import resolve_size
 from decoct.artefacts.trajectories import Trajectories
 from decoct.core import seeding, storage
 from decoct.core.console import note, progress
 from decoct.core.device import arithmetic
 from decoct.core.errors import DecoctError
-from decoct.methods.mkdt import MKDTConfig
-from decoct.methods.random import random_subset
+from decoct.core.place import Place
+from decoct.core.seeding import random_subset
+from decoct.core.settings import Bounds, Count, CountOrNone, NonNegative, Settings
+from decoct.matching.loop import MatchingConfig
 from decoct.models.network import Network
 from decoct.models.registry import create_network
-from decoct.run import folder as stages
 from decoct.run.pipeline import Run
 from decoct.studies.variance.findings import Findings, NoiseAt, Source, Variance, nearest
 from decoct.studies.variance.gradient_variance import measure_noise
-from decoct.studies.variance.matching import match_trajectories
+from decoct.studies.variance.matching import match_objective
 from decoct.studies.variance.objectives import NAMES, Name, Problem, choose_pictures, make_problem
 from decoct.studies.variance.spread import spread_by_epoch
 from decoct.training.experts import Gradient, train_experts_by
 
 
 @dataclass(frozen=True)
-class Rates:
+class Rates(Settings):
     """The learning rate of each objective's training; 0: the recipe's `experts.lr`.
 
     Those of the SSL losses were tried three apart on 512 of the demo's images (ConvNet of width 32,
@@ -42,52 +42,51 @@ class Rates:
     But the spectral contrastive loss, a quartic, diverges at 0.001, and so has a third of the best.
     """
 
-    supervised: float = 0.0
-    distillation: float = 0.0
-    spectral_contrastive: float = 1e-4
-    barlow_twins: float = 0.03
-    simclr: float = 0.1
-    vicreg: float = 0.01
+    section: ClassVar[str] = "diagnose.lr"
 
-    def __post_init__(self) -> None:
-        for name, rate in asdict(self).items():
-            if not 0 <= rate < math.inf:
-                raise DecoctError(f"lr.{name} is {rate}; give a positive one, or 0 for experts.lr")
+    supervised: NonNegative = 0.0
+    distillation: NonNegative = 0.0
+    spectral_contrastive: NonNegative = 1e-4
+    barlow_twins: NonNegative = 0.03
+    simclr: NonNegative = 0.1
+    vicreg: NonNegative = 0.01
 
 
 @dataclass(frozen=True)
-class VarianceConfig:
+class VarianceConfig(Settings):
     """What is measured, and how often."""
 
+    section: ClassVar[str] = "diagnose"
+
     objectives: tuple[Name, ...] = NAMES
-    batches: tuple[int, ...] = (32, 128, 512)  # sizes; over half the images: left out
-    points: tuple[int, ...] = (0, 1, 2)  # after so many epochs a gradient's noise is measured
-    repeats: int = 8  # gradients that a noise is measured on
-    runs: int = 3  # from one start, for the spread
-    epochs: int = 2  # of these runs, and of the experts
-    experts: int = 0  # for matching, each from a start of its own; 0: the runs from one start
-    iterations: int = 20  # of matching
-    inner_steps: int = 5  # of matching; 0: the recipe's
+    batches: tuple[Annotated[int, Bounds(at_least=2)], ...] = (
+        32,
+        128,
+        512,
+    )  # sizes; over half the images: left out
+    points: tuple[CountOrNone, ...] = (
+        0,
+        1,
+        2,
+    )  # after so many epochs a gradient's noise is measured
+    repeats: Annotated[int, Bounds(at_least=3)] = 8  # gradients that a noise is measured on
+    runs: Annotated[int, Bounds(at_least=2)] = 3  # from one start, for the spread
+    epochs: Count = 2  # of these runs, and of the experts
+    experts: CountOrNone = (
+        0  # for matching, each from a start of its own; 0: the runs from one start
+    )
+    iterations: Count = 20  # of matching
+    inner_steps: CountOrNone = 5  # of matching; 0: the recipe's
     learn_targets: bool = False  # in distillation's matching too, as MKDT does
     lr: Rates = field(default_factory=Rates)
 
     def __post_init__(self) -> None:
-        least = {
-            "repeats": 3,
-            "runs": 2,
-            "epochs": 1,
-            "experts": 0,
-            "iterations": 1,
-            "inner_steps": 0,
-        }
-        for name, count in least.items():
-            if getattr(self, name) < count:
-                raise DecoctError(f"{name} is {getattr(self, name)}; at least {count} is needed")
+        super().__post_init__()
         if not self.objectives or len(set(self.objectives)) < len(self.objectives):
             raise DecoctError("objectives: name at least one, and none twice")
-        if not self.batches or min(self.batches) < 2:
-            raise DecoctError("batches: give at least one size, and none below 2")
-        if not self.points or min(self.points) < 0 or max(self.points) > self.epochs:
+        if not self.batches:
+            raise DecoctError("batches: give at least one size")
+        if not self.points or max(self.points) > self.epochs:
             raise DecoctError(f"points are epochs of training, from 0 to epochs ({self.epochs})")
 
 
@@ -111,9 +110,9 @@ def diagnose_variance(run: Run, config: VarianceConfig | None = None) -> Varianc
     for i, problem in enumerate(problems):
         note(f"{problem.name} ({i + 1} of {len(problems)})")
         findings.append(_Diagnosis(run, config, problem).findings())
-    distill, experts = run.recipe.distill, run.recipe.experts
+    matching, experts = run.recipe.matching, run.recipe.experts
     result = Variance(
-        tuple(findings), tuple(notes), experts.batch, distill.optimiser, config.learn_targets
+        tuple(findings), tuple(notes), experts.batch, matching.optimiser, config.learn_targets
     )
     result.save(run.folder / "variance.json")
     return result
@@ -144,9 +143,8 @@ class _Diagnosis:
         self.experts = replace(
             recipe.experts, count=config.runs, epochs=config.epochs, lr=self.lr, dtype="float32"
         )
-        self.matching = _matching_config(recipe.distill, config)
-        count = resolve_size(size=recipe.size, fraction=recipe.fraction, total=len(run.images))
-        self.count = min(count, len(problem.images))
+        self.matching = _matching_config(recipe.matching, config)
+        self.count = min(recipe.set_size(len(run.images)), len(problem.images))
 
     def findings(self) -> Findings:
         """From the stage's file, or measured now."""
@@ -182,19 +180,19 @@ class _Diagnosis:
         noise = tuple(self._noise(alike))
         if self.config.experts:
             experts = self._train(path.with_name("experts"), self.config.experts)
-        start = random_subset(
+        index = random_subset(
             total=len(problem.images), count=self.count, seed=self.run.recipe.seed
         )
-        matching = match_trajectories(
+        matching = match_objective(
             problem,
             experts,
-            start=start,
+            index=index,
             config=self.matching,
             lr=self.lr,
             objective=self.run.recipe.mtt_ssl.objective,
             seed=self.run.recipe.seed,
             device=self.run.device,
-            state=stages.state(path),
+            state=Place(folder=path.parent).state,
         )
         losses = storage.load_tensors(alike.files[0], kind="expert")[0]["losses"].tolist()
         return Findings(
@@ -274,18 +272,18 @@ class _Diagnosis:
             )
 
 
-def _matching_config(distill: MKDTConfig, config: VarianceConfig) -> MKDTConfig:
+def _matching_config(matching: MatchingConfig, config: VarianceConfig) -> MatchingConfig:
     """The recipe's way of matching, for fewer iterations and experts of fewer epochs."""
-    starts = config.epochs - distill.expert_epochs + 1
+    starts = config.epochs - matching.expert_epochs + 1
     if starts < 1:
         raise DecoctError(
-            f"matching reads {distill.expert_epochs} epochs of the experts (distill.expert_epochs),"
+            f"matching reads {matching.expert_epochs} epochs of the experts (matching.expert_epochs),"
             f" but epochs is {config.epochs}"
         )
     return replace(
-        distill,
+        matching,
         iterations=config.iterations,
-        max_start=min(distill.max_start, starts),
-        inner_steps=config.inner_steps or distill.inner_steps,
-        lr_targets=distill.lr_targets if config.learn_targets else 0.0,
+        max_start_epoch=min(matching.max_start_epoch, starts),
+        inner_steps=config.inner_steps or matching.inner_steps,
+        lr_targets=matching.lr_targets if config.learn_targets else 0.0,
     )

@@ -2,7 +2,7 @@
 
 import torch.nn.functional as F
 
-from decoct.methods.random import random_subset
+from decoct.core.seeding import random_subset
 from decoct.run.pipeline import Run
 from decoct.studies.variance.linear_model import (
     flattened,

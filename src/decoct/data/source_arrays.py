@@ -1,4 +1,4 @@
-"""`Pieces`: what a source holds, array by array, so that it need not lie in memory whole."""
+"""`SourceArrays`: what a source holds, array by array, so that it need not lie in memory whole."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ Labels = tuple[Any, tuple[str, ...]]  # numbers or None, names of classes
 
 
 @dataclass(frozen=True)
-class Pieces:
+class SourceArrays:
     """Arrays of images, to be read once and in order, and the labels of them all."""
 
     arrays: Iterable[Any]
@@ -21,7 +21,9 @@ class Pieces:
     labels: Callable[[], Labels]  # to be called once the arrays are read
 
     @classmethod
-    def one(cls, array: Any, labels: Any = None, class_names: tuple[str, ...] = ()) -> "Pieces":
+    def one(
+        cls, array: Any, labels: Any = None, class_names: tuple[str, ...] = ()
+    ) -> "SourceArrays":
         """A source that is an array in memory."""
         return cls([array], len(array) if np.ndim(array) else 0, lambda: (labels, class_names))
 

@@ -35,7 +35,7 @@ def test_verdicts(over: Interval, mark: str) -> None:
 def test_a_teacher_trained_here_gives_its_losses(tmp_path: Path) -> None:
     mean, std = torch.zeros(3), torch.ones(3)
     teacher = fresh_encoder(NetworkConfig(width=4), mean=mean, std=std, size=8, seed=0)
-    teacher = dataclasses.replace(teacher, story={"losses": [3.0, 2.0]})
+    teacher = dataclasses.replace(teacher, provenance={"losses": [3.0, 2.0]})
     teacher.save(tmp_path / "teacher-0/teacher.safetensors")
     content = {"stages": {"teacher": "teacher-0"}, "seconds": {}}
     storage.save_json(tmp_path / "run.json", content, kind="run")

@@ -1,4 +1,4 @@
-"""What distillation learns (images, targets, log learning rate), and the optimiser that does."""
+"""`Synthetic`: what matching learns (images, targets, log learning rate), and its optimiser."""
 
 import math
 from pathlib import Path
@@ -11,7 +11,7 @@ from decoct.core import checkpoint
 from decoct.matching.unroll import MatchingGradient
 
 
-class Learner:
+class Synthetic:
     """What is learnt, its optimiser, and the history of its loss."""
 
     def __init__(
@@ -22,54 +22,54 @@ class Learner:
         optimiser: Literal["sgd", "adam"],
         lr_images: float,
         lr_targets: float,
-        lr_log_rate: float,
+        lr_log_lr: float,
         momentum: float,
     ) -> None:
         self.images, self.targets = images.clone(), targets.clone()
-        self.log_rate = torch.zeros((), device=images.device)
+        self.log_lr = torch.zeros((), device=images.device)
         groups = [
             {"params": [self.images], "lr": lr_images},
             {"params": [self.targets], "lr": lr_targets},
-            {"params": [self.log_rate], "lr": lr_log_rate},
+            {"params": [self.log_lr], "lr": lr_log_lr},
         ]
         self.optimiser: torch.optim.Optimizer = (
             torch.optim.Adam(groups)
             if optimiser == "adam"
             else torch.optim.SGD(groups, momentum=momentum)
         )
-        self.history: dict[str, list[float]] = {"loss": [], "rate": []}
+        self.history: dict[str, list[float]] = {"loss": [], "lr": []}
         self._good = self._copy()
 
     @property
-    def rate(self) -> float:
+    def lr(self) -> float:
         """The inner learning rate."""
-        return math.exp(self.log_rate.item())
+        return math.exp(self.log_lr.item())
 
     def step(self, gradient: MatchingGradient) -> None:
         """One step of the outer optimiser, recorded."""
         self._good = self._copy()
         self.history["loss"].append(gradient.loss.item())
-        self.history["rate"].append(self.rate)
+        self.history["lr"].append(self.lr)
         self.images.grad, self.targets.grad = gradient.images, gradient.targets
-        self.log_rate.grad = gradient.lr * self.log_rate.exp()
+        self.log_lr.grad = gradient.lr * self.log_lr.exp()
         self.optimiser.step()
 
     def back_to_last_good(self) -> None:
         """Undo the step that led to a non-finite loss."""
-        self.images, self.targets, self.log_rate = self._good
+        self.images, self.targets, self.log_lr = self._good
 
     def _copy(self) -> tuple[Tensor, Tensor, Tensor]:
-        return self.images.clone(), self.targets.clone(), self.log_rate.clone()
+        return self.images.clone(), self.targets.clone(), self.log_lr.clone()
 
     def save(self, path: Path | None) -> None:
         """Keep a checkpoint, where there is a path for one."""
-        tensors = {"images": self.images, "targets": self.targets, "log_rate": self.log_rate}
+        tensors = {"images": self.images, "targets": self.targets, "log_lr": self.log_lr}
         tensors |= checkpoint.optimiser_tensors("optimiser", self.optimiser)
         checkpoint.save(path, tensors, meta=self.history)
 
     def restore(self, tensors: dict[str, Tensor], history: dict[str, list[float]]) -> None:
         """Go on from a checkpoint."""
-        for name in ("images", "targets", "log_rate"):
+        for name in ("images", "targets", "log_lr"):
             getattr(self, name).copy_(tensors[name])
         checkpoint.restore_optimiser("optimiser", self.optimiser, tensors)
         self.history, self._good = history, self._copy()

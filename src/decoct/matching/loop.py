@@ -1,0 +1,289 @@
+"""The matching loop: learn images, targets and a rate so that a student follows an expert.
+
+A student that starts at an expert's epoch s and trains on what is learnt for T steps shall land
+where the expert was at epoch s + expert_epochs. What it trains by is the caller's: `mkdt` matches
+distillation, `mtt_ssl` self-supervision.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from decoct.artefacts.rule import TrainingRule
+from decoct.artefacts.trajectories import Trajectories
+from decoct.core import checkpoint, seeding
+from decoct.core.compilation import Compile
+from decoct.core.console import Metrics, note, progress
+from decoct.core.device import Precision
+from decoct.core.errors import DecoctError
+from decoct.core.settings import Count, Momentum, NonNegative, Settings
+from decoct.matching.convnet_gradient import ConvNetGradient
+from decoct.matching.cuda_graph import Match
+from decoct.matching.inner_gradient import InnerGradient
+from decoct.matching.synthetic import Synthetic
+from decoct.matching.unroll import MatchingGradient, matching_loss, train
+
+# (iteration, expert) to how to match then: a loss that draws does so afresh each time
+MatchAt = Callable[[int, int], Match]
+
+
+@dataclass(frozen=True)
+class MatchingConfig(Settings):
+    """How trajectories are matched; the defaults are the paper's for CIFAR at 2 %."""
+
+    section: ClassVar[str] = "matching"
+
+    iterations: Count = 5000
+    inner_steps: Count = 40  # T
+    expert_epochs: Count = 2
+    max_start_epoch: Count = 2  # s is uniform in [0, max_start_epoch)
+    batch: Count = 256
+    inner_momentum: Momentum = 0.0  # of the inner loop, and so of pre-training; published: none
+    experts_per_step: Count = 1  # the gradient is averaged over so many
+    optimiser: Literal["sgd", "adam"] = "sgd"
+    lr_images: NonNegative = 1e3
+    lr_targets: NonNegative = 1.0
+    lr_log_lr: NonNegative = 1e-2  # of log lr; at lr = 0.1 this is the published 1e-4 of lr itself
+    momentum: Momentum = 0.5  # of SGD
+    inner_lr: NonNegative = 0.0  # the first inner learning rate; 0: searched for along the line
+    memory: NonNegative = 2.0  # GB for the tapes of inner steps: each kept spares a pass
+    compile: Compile = "auto"  # through torch.compile, where the run is long enough to earn it
+    precision: Precision = "float32"  # tf32 and bfloat16 are for CUDA: faster, and less exact
+    cuda_graphs: bool = False  # on CUDA, replay each iteration as one graph
+    checkpoint_every: Count = 20  # iterations
+
+    @property
+    def last_epoch(self) -> int:
+        """The last of an expert's epochs that is read."""
+        return self.max_start_epoch - 1 + self.expert_epochs
+
+
+def match_trajectories(
+    match_at: MatchAt,
+    inner: InnerGradient | Sequence[InnerGradient],
+    *,
+    images: Tensor,
+    targets: Tensor,
+    trajectories: Trajectories,
+    config: MatchingConfig,
+    seed: int,
+    label: str,
+    first_lr: float = 0.02,
+    state: Path | None = None,
+    metrics: Path | None = None,
+) -> Synthetic:
+    """Learn from normalised `images` (m x C x H x W) and `targets` (m x D) on.
+
+    `match_at` says how to match at an iteration; `inner` is what the first rate is searched with,
+    from `first_lr` on, unless `config` gives one. With a checkpoint at `state`, learning goes on
+    from it, to the same bits. Where the loss becomes non-finite it stops, with the last good state.
+    Raises `DecoctError` where the trajectories are too short, there are no images, or the very
+    first loss is not finite. Call it inside `arithmetic(config.precision)`.
+    """
+    _check(config, trajectories, images)
+    synthetic = Synthetic(
+        images,
+        targets,
+        optimiser=config.optimiser,
+        lr_images=config.lr_images,
+        lr_targets=config.lr_targets,
+        lr_log_lr=config.lr_log_lr,
+        momentum=config.momentum,
+    )
+    saved = checkpoint.load(state)
+    if saved is None:
+        lr = config.inner_lr or search_inner_lr(
+            inner, synthetic, trajectories, config, seed, first=first_lr
+        )
+        synthetic.log_lr.data.fill_(math.log(lr))
+    else:
+        synthetic.restore(*saved)
+    _learn(synthetic, match_at, trajectories, config, seed, label, state, Metrics(metrics))
+    return synthetic
+
+
+def learnt(synthetic: Synthetic, config: MatchingConfig) -> dict[str, Any]:
+    """What a `DistilledSet` has of it; the set's rule is the inner loop's optimiser."""
+    return {
+        "images": synthetic.images.detach().cpu(),
+        "targets": synthetic.targets.detach().cpu(),
+        "rule": TrainingRule(
+            lr=synthetic.lr, momentum=config.inner_momentum, weight_decay=0.0, batch=config.batch
+        ),
+        "history": {k: torch.tensor(v) for k, v in synthetic.history.items()},
+    }
+
+
+def count_tapes(gradient: ConvNetGradient, config: MatchingConfig, images: int, size: int) -> int:
+    """How many of T steps' tapes `config.memory` holds, for so many images of so many pixels."""
+    kept = int(config.memory * 1e9) // gradient.tape_bytes(min(config.batch, images), size)
+    return min(kept, config.inner_steps)
+
+
+def _check(config: MatchingConfig, trajectories: Trajectories, images: Tensor) -> None:
+    if config.last_epoch > trajectories.epochs:
+        raise DecoctError(
+            f"max_start_epoch {config.max_start_epoch} and expert_epochs {config.expert_epochs} "
+            f"read epoch {config.last_epoch}, but the experts were trained for "
+            f"{trajectories.epochs}"
+        )
+    if len(images) < 1:
+        raise DecoctError("a distilled set of 0 images was asked for")
+
+
+def _learn(
+    synthetic: Synthetic,
+    match_at: MatchAt,
+    trajectories: Trajectories,
+    config: MatchingConfig,
+    seed: int,
+    label: str,
+    state: Path | None,
+    log: Metrics,
+) -> None:
+    """All iterations that are left, or as many as have a finite gradient; raises at the first."""
+    done = len(synthetic.history["loss"])
+    with progress(f"{label}, iterations", total=config.iterations, done=done) as advance:
+        for iteration in range(done, config.iterations):
+            gradient = _gradient(synthetic, match_at, trajectories, config, seed, iteration)
+            if not _is_finite(gradient):
+                if iteration == 0:
+                    raise DecoctError(
+                        "the first matching loss is not finite; give a smaller matching.inner_lr"
+                    )
+                note(f"{label}: non-finite loss at iteration {iteration}; kept what was before it")
+                synthetic.back_to_last_good()
+                return
+            if iteration > done and iteration % config.checkpoint_every == 0:
+                synthetic.save(state)  # before the step: what is kept is known to be good
+            synthetic.step(gradient)
+            values = {name: values[-1] for name, values in synthetic.history.items()}
+            log.write(iteration=iteration, **values)
+            advance(f"loss {values['loss']:.4f}, lr {values['lr']:.3f}")
+
+
+def _gradient(
+    synthetic: Synthetic,
+    match_at: MatchAt,
+    trajectories: Trajectories,
+    config: MatchingConfig,
+    seed: int,
+    iteration: int,
+) -> MatchingGradient:
+    """The mean over `experts_per_step` experts, each drawn afresh."""
+    gradients = []
+    for i in range(config.experts_per_step):
+        draws = seeding.generator(seed, "mkdt", iteration, i)
+        start, goal = draw_expert(trajectories, config, draws, synthetic.images.device)
+        batches = draw_batches(len(synthetic.images), config, draws, synthetic.images.device)
+        gradients.append(
+            match_at(iteration, i)(
+                start=start,
+                goal=goal,
+                images=synthetic.images,
+                targets=synthetic.targets,
+                lr=synthetic.log_lr.exp(),
+                batches=batches,
+            )
+        )
+    names = ("loss", "images", "targets", "lr")
+    return MatchingGradient(
+        **{n: torch.stack([getattr(g, n) for g in gradients]).mean(0) for n in names}
+    )
+
+
+def _is_finite(gradient: MatchingGradient) -> bool:
+    return all(bool(tensor.isfinite().all()) for tensor in vars(gradient).values())
+
+
+def draw_expert(
+    trajectories: Trajectories,
+    config: MatchingConfig,
+    draws: torch.Generator,
+    device: torch.device,
+) -> tuple[Tensor, Tensor]:
+    """An expert's parameters at a random epoch s, and at s + expert_epochs."""
+    k = int(torch.randint(len(trajectories), (), generator=draws))
+    s = int(torch.randint(config.max_start_epoch, (), generator=draws))
+    expert = trajectories.expert(k)
+    return expert[s].to(device), expert[s + config.expert_epochs].to(device)
+
+
+def draw_batches(
+    count: int, config: MatchingConfig, draws: torch.Generator, device: torch.device
+) -> list[Tensor]:
+    """T batches of indices without replacement, reshuffled when the images are used up."""
+    batches: list[Tensor] = []
+    while len(batches) < config.inner_steps:
+        batches += torch.randperm(count, generator=draws).to(device).split(config.batch)
+    return batches[: config.inner_steps]
+
+
+def search_inner_lr(
+    inner: InnerGradient | Sequence[InnerGradient],
+    synthetic: Synthetic,
+    trajectories: Trajectories,
+    config: MatchingConfig,
+    seed: int,
+    tries: int = 3,
+    first: float = 0.02,
+) -> float:
+    """The inner rate that minimises the matching loss at the start, mean over `tries` experts.
+
+    Rates double from `first` until the loss has risen; a parabola through the best three, in log
+    rate, gives the minimum. `inner` is as `matching_gradient` takes it.
+    """
+    device = synthetic.images.device
+    cases = []
+    for i in range(tries):
+        draws = seeding.generator(seed, "mkdt", "rate", i)
+        start, goal = draw_expert(trajectories, config, draws, device)
+        cases.append((start, goal, draw_batches(len(synthetic.images), config, draws, device)))
+
+    def mean_loss(candidate: float) -> float:
+        lr = torch.tensor(candidate, device=device)
+        values = [
+            matching_loss(
+                train(
+                    inner,
+                    start=start,
+                    images=synthetic.images,
+                    targets=synthetic.targets,
+                    lr=lr,
+                    batches=batches,
+                    momentum=config.inner_momentum,
+                ),
+                start,
+                goal,
+            )
+            for start, goal, batches in cases
+        ]
+        return float(torch.stack(values).mean())
+
+    return _minimum_by_doubling(mean_loss, first=first, doublings=10)
+
+
+def _minimum_by_doubling(value: Callable[[float], float], *, first: float, doublings: int) -> float:
+    """The positive argument that minimises a function with one valley.
+
+    >>> round(_minimum_by_doubling(lambda x: math.log(x / 0.3) ** 2, first=0.02, doublings=10), 6)
+    0.3
+    """
+    points = [(first, value(first))]
+    for i in range(1, doublings + 1):
+        x = first * 2**i
+        y = value(x)
+        points.append((x, y if math.isfinite(y) else math.inf))
+        if points[-1][1] > points[-2][1]:
+            break
+    best = min(range(len(points)), key=lambda i: points[i][1])
+    if best in (0, len(points) - 1) or math.isinf(points[best + 1][1]):
+        return points[best][0]
+    left, middle, right = (points[best + i][1] for i in (-1, 0, 1))
+    offset = 0.5 * (left - right) / (left - 2 * middle + right)
+    return points[best][0] * math.exp2(offset)

@@ -1,0 +1,69 @@
+"""What all methods have in common that choose a few real images and keep their targets."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from decoct.artefacts.distilled import DistilledSet, versions
+from decoct.artefacts.rule import TrainingRule
+from decoct.artefacts.targets import Targets, TargetsConfig, fit_targets
+from decoct.core import seeding
+from decoct.core.errors import DecoctError
+from decoct.core.place import Place
+from decoct.methods.inputs import Inputs
+from decoct.methods.method import Method, Shared, shared
+from decoct.methods.units import Action, Bench, Unit
+
+BLOCK = 2**24  # distances or similarities at a time, whatever the pool's size: 64 MB
+_SMALL_POOL = 4000  # images that a subset is chosen of, to measure with
+
+
+@dataclass(frozen=True)
+class RealImages(Method):
+    """Real images and their targets, under the same roof as synthetic ones."""
+
+    rule: Shared[TrainingRule] = shared(TrainingRule)
+
+    @abstractmethod
+    def choose(self, inputs: Inputs, place: Place) -> Tensor:
+        """The rows of the images that are kept: int64, m, increasing."""
+
+    def make(self, inputs: Inputs, place: Place) -> DistilledSet:
+        """The chosen images, with their targets."""
+        index, images = self.choose(inputs, place), inputs.images
+        return DistilledSet(
+            images=images.normalised(index),
+            targets=inputs.targets.values[index],
+            mean=images.mean,
+            std=images.std,
+            rule=self.rule,
+            method=self.name,
+            index=index,
+            provenance=versions(),
+        )
+
+
+def candidates(targets: Targets, *, count: int, device: torch.device | str) -> Tensor:
+    """The N x D targets, where a subset is chosen; raises `DecoctError` where there are too few."""
+    if not 1 <= count <= len(targets):
+        raise DecoctError(f"a subset of {count} images cannot be chosen from {len(targets)}")
+    return targets.values.to(device)
+
+
+def choosing(method: RealImages) -> Unit:
+    """One subset by the targets, divided by the square of the pool: its time grows like that."""
+
+    def prepare(bench: Bench) -> tuple[Action, float]:
+        sizes = bench.sizes
+        pool = min(sizes.images, _SMALL_POOL)
+        draws = seeding.generator(0, "estimate", "targets")
+        values = torch.randn(pool, sizes.dimensions, generator=draws)
+        targets = fit_targets(values, TargetsConfig())
+        count = max(1, sizes.count * pool // sizes.images)
+        inputs = Inputs({"targets": lambda: targets}, count=count)
+        return partial(method.choose, inputs, Place(bench.device)), pool**2
+
+    return Unit("choosing", method, prepare)

@@ -1,0 +1,89 @@
+"""`Graph`: the stages of one recipe, and the walks over them: keys, and what is reachable."""
+
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from typing import Any
+
+from decoct.core import storage
+from decoct.core.errors import DecoctError
+from decoct.run.recipe import Recipe
+from decoct.run.stage import Stage
+from decoct.run.stages import method_stages, probe_of, set_of, shared_stages
+
+
+class Graph:
+    """What a recipe's stages are made from, and under which keys they are kept."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self._stages: dict[str, Stage[Any]] = {}
+        self._keys: dict[str, str] = {}
+
+    @cached_property
+    def _shared(self) -> dict[str, Stage[Any]]:
+        return {stage.name: stage for stage in shared_stages(self.recipe)}
+
+    def stage(self, name: str) -> Stage[Any]:
+        """A stage by its name; raises `DecoctError` where there is none of that name."""
+        if name in self._shared:
+            return self._shared[name]
+        if name not in self._stages:
+            method, _, seed = name.rpartition("-seed")
+            method = method.removeprefix("encoder-").removeprefix("probe-")
+            if not seed.isdecimal():
+                raise DecoctError(f"there is no stage {name}")
+            made = method_stages(self.recipe, method, int(seed))
+            self._stages |= {stage.name: stage for stage in made}
+        return self._stages[name]
+
+    def key(self, name: str) -> str:
+        """The digest of all that a stage depends on: it is made afresh when that changes."""
+        if name not in self._keys:
+            stage = self.stage(name)
+            sources = [(self.key(source), self.stage(source).read) for source in stage.inputs]
+            self._keys[name] = storage.digest(
+                stage.name if stage.seed is None else "", stage.version, stage.settings, sources
+            )
+        return self._keys[name]
+
+    def reachable(self, names: Iterable[str]) -> list[Stage[Any]]:
+        """The stages that `names` are made from, themselves among them, each after its inputs."""
+        found: dict[str, Stage[Any]] = {}
+
+        def walk(name: str) -> None:
+            if name not in found:
+                for source in self.stage(name).inputs:
+                    walk(source)
+                found[name] = self.stage(name)
+
+        for name in names:
+            walk(name)
+        return list(found.values())
+
+    def asked_for(self) -> Iterator[str]:
+        """The stages that a run of the recipe ends in."""
+        recipe = self.recipe
+        if not recipe.compare.tasks:
+            yield set_of(recipe.method, recipe.seed)
+            return
+        for seed in self.seeds:
+            for method in self.methods:
+                yield probe_of(method, seed)
+
+    @property
+    def methods(self) -> list[str]:
+        """The methods that are compared, but for one that would need a teacher that is not here."""
+        recipe = self.recipe
+        names = recipe.asked_for
+        if recipe.has_teacher:
+            return list(names)
+        return [name for name in names if "teacher" not in recipe.configured(name).needs()]
+
+    @property
+    def seeds(self) -> range:
+        """Each seed chooses a set, initialises an encoder and draws labelled examples."""
+        return range(self.recipe.seed, self.recipe.seed + self.recipe.compare.seeds)
+
+    def of_a_run(self) -> list[Stage[Any]]:
+        """All stages of a run of the recipe, in an order in which they can be made."""
+        return self.reachable(self.asked_for())

@@ -1,0 +1,488 @@
+"""The stage table: everything that a run makes, each in one place.
+
+`shared_stages` are made once for all seeds; `method_stages` are a set, an encoder and its scores,
+for one method and one seed.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from decoct.artefacts.assistant import Assistant
+from decoct.artefacts.distilled import DistilledSet
+from decoct.artefacts.encoder import Encoder
+from decoct.artefacts.targets import Targets, compute_targets
+from decoct.artefacts.trajectories import Trajectories
+from decoct.core import seeding, storage
+from decoct.core.on_disk import too_large
+from decoct.core.place import Place
+from decoct.core.seeding import random_subset
+from decoct.data.fingerprint import fingerprint
+from decoct.data.images import Images
+from decoct.data.sources import load_images
+from decoct.data.tasks import Task, load_task
+from decoct.evaluation.probe import ProbeScore, probe
+from decoct.methods.inputs import Inputs, chooser
+from decoct.methods.method import FLOAT, Method
+from decoct.methods.mtt_ssl import ssl_matching_step, train_ssl_experts
+from decoct.methods.sizes import Sizes
+from decoct.methods.units import Unit, gradient_step, ssl_step, training_step
+from decoct.run.recipe import Recipe
+from decoct.run.stage import Artefact, Stage
+from decoct.run.unit_costs import embedding, fitting
+from decoct.training.assistant import train_assistant
+from decoct.training.experts import ExpertsConfig, difficulty, train_experts
+from decoct.training.pretrained import load_teacher
+from decoct.training.teacher import train_teacher
+
+Rows = tuple[Tensor, Tensor]  # of the pool (int64, increasing): learnt from, and left out
+_SWEEP = 4  # gradients that a step of a sweep by autograd takes the time of
+_FORWARD = 1 / 3  # of the time of a step
+# What methods and training call images and targets are those that are learnt from.
+_LEARNT = {"images": "images learnt from", "targets": "targets learnt from"}
+
+
+def set_of(method: str, seed: int) -> str:
+    """The stage that makes a method's set.
+
+    >>> set_of("mkdt", 0)
+    'mkdt-seed0'
+    """
+    return f"{method}-seed{seed}"
+
+
+def encoder_of(method: str, seed: int) -> str:
+    """The stage that pre-trains a method's encoder."""
+    return f"encoder-{set_of(method, seed)}"
+
+
+def probe_of(method: str, seed: int) -> str:
+    """The stage that judges a method's encoder."""
+    return f"probe-{set_of(method, seed)}"
+
+
+def shared_stages(recipe: Recipe) -> list[Stage[Any]]:
+    """What is made once, whichever seed asks for it; in an order in which it can be made."""
+    makers: list[Callable[[Recipe], Stage[Any]]] = [
+        _images,
+        _split,
+        _images_learnt_from,
+        _tasks,
+        _teacher,
+        _targets,
+        _targets_learnt_from,
+        _experts,
+        _difficulty,
+        _ssl_experts,
+        _assistant,
+    ]  # in this order
+    return [make(recipe) for make in makers]
+
+
+def method_stages(recipe: Recipe, name: str, seed: int) -> list[Stage[Any]]:
+    """A method's set, if it makes one, its encoder, and that one's scores."""
+    method = recipe.configured(name)
+    sets = [_set(recipe, method, seed)] if method.makes_set else []
+    return [*sets, _encoder(recipe, method, seed), _probe(recipe, method, seed)]
+
+
+def _images(recipe: Recipe) -> Stage[Images]:
+    """The pool: all unlabelled images, those left out among them."""
+    config, source = recipe.images, recipe.source(recipe.images.source)
+
+    def make(inputs: Inputs, place: Place) -> Images:
+        file = place.folder and place.folder / "images.safetensors"
+        return load_images(source, size=config.size, channels=config.channels, file=file)
+
+    def written(images: Images, path: Path) -> None:
+        """As it was read: it may be larger than memory."""
+
+    def memory(sizes: Sizes) -> Mapping[str, int]:
+        count = sizes.pool * sizes.pixels
+        return {"pool": 0 if too_large(count) else count}
+
+    return Stage(
+        name="images",
+        inputs=(),
+        settings=(config.size, config.channels, fingerprint(source)),
+        make=make,
+        artefact=Artefact("images.safetensors", "images", Images.load, written),
+        memory=memory,
+    )
+
+
+def _split(recipe: Recipe) -> Stage[Rows]:
+    def make(inputs: Inputs, place: Place) -> Rows:
+        pool: Images = inputs["images"]
+        count = recipe.images.left_out(len(pool))
+        seed = seeding.derive(recipe.seed, "holdout")
+        out = torch.zeros(len(pool), dtype=torch.bool)
+        out[random_subset(total=len(pool), count=count, seed=seed)] = True
+        return (~out).nonzero().flatten(), out.nonzero().flatten()
+
+    holdout = recipe.images.holdout
+    settings = (holdout, recipe.seed if holdout else 0)
+    return Stage(name="split", inputs=("images",), settings=settings, make=make)
+
+
+def _images_learnt_from(recipe: Recipe) -> Stage[Images]:
+    def make(inputs: Inputs, place: Place) -> Images:
+        pool: Images = inputs["images"]
+        kept, left_out = inputs["split"]
+        return pool.part(kept) if len(left_out) else pool
+
+    return Stage(name=_LEARNT["images"], inputs=("images", "split"), settings=(), make=make)
+
+
+def _tasks(recipe: Recipe) -> Stage[list[Task]]:
+    sources, config = list(map(recipe.source, recipe.compare.tasks)), recipe.images
+
+    def make(inputs: Inputs, place: Place) -> list[Task]:
+        return [load_task(s, size=config.size, channels=config.channels) for s in sources]
+
+    named = [(Path(source).name, fingerprint(source)) for source in sources]
+    settings = (named, config.size, config.channels)
+    return Stage(name="tasks", inputs=(), settings=settings, make=make)
+
+
+def _teacher(recipe: Recipe) -> Stage[Encoder]:
+    """The network whose representations are distilled."""
+    config, source = recipe.teacher, recipe.source(recipe.teacher.source)
+
+    def brought(inputs: Inputs, place: Place) -> Encoder:
+        return load_teacher(
+            source,
+            images=inputs["images"],
+            network=config.ssl.network,
+            size=config.size or None,
+        )
+
+    def trained(inputs: Inputs, place: Place) -> Encoder:
+        return train_teacher(
+            images=inputs.images,
+            config=config.ssl,
+            seed=recipe.seed,
+            device=place.device,
+            state=place.state,
+            metrics=place.metrics,
+        )
+
+    if not config.train:
+        settings = (fingerprint(source), config.size, config.ssl.network)
+        return Stage(name="teacher", inputs=("images",), settings=settings, make=brought)
+    return Stage(
+        name="teacher",
+        inputs=(_LEARNT["images"],),
+        aliases={"images": _LEARNT["images"]},
+        settings=(config.ssl, recipe.seed),
+        make=trained,
+        artefact=Artefact("teacher.safetensors", "encoder", Encoder.load, Encoder.save),
+        work=lambda sizes: {ssl_step(config.ssl): config.ssl.epochs * sizes.images},
+        networks=lambda dimensions: ((config.ssl.network, 1),),
+    )
+
+
+def _targets(recipe: Recipe) -> Stage[Targets]:
+    """What the teacher says of every image of the pool, or a file of that."""
+    source = recipe.source(recipe.targets.source)
+    config = replace(recipe.targets, source=source)
+    settings = (config.components, config.scaling)
+
+    def make(inputs: Inputs, place: Place) -> Targets:
+        teacher = None if source else inputs.teacher
+        return compute_targets(
+            images=inputs["images"], teacher=teacher, config=config, device=place.device
+        )
+
+    return Stage(
+        name="targets",
+        inputs=("images",) if source else ("images", "teacher"),
+        settings=(*settings, fingerprint(source)) if source else settings,
+        make=make,
+        artefact=Artefact("targets.safetensors", "targets", Targets.load, Targets.save),
+        work=lambda sizes: {} if source else {embedding(recipe): sizes.pool},
+        memory=lambda sizes: {"targets": sizes.pool * sizes.dimensions * FLOAT},
+    )
+
+
+def _targets_learnt_from(recipe: Recipe) -> Stage[Targets]:
+    def make(inputs: Inputs, place: Place) -> Targets:
+        kept, left_out = inputs["split"]
+        return inputs.targets.part(kept) if len(left_out) else inputs.targets
+
+    return Stage(name=_LEARNT["targets"], inputs=("targets", "split"), settings=(), make=make)
+
+
+def trajectory_bytes(config: ExpertsConfig, parameters: int) -> int:
+    """Experts x (epochs + 1) x P x 4: what the trajectories take in memory.
+
+    >>> trajectory_bytes(ExpertsConfig(), 1_348_608)  # 100 experts of 3 epochs
+    2157772800
+    """
+    return config.count * (config.epochs + 1) * parameters * FLOAT
+
+
+def _trajectories(config: ExpertsConfig, outputs: int | None) -> dict[str, Any]:
+    """What any experts take on disk and in memory; of so many outputs, the targets' if None."""
+
+    def parameters(sizes: Sizes) -> int:
+        return sizes.parameters(config.network, sizes.dimensions if outputs is None else outputs)
+
+    def networks(dimensions: int) -> tuple[tuple[Any, int], ...]:
+        return ((config.network, dimensions if outputs is None else outputs),)
+
+    def disk(sizes: Sizes) -> int:
+        bytes_a_number: int = getattr(torch, config.dtype).itemsize
+        return trajectory_bytes(config, parameters(sizes)) * bytes_a_number // FLOAT
+
+    name = "trajectories" if outputs is None else "trajectories without targets"
+    return {
+        "disk": disk,
+        "memory": lambda sizes: {name: trajectory_bytes(config, parameters(sizes))},
+        "networks": networks,
+        "fills_folder": True,
+        "read": config.count,  # expert k is the same however many there are
+    }
+
+
+def _but_count(config: ExpertsConfig) -> dict[str, Any]:
+    settings = asdict(config)
+    del settings["count"]
+    return settings
+
+
+def _experts(recipe: Recipe) -> Stage[Trajectories]:
+    """The parameters of students of the targets, epoch by epoch."""
+    config = recipe.experts
+
+    def make(inputs: Inputs, place: Place) -> Trajectories:
+        assert place.folder is not None
+        return train_experts(
+            images=inputs.images,
+            targets=inputs.targets,
+            folder=place.folder,
+            config=config,
+            seed=recipe.seed,
+            device=place.device,
+        )
+
+    def work(sizes: Sizes) -> Mapping[Unit, float]:
+        step = gradient_step(config.network, config.batch)
+        return {step: config.count * config.epochs * sizes.images}
+
+    return Stage(
+        name="experts",
+        inputs=tuple(_LEARNT.values()),
+        aliases=_LEARNT,
+        settings=(_but_count(config), recipe.seed),
+        make=make,
+        work=work,
+        **_trajectories(config, None),
+    )
+
+
+def _difficulty(recipe: Recipe) -> Stage[Tensor]:
+    """How hard students find each image: N."""
+    config = recipe.experts
+
+    def make(inputs: Inputs, place: Place) -> Tensor:
+        return difficulty(
+            images=inputs.images,
+            targets=inputs.targets,
+            trajectories=inputs.trajectories,
+            device=place.device,
+        )
+
+    def load(path: Path) -> Tensor:
+        return storage.load_tensors(path, kind="difficulty")[0]["difficulty"]
+
+    def save(values: Tensor, path: Path) -> None:
+        storage.save_tensors(path, {"difficulty": values}, kind="difficulty", meta={})
+
+    def work(sizes: Sizes) -> Mapping[Unit, float]:
+        step = gradient_step(config.network, config.batch)
+        return {step: config.count * sizes.images * _FORWARD}
+
+    return Stage(
+        name="difficulty",
+        inputs=(*_LEARNT.values(), "experts"),
+        aliases=_LEARNT,
+        settings=(),
+        make=make,
+        artefact=Artefact("difficulty.safetensors", "difficulty", load, save),
+        work=work,
+    )
+
+
+def _ssl_experts(recipe: Recipe) -> Stage[Trajectories]:
+    """As `_experts`, of students that train by self-supervision."""
+    own = recipe.mtt_ssl
+    config = replace(recipe.experts, lr=own.lr)
+
+    def make(inputs: Inputs, place: Place) -> Trajectories:
+        assert place.folder is not None
+        return train_ssl_experts(
+            images=inputs.images,
+            folder=place.folder,
+            objective=own.objective,
+            lr=own.lr,
+            experts=config,
+            seed=recipe.seed,
+            device=place.device,
+        )
+
+    def work(sizes: Sizes) -> Mapping[Unit, float]:
+        step = ssl_matching_step(config.network, own.objective)
+        return {step: config.count * config.epochs * sizes.images / _SWEEP}
+
+    return Stage(
+        name="ssl-experts",
+        inputs=(_LEARNT["images"],),
+        aliases=_LEARNT,
+        settings=(_but_count(config), own.objective, recipe.seed),
+        make=make,
+        work=work,
+        **_trajectories(config, own.objective.projector),
+    )
+
+
+def _assistant(recipe: Recipe) -> Stage[Assistant]:
+    """The small network that says what a view's target is."""
+    config, augment = recipe.assistant, recipe.views.augment
+
+    def make(inputs: Inputs, place: Place) -> Assistant:
+        return train_assistant(
+            images=inputs.images,
+            targets=inputs.targets,
+            config=config,
+            augment=augment,
+            seed=recipe.seed,
+            device=place.device,
+            state=place.state,
+            metrics=place.metrics,
+        )
+
+    return Stage(
+        name="assistant",
+        inputs=tuple(_LEARNT.values()),
+        aliases=_LEARNT,
+        settings=(config, augment, recipe.seed),
+        make=make,
+        artefact=Artefact("assistant.safetensors", "assistant", Assistant.load, Assistant.save),
+        work=lambda sizes: {
+            training_step(config.network, config.batch): config.epochs * sizes.images
+        },
+        networks=lambda dimensions: ((config.network, dimensions),),
+    )
+
+
+def _needed(method: Method, seed: int) -> dict[str, str]:
+    """The stages that a method needs, by the names under which it asks for them."""
+    return {
+        need: set_of(chooser(need), seed) if chooser(need) else _LEARNT.get(need, need)
+        for need in method.needs()
+    }
+
+
+def _size(recipe: Recipe, method: Method) -> tuple[float, ...]:
+    """What of the recipe a method's size follows from; nothing, where it takes all images."""
+    return () if method.own_length() else (recipe.size, recipe.fraction)
+
+
+def _set(recipe: Recipe, method: Method, seed: int) -> Stage[DistilledSet]:
+    needed = _needed(method, seed)
+
+    def make(inputs: Inputs, place: Place) -> DistilledSet:
+        found = method.make(inputs, place)
+        if found.index is None:
+            return found
+        kept, _ = inputs["split"]  # rows of what is learnt from; people count in their pool
+        return replace(found, index=kept[found.index])
+
+    def save(distilled: DistilledSet, path: Path) -> None:
+        distilled.save(path, uint8=distilled.views is not None)  # which are real pixels
+
+    return Stage(
+        name=set_of(method.name, seed),
+        inputs=tuple(dict.fromkeys([*needed.values(), "split"])),
+        aliases=needed,
+        settings=(method.name, method, _size(recipe, method), seed),
+        make=make,
+        artefact=Artefact("distilled.safetensors", "distilled", DistilledSet.load, save),
+        work=method.work,
+        memory=method.memory,
+        networks=method.networks,
+        check=method.check,
+        sort=f"distilling ({method.name})" if method.synthetic or method.proposed else method.name,
+        seed=seed,
+        given=lambda sizes: {"count": sizes.count, "seed": seed},
+    )
+
+
+def _encoder(recipe: Recipe, method: Method, seed: int) -> Stage[Encoder]:
+    pretraining = recipe.pretraining(method.name)
+    own = {"distilled": set_of(method.name, seed)} if method.makes_set else _needed(method, seed)
+    settings: tuple[object, ...] = (pretraining, seed)
+    if not method.makes_set:
+        settings = (method.name, method, _size(recipe, method), *settings)
+    if method.another_network:
+        settings = ()
+    return Stage(
+        name=encoder_of(method.name, seed),
+        inputs=tuple(own.values()),
+        aliases=own,
+        settings=settings,
+        make=method.pretrain,
+        artefact=Artefact("encoder.safetensors", "encoder", Encoder.load, Encoder.save)
+        if method.keeps_encoder
+        else None,
+        work=partial(method.pretraining_work, pretraining=pretraining),
+        networks=lambda dimensions: ((pretraining.network, dimensions),),
+        check=method.check,
+        sort="pre-training",
+        seed=seed,
+        given=lambda sizes: {
+            "count": sizes.count,
+            "seed": seed,
+            "pretraining": pretraining,
+            "steps": method.steps(sizes, pretraining),
+        },
+    )
+
+
+def _probe(recipe: Recipe, method: Method, seed: int) -> Stage[list[ProbeScore]]:
+    encoder = encoder_of(method.name, seed)
+
+    def make(inputs: Inputs, place: Place) -> list[ProbeScore]:
+        found, judged = [], inputs["encoder"]
+        for task in inputs.tasks:
+            found += probe(
+                encoder=judged, task=task, config=recipe.probe, seed=seed, device=place.device
+            )
+        return found
+
+    def load(path: Path) -> list[ProbeScore]:
+        return [ProbeScore(**s) for s in storage.load_json(path, kind="probe")["scores"]]
+
+    def save(scores: list[ProbeScore], path: Path) -> None:
+        storage.save_json(path, {"scores": [asdict(s) for s in scores]}, kind="probe")
+
+    def work(sizes: Sizes) -> Mapping[Unit, float]:
+        return fitting(recipe.probe, recipe.pretrain.network, sizes)
+
+    return Stage(
+        name=probe_of(method.name, seed),
+        inputs=(encoder, "tasks"),
+        aliases={"encoder": encoder},
+        settings=(recipe.probe, seed),
+        make=make,
+        artefact=Artefact("probe.json", "probe", load, save),
+        work=work,
+        sort="probing",
+        seed=seed,
+    )

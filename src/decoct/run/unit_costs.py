@@ -1,0 +1,91 @@
+"""The units of work that only a whole recipe can say: embedding by its teacher, and probing."""
+
+from functools import partial
+from typing import Any
+
+import torch
+
+from decoct.artefacts.encoder import Encoder
+from decoct.core import seeding
+from decoct.core.extras import import_extra
+from decoct.data.images import Images
+from decoct.evaluation.probe import ProbeConfig, probe_accuracies
+from decoct.methods.method import total
+from decoct.methods.sizes import Sizes
+from decoct.methods.units import Action, Bench, Unit, training_step
+from decoct.models.registry import NetworkConfig, create_network
+from decoct.models.timm_network import timm_network
+from decoct.run.recipe import Recipe
+from decoct.training.pretrained import load_teacher
+
+_EMBEDDED = 32  # images at a time
+_BATCH = 256  # of a step whose third is the time of a forward pass
+
+
+def embedding(recipe: Recipe) -> Unit:
+    """An image's representation by the teacher, or by a network like it."""
+
+    def prepare(bench: Bench) -> tuple[Action, float]:
+        teacher, images = stand_in_teacher(recipe), bench.images(_EMBEDDED)
+        return partial(teacher.embed, images, device=bench.device), _EMBEDDED
+
+    return Unit("embedding", recipe.teacher, prepare)
+
+
+def stand_in_teacher(recipe: Recipe) -> Encoder:
+    """The teacher, or a network of its architecture where it is yet to be trained or fetched."""
+    config, size, channels = recipe.teacher, recipe.images.size, recipe.images.channels
+    draws = seeding.generator(0, "estimate", "images")
+    noise = torch.randint(256, (2, channels, size, size), generator=draws, dtype=torch.uint8)
+    images = Images.from_array(noise)
+    if not config.train and not config.source.startswith("timm:"):
+        source = recipe.source(config.source)
+        return load_teacher(
+            source, images=images, network=config.ssl.network, size=config.size or None
+        )
+    network = config.ssl.network
+    if config.train:
+        with seeding.seeded(0, "estimate", "network"):
+            model = create_network(network, channels=channels, size=size, outputs=1)
+    else:
+        network = NetworkConfig(name=config.source)
+        model = timm_network(network.name.partition(":")[2], channels=channels, outputs=1)
+        timm_data: Any = import_extra("timm.data", extra="timm", package="timm")
+        size = timm_data.resolve_model_data_config(model.body)["input_size"][-1]
+    model.remove_head()
+    return Encoder(network=model, config=network, size=size, mean=images.mean, std=images.std)
+
+
+def fitting(config: ProbeConfig, network: NetworkConfig, sizes: Sizes) -> dict[Unit, float]:
+    """All probes on one encoder: its features, and fits that grow with the labels."""
+    found: dict[Unit, float] = {}
+    for task in filter(None, sizes.tasks):
+        labelled = [fraction * task.train for fraction in config.fractions]
+        labelled += [count * task.classes for count in config.per_class]
+        features = {training_step(network, _BATCH): (task.train + task.test) / 3}
+        fits = {_fit(config, network, task.classes): config.draws * sum(labelled)}
+        found = total(found, features, fits)
+    return found
+
+
+def _fit(config: ProbeConfig, network: NetworkConfig, classes: int) -> Unit:
+    """A labelled example of a probe."""
+
+    def prepare(bench: Bench) -> tuple[Action, float]:
+        features = bench.network(network, 1).feature_count
+        labels = torch.arange(20 * classes) % classes
+        x = torch.randn(
+            len(labels), features, generator=seeding.generator(0, "estimate", "features")
+        )
+        action = partial(
+            probe_accuracies,
+            x[None],
+            labels[None],
+            x,
+            labels,
+            classes=classes,
+            protocol=config.protocol,
+        )
+        return action, len(labels)
+
+    return Unit("fit", (config.protocol, network, classes), prepare)
