@@ -1,6 +1,7 @@
 """What the tests share: tiny images, targets and experts, and one thread to compute on."""
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,42 @@ settings.register_profile("decoct", deadline=None, derandomize=True, database=No
 settings.load_profile("decoct")
 
 SIZE, COUNT, DIMENSIONS = 16, 40, 4
+
+
+def stand_in_for_torchvisions_operators() -> torch.library.Library | None:
+    """Let torchvision import, and what imports it, where its compiled part does not load.
+
+    PyPI's is for a CUDA build of torch. Beside another, torchvision leaves its operators undefined,
+    but then fails for want of these two. They stay defined for as long as the result is kept.
+    """
+    spec = find_spec("torchvision")
+    if spec is None or spec.origin is None:
+        return None
+    try:
+        for compiled in Path(spec.origin).parent.glob("_C.*"):
+            torch.ops.load_library(str(compiled))
+    except OSError:
+        library = torch.library.Library("torchvision", "DEF")
+        for name in ("nms", "qnms"):
+            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        return library
+    return None
+
+
+TORCHVISIONS_OPERATORS = stand_in_for_torchvisions_operators()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where Hugging Face's libraries keep what they fetched: nothing yet, and they fetch nothing.
+
+    They read these variables when they are imported, so no test imports them before this.
+    """
+    folder = tmp_path_factory.mktemp("hub")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_HOME", str(folder))
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        yield folder
 
 
 @pytest.fixture(scope="session", autouse=True)

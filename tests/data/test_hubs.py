@@ -1,79 +1,130 @@
-"""torchvision's and Hugging Face's data sets, through stand-ins for the modules."""
+"""torchvision's and Hugging Face's data sets, by the real libraries, from files on the disk."""
 
+import pickle
+import struct
 import sys
-from types import ModuleType, SimpleNamespace
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
+from urllib.error import URLError
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from decoct.core.errors import DecoctError
 from decoct.data.sources import load_images
 
+Rows = dict[str, list[Any]]
 
-def _picture(size: tuple[int, int] = (20, 20), seed: int = 0) -> Image.Image:
+
+def pictures(count: int, *, side: int = 16, seed: int = 0) -> list[Image.Image]:
+    """Colour pictures that come back in their own pixels when loaded at their size."""
     draws = np.random.default_rng(seed)
-    return Image.fromarray(draws.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
+    return [
+        Image.fromarray(draws.integers(0, 256, (side, side, 3), dtype=np.uint8))
+        for _ in range(count)
+    ]
 
 
-class FakeVision:
-    """A data set as torchvision's are: pairs of a picture and a label."""
-
-    classes = ("cat", "dog")
-
-    def __init__(self, root: str, *, download: bool, train: bool) -> None:
-        assert download and root
-        self.count = 4 if train else 2
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
-        return _picture((32, 32), seed=index), index % 2
+def pixels(made: Sequence[Image.Image]) -> NDArray[np.uint8]:
+    return np.stack([np.asarray(picture) for picture in made]).transpose(0, 3, 1, 2)
 
 
-class FakeVisionSplit(FakeVision):
-    """One of torchvision's newer sets, which name their split."""
-
-    def __init__(self, root: str, *, download: bool, split: str) -> None:
-        super().__init__(root, download=download, train=split == "train")
-
-
-class FakeVisionGone(FakeVisionSplit):
-    """One whose host does not answer."""
-
-    def __init__(self, root: str, *, download: bool, split: str) -> None:
-        raise OSError("no route to host")
+# torchvision
 
 
 @pytest.fixture
-def torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = ModuleType("torchvision.datasets")
-    for kind in (FakeVision, FakeVisionSplit, FakeVisionGone):
-        setattr(module, kind.__name__, kind)
-    module.Folder = lambda root: None  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "torchvision", ModuleType("torchvision"))
-    monkeypatch.setitem(sys.modules, "torchvision.datasets", module)
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where torchvision's data sets are kept, and a network where nobody answers."""
+
+    def urlopen(*arguments: Any, **more: Any) -> None:
+        raise URLError("no route to host")
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr("urllib.request.urlopen", urlopen)
+    return tmp_path / ".cache" / "decoct" / "torchvision"
 
 
-@pytest.mark.usefixtures("torchvision")
-@pytest.mark.parametrize("name", ["FakeVision", "FakeVisionSplit"])
-def test_torchvision(name: str) -> None:
-    train = load_images(f"torchvision:{name}", size=16)
-    assert train.pixels.shape == (4, 3, 16, 16)
-    assert train.class_names == ("cat", "dog")
-    assert train.labels is not None and train.labels.tolist() == [0, 1, 0, 1]
-    assert len(load_images(f"torchvision:{name}", size=16, split="test")) == 2
+def test_torchvisions_sets_that_are_told_whether_to_train(root: Path) -> None:
+    raw = root / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    draws = np.random.default_rng(0)
+    written = {}
+    for part, labels in (("train", [3, 1, 4]), ("t10k", [9, 0])):
+        digits = draws.integers(0, 256, (len(labels), 28, 28), dtype=np.uint8)
+        head = struct.pack(">4i", 0x803, *digits.shape)
+        (raw / f"{part}-images-idx3-ubyte").write_bytes(head + digits.tobytes())
+        head = struct.pack(">2i", 0x801, len(labels))
+        (raw / f"{part}-labels-idx1-ubyte").write_bytes(head + bytes(labels))
+        written[part] = digits, labels
+    for split, part in (("train", "train"), ("test", "t10k")):
+        images = load_images("torchvision:MNIST", size=28, channels=1, split=split)
+        digits, labels = written[part]
+        assert np.array_equal(images.pixels[:, 0], digits)
+        assert images.labels is not None and images.labels.tolist() == labels
+        assert images.class_names[:2] == ("0 - zero", "1 - one")
 
 
-@pytest.mark.usefixtures("torchvision")
+def test_torchvisions_sets_that_are_told_the_split(root: Path) -> None:
+    made = {}
+    for part, seed in (("train", 1), ("test", 2)):
+        made[part] = pictures(seed + 1, seed=seed)
+        for i, picture in enumerate(made[part]):
+            folder = root / "rendered-sst2" / part / ("positive" if i else "negative")
+            folder.mkdir(parents=True, exist_ok=True)
+            picture.save(folder / f"{i}.png")
+    for part, labels in (("train", [0, 1]), ("test", [0, 1, 1])):
+        images = load_images("torchvision:RenderedSST2", size=16, split=part)
+        assert np.array_equal(images.pixels, pixels(made[part]))
+        assert images.labels is not None and images.labels.tolist() == labels
+        assert images.class_names == ("negative", "positive")
+
+
+@pytest.fixture
+def cifar(root: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[list[Image.Image]], None]:
+    """Write a CIFAR-10 of these pictures, all of them frogs; the files' digests are not asked."""
+    from torchvision.datasets import CIFAR10
+
+    def write(made: list[Image.Image]) -> None:
+        found = pixels(made) if made else np.empty((0, 3, 32, 32), np.uint8)
+        batch = {"data": found.reshape(len(made), 3072), "labels": [1] * len(made)}
+        folder = root / CIFAR10.base_folder
+        folder.mkdir(parents=True)
+        (folder / "batch").write_bytes(pickle.dumps(batch))
+        (folder / "meta").write_bytes(pickle.dumps({"label_names": ["cat", "frog"]}))
+
+    monkeypatch.setattr(CIFAR10, "train_list", [("batch", None)])
+    monkeypatch.setattr(CIFAR10, "test_list", [("batch", None)])
+    monkeypatch.setattr(CIFAR10, "meta", {"filename": "meta", "key": "label_names", "md5": None})
+    return write
+
+
+def test_torchvisions_colours_come_through(cifar: Callable[[list[Image.Image]], None]) -> None:
+    made = pictures(4, side=32)
+    cifar(made)
+    images = load_images("torchvision:CIFAR10")
+    assert np.array_equal(images.pixels, pixels(made))
+    assert images.labels is not None and images.labels.tolist() == [1] * 4
+    assert images.class_names == ("cat", "frog")
+
+
+def test_an_empty_set_of_torchvisions_is_refused(
+    cifar: Callable[[list[Image.Image]], None],
+) -> None:
+    cifar([])
+    with pytest.raises(DecoctError, match="CIFAR10 holds no images"):
+        load_images("torchvision:CIFAR10")
+
+
+@pytest.mark.usefixtures("root")
 @pytest.mark.parametrize(
     "name, sentence",
     [
         ("CIFAR11", "no data set called CIFAR11"),
-        ("FakeVisionGone", "could not provide FakeVisionGone: no route to host"),
-        ("Folder", "could not provide Folder"),
+        ("CIFAR10", "could not provide CIFAR10: .*no route to host"),
+        ("ImageFolder", "could not provide ImageFolder: .*unexpected keyword argument"),
     ],
 )
 def test_torchvision_refuses(name: str, sentence: str) -> None:
@@ -81,60 +132,94 @@ def test_torchvision_refuses(name: str, sentence: str) -> None:
         load_images(f"torchvision:{name}")
 
 
-class FakeHub(list[dict[str, Any]]):
-    """A data set as Hugging Face's `datasets` gives it: rows, and what the columns are."""
-
-    def __init__(self, rows: list[dict[str, Any]], **features: Any) -> None:
-        super().__init__(rows)
-        self.features = features
+# Hugging Face
 
 
-def _hub(monkeypatch: pytest.MonkeyPatch, data: dict[str, FakeHub]) -> None:
-    module = ModuleType("datasets")
-    module.load_dataset = lambda repository, split: data[split]  # type: ignore[attr-defined]
-    module.get_dataset_split_names = lambda repository: list(data)  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "datasets", module)
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache for each test: to `datasets`, sets of one name and one card are the same set."""
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
 
 
-def _rows(count: int, **more: Any) -> list[dict[str, Any]]:
-    return [{"img": _picture(seed=i), **more} for i in range(count)]
+@pytest.fixture
+def publish(tmp_path: Path, cache: None) -> Callable[..., str]:
+    """Make a data set as its repository on the hub has it: a card and a Parquet file a split."""
+    from datasets import ClassLabel, Dataset, Features, Value
+    from datasets import Image as Picture
+
+    kinds: dict[str, Any] = {"image": Picture(), "img": Picture(), "text": Value("string")}
+
+    def made(splits: dict[str, Rows], classes: Sequence[str] = ()) -> str:
+        folder = tmp_path / "insects"
+        card = ["---", "configs:", "- config_name: default", "  data_files:"]
+        for split, rows in splits.items():
+            label = ClassLabel(names=list(classes)) if classes else Value("string")
+            features = Features({column: kinds.get(column, label) for column in rows})
+            file = folder / "data" / f"{split}-00000-of-00001.parquet"
+            Dataset.from_dict(rows, features=features).to_parquet(file)
+            card += [f"  - split: {split}", f"    path: data/{file.name}"]
+        (folder / "README.md").write_text("\n".join([*card, "---", "# Insects"]))
+        return f"hf:{folder}"
+
+    return made
 
 
-def test_hugging_face(monkeypatch: pytest.MonkeyPatch) -> None:
-    label = SimpleNamespace(names=["ant", "bee"])
-    sets = {
-        split: FakeHub(_rows(count, label=1), img=None, label=label)
-        for split, count in (("train", 3), ("valid", 2))
+def test_hugging_face(publish: Callable[..., str]) -> None:
+    made = {split: pictures(n, seed=n) for split, n in (("train", 3), ("valid", 2))}
+    splits = {
+        split: {"img": found, "label": [1, 0, 1][: len(found)]} for split, found in made.items()
     }
-    _hub(monkeypatch, sets)
-    images = load_images("hf:someone/insects", size=16)
-    assert images.pixels.shape == (3, 3, 16, 16)
+    source = publish(splits, classes=("ant", "bee"))
+    images = load_images(source, size=16)
+    assert np.array_equal(images.pixels, pixels(made["train"]))
     assert images.class_names == ("ant", "bee")
-    assert images.labels is not None and images.labels.tolist() == [1, 1, 1]
-    assert len(load_images("hf:someone/insects", size=16, split="test")) == 2
-    assert len(load_images("hf:someone/insects@valid", size=16)) == 2
+    assert images.labels is not None and images.labels.tolist() == [1, 0, 1]
+    for validation in (load_images(source, size=16, split="test"), load_images(f"{source}@valid")):
+        assert validation.labels is not None and validation.labels.tolist() == [1, 0]
+    assert np.array_equal(load_images(f"{source}@valid", size=16).pixels, pixels(made["valid"]))
 
 
-def test_hugging_face_without_labels(monkeypatch: pytest.MonkeyPatch) -> None:
-    _hub(monkeypatch, {"train": FakeHub(_rows(2), img=None)})
-    assert load_images("hf:a/b", size=16).labels is None
+def test_hugging_face_prefers_a_test_split(publish: Callable[..., str]) -> None:
+    splits = {split: {"image": pictures(n)} for n, split in enumerate(("val", "test", "train"), 1)}
+    assert len(load_images(publish(splits), size=16, split="test")) == 2
+
+
+def test_hugging_face_without_labels(publish: Callable[..., str]) -> None:
+    assert load_images(publish({"train": {"image": pictures(2)}}), size=16).labels is None
+
+
+@pytest.mark.usefixtures("cache")
+def test_hugging_face_reads_a_folder_of_classes(tmp_path: Path) -> None:
+    made = pictures(3)
+    for i, picture in enumerate(made):
+        folder = tmp_path / "insects" / "train" / ("bee" if i else "ant")
+        folder.mkdir(parents=True, exist_ok=True)
+        picture.save(folder / f"{i}.png")
+    images = load_images(f"hf:{tmp_path / 'insects'}", size=16)
+    assert np.array_equal(images.pixels, pixels(made))
+    assert images.class_names == ("ant", "bee")
+    assert images.labels is not None and images.labels.tolist() == [0, 1, 1]
 
 
 @pytest.mark.parametrize(
-    "data, sentence",
+    "rows, sentence",
     [
-        ({"train": FakeHub(_rows(1), text=None)}, "has columns text, but no image"),
-        ({"train": FakeHub([], img=None)}, "holds no images"),
-        ({"train": FakeHub(_rows(1, label="ant"), img=None, label=None)}, "labels are numbers"),
-        ({}, "Hugging Face could not provide a/b"),
+        ({"text": ["buzz"]}, "has columns text, but no image"),
+        ({"image": []}, "could not provide .*/insects: .* no data"),
+        ({"image": pictures(1), "label": ["ant"]}, "labels are numbers"),
     ],
 )
-def test_hugging_face_refuses(
-    monkeypatch: pytest.MonkeyPatch, data: dict[str, FakeHub], sentence: str
-) -> None:
-    _hub(monkeypatch, data)
+def test_hugging_face_refuses(rows: Rows, sentence: str, publish: Callable[..., str]) -> None:
+    source = publish({"train": rows})
     with pytest.raises(DecoctError, match=sentence):
-        load_images("hf:a/b")
+        load_images(source)
+
+
+@pytest.mark.usefixtures("cache")
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_hugging_face_refuses_what_it_cannot_reach(split: str) -> None:
+    with pytest.raises(DecoctError, match="Hugging Face could not provide a/b: Couldn't reach"):
+        load_images("hf:a/b", split=split)
 
 
 @pytest.mark.parametrize(

@@ -1,19 +1,20 @@
 """Teachers brought along are loaded whole, or refused by the name of what does not fit."""
 
 import pickle
+import shutil
 import sys
-import types
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import safetensors.torch
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from decoct.artefacts.encoder import Encoder
 from decoct.core.errors import DecoctError
-from decoct.data.images import Images
+from decoct.data.images import Images, resize_and_crop
 from decoct.models.network import Network
 from decoct.models.registry import NetworkConfig, create_network
 from decoct.training.pretrained import load_teacher
@@ -207,77 +208,76 @@ def test_a_missing_file_is_refused_with_what_there_is(tiny_images: Images) -> No
 # timm
 
 
-class Body(nn.Module):
-    """What timm.create_model gives with num_classes=0."""
-
-    num_features = 6
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(channels, 6, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        pooled: Tensor = self.conv(x).mean((2, 3))
-        return pooled
-
-
 @pytest.fixture
-def timm(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
-    """A stand-in for timm; its calls."""
-    calls: list[tuple[str, dict[str, Any]]] = []
+def published(hub: Path) -> Iterator[nn.Module]:
+    """timm's smallest ResNet with weights drawn here, which the hub's cache holds as if fetched."""
+    import timm
 
-    def create_model(name: str, **arguments: Any) -> Body:
-        calls.append((name, arguments))
-        if name == "nonesuch":
-            raise RuntimeError("Unknown model (nonesuch)")
-        return Body(arguments["in_chans"])
-
-    def resolve_model_data_config(model: Body) -> dict[str, Any]:
-        return {
-            "mean": (0.5, 0.4, 0.3),
-            "std": (0.2, 0.3, 0.4),
-            "input_size": (3, 24, 24),
-            "crop_pct": 0.9,
-        }
-
-    fake, data = types.ModuleType("timm"), types.ModuleType("timm.data")
-    fake.create_model = create_model  # type: ignore[attr-defined]
-    data.resolve_model_data_config = resolve_model_data_config  # type: ignore[attr-defined]
-    fake.data = data  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "timm", fake)
-    monkeypatch.setitem(sys.modules, "timm.data", data)
-    return calls
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        made = timm.create_model("test_resnet")
+        made.train()(torch.randn(8, 3, 32, 32))  # running statistics that are not the initial ones
+    repository = hub / "hub" / "models--timm--test_resnet.r160_in1k"
+    revision = "0" * 40
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(revision)
+    snapshot = repository / "snapshots" / revision
+    snapshot.mkdir(parents=True)
+    safetensors.torch.save_file(made.state_dict(), snapshot / "model.safetensors")
+    yield made.eval()
+    shutil.rmtree(repository, ignore_errors=True)
 
 
-def test_timms_teacher_brings_its_own_preprocessing(
-    timm: list[tuple[str, dict[str, Any]]], tiny_images: Images
+def test_timms_teacher_brings_its_own_weights_and_preprocessing(
+    published: Any, tiny_images: Images
 ) -> None:
-    teacher = load_teacher("timm:some_net", images=tiny_images, network=RESNET)
-    name, arguments = timm[0]
-    assert name == "some_net"
-    assert arguments == {"pretrained": True, "in_chans": 3, "num_classes": 0}
-    assert teacher.config == NetworkConfig(name="timm:some_net")
-    assert teacher.size == 24
-    assert teacher.mean.tolist() == pytest.approx([0.5, 0.4, 0.3])
-    assert teacher.std.tolist() == pytest.approx([0.2, 0.3, 0.4])
-    assert teacher.embed(tiny_images, device="cpu").shape == (40, 6)
+    teacher = load_teacher("timm:test_resnet", images=tiny_images, network=RESNET)
+    assert teacher.config == NetworkConfig(name="timm:test_resnet")
+    assert teacher.size == 160
+    assert teacher.mean.tolist() == teacher.std.tolist() == [0.5, 0.5, 0.5]
+    large = resize_and_crop(tiny_images.pixels, 160) / 255
+    with torch.no_grad():
+        expected = published.forward_head(
+            published.forward_features((large - 0.5) / 0.5), pre_logits=True
+        )
+    assert torch.allclose(teacher.embed(tiny_images, device="cpu"), expected, atol=1e-5)
 
 
-def test_timms_teacher_comes_back_from_its_file(
-    timm: list[tuple[str, dict[str, Any]]], tiny_images: Images, tmp_path: Path
+@pytest.mark.usefixtures("published")
+def test_timms_teacher_takes_grey_images(tiny_images: Images) -> None:
+    grey = Images.from_array(tiny_images.pixels[:4, :1])
+    teacher = load_teacher("timm:test_resnet", images=grey, network=RESNET)
+    assert teacher.channels == 1
+    assert teacher.mean.tolist() == teacher.std.tolist() == [0.5]
+    threefold = Images.from_array(grey.pixels.expand(-1, 3, -1, -1))
+    colour = load_teacher("timm:test_resnet", images=threefold, network=RESNET)
+    found, expected = (t.embed(grey, device="cpu") for t in (teacher, colour))
+    assert torch.allclose(found, expected, atol=1e-5)  # the first layer sums over the channels
+
+
+def test_timms_teacher_comes_back_from_its_file_alone(
+    published: Any, hub: Path, tiny_images: Images, tmp_path: Path
 ) -> None:
-    teacher = load_teacher("timm:some_net", images=tiny_images, network=RESNET)
+    teacher = load_teacher("timm:test_resnet", images=tiny_images, network=RESNET)
     teacher.save(tmp_path / "e.safetensors")
+    shutil.rmtree(hub / "hub" / "models--timm--test_resnet.r160_in1k")
     loaded = Encoder.load(tmp_path / "e.safetensors")
-    assert timm[-1][1]["pretrained"] is False  # its weights are in the file
     assert torch.equal(
         loaded.embed(tiny_images, device="cpu"), teacher.embed(tiny_images, device="cpu")
     )
 
 
-def test_a_name_that_timm_does_not_know_is_a_sentence(timm: Any, tiny_images: Images) -> None:
-    with pytest.raises(DecoctError, match="timm could not provide nonesuch"):
-        load_teacher("timm:nonesuch", images=tiny_images, network=RESNET)
+@pytest.mark.parametrize(
+    "name, why",
+    [
+        ("nonesuch", "Unknown model"),
+        ("test_resnet.nonesuch", "Invalid pretrained tag"),
+        ("test_vit", "cannot find the requested files in the local cache"),  # nor is asked the hub
+    ],
+)
+def test_what_timm_cannot_provide_is_a_sentence(name: str, why: str, tiny_images: Images) -> None:
+    with pytest.raises(DecoctError, match=f"timm could not provide {name}: .*{why}"):
+        load_teacher(f"timm:{name}", images=tiny_images, network=RESNET)
 
 
 def test_without_timm_it_says_how_to_get_it(
