@@ -104,10 +104,10 @@ def main(options: Options) -> None:
     spawn = multiprocessing.get_context("spawn")
     with (
         tempfile.TemporaryDirectory() as cache,
-        spawn.Population(1, _empty_cache, (cache,)) as pool,
+        spawn.Pool(1, _empty_cache, (cache,)) as pool,
     ):
         compiling = pool.apply(seconds_to_compile, (case,))
-    pools = {name: spawn.Population(1, prepare, (case, v)) for name, v in VARIANTS.items()}
+    pools = {name: spawn.Pool(1, prepare, (case, v)) for name, v in VARIANTS.items()}
     ways: dict[str, Callable[[], Any]] = {
         name: partial(pool.apply, iterate) for name, pool in pools.items()
     }

@@ -18,6 +18,7 @@ from decoct.data.images import Images
 from decoct.data.tasks import Task
 from decoct.models.registry import NetworkConfig
 from decoct.run.recipe import Recipe, load_recipe
+from decoct.training import loop
 from decoct.training.experts import ExpertsConfig, train_experts
 from tests.bad_input.conftest import save_task
 
@@ -71,6 +72,12 @@ def one_thread() -> Iterator[None]:
     with threadpool_limits(1):
         yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def every_epoch_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However short it is: what is resumed is to be the same from every epoch."""
+    monkeypatch.setattr(loop, "CHECKPOINT_EVERY_S", 0.0)
 
 
 def smooth_pixels(count: int, seed: int, size: int = SIZE, channels: int = 3) -> Tensor:
@@ -144,7 +151,8 @@ experts: {{count: 1, epochs: 2, batch: 16, network: {{width: 4, depth: 2}}}}
 assistant: {{epochs: 1, batch: 8, network: {{width: 4, depth: 2}}}}
 views: {{count: 3}}
 sas: {{classes: 2}}
-distill: {{iterations: 2, inner_steps: 2, expert_epochs: 1, batch: 4, rate: 0.05}}
+rule: {{batch: 4}}
+matching: {{iterations: 2, inner_steps: 2, expert_epochs: 1, batch: 4, inner_lr: 0.05}}
 mtt_ssl: {{objective: {{projector: 8, algorithm: simclr}}}}
 krr_st:
   {{iterations: 2, pool: 1, lifetime: 2, batch: 8,
