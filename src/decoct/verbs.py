@@ -72,7 +72,7 @@ def parse(verb: str, arguments: list[str]) -> Call:
 
 
 def _flags_of(recipe: Recipe, verb: str) -> Any:
-    """A dataclass of all flags: the recipe's settings, the methods' sections, and the verb's own."""
+    """A dataclass of all flags: the recipe's, its methods' sections, and the verb's own."""
 
     def default(value: Any) -> Any:
         return field(default_factory=lambda: value)
@@ -176,8 +176,8 @@ def _tune(call: Call) -> None:
     factors = ", ".join(f"{m}: {r:g}" for m, r in tuning.lr_factors(epochs).items())
     print(columns(tuning_rows(tuning)))
     print(
-        "\nerror on pool images left out, as a share of their targets' variance (x: the factor on a "
-        f"method's own learning rate)\nfor the recipe:\n  pretrain: {{epochs: {epochs}}}\n"
+        "\nerror on pool images left out, as a share of their targets' variance (x: the factor on "
+        f"a method's own learning rate)\nfor the recipe:\n  pretrain: {{epochs: {epochs}}}\n"
         f"  compare: {{lr_factors: {{{factors}}}}}"
     )
 

@@ -170,7 +170,7 @@ class Scores:
         return [("equal steps", self._of(steps)), (name, self._of(epochs))]
 
     def _shorter(self) -> dict[str, str]:
-        """The methods that train on all images for as many steps as small sets, and which they are."""
+        """The methods that are another one on all images, for as many steps as small sets."""
         found = {m: facts.get(_AS_MANY_STEPS, "") for m, facts in self.facts.items()}
         return {method: longer for method, longer in found.items() if longer}
 

@@ -39,8 +39,8 @@ def target_probe_error(
     >>> rows = torch.arange(120)
     >>> pictures, teacher = load_images("emoji").subset(rows), embedded_teacher()
     >>> targets = compute_targets(images=pictures, teacher=teacher)
-    >>> error = target_probe_error(encoder=teacher, images=pictures, targets=targets, known=rows[:100],
-    ...                    left_out=rows[100:])
+    >>> error = target_probe_error(encoder=teacher, images=pictures, targets=targets,
+    ...                            known=rows[:100], left_out=rows[100:])
     >>> 0 <= error < 0.5
     True
     """

@@ -44,8 +44,8 @@ class KRRST(Method):
     That is weeks of a CPU. A short run needs a higher `lr`, for a pixel moves by `lr` an iteration
     at the most: 300 iterations at 0.02, of a population of 4 networks of width 32 and lifetime 100.
 
-    The set is pre-trained on as real images are, so that methods differ in their sets alone. KRR-ST's
-    own evaluation has ten times the weight decay, made for 1,000 epochs.
+    Pre-training follows the rule for real images, so that methods differ in their sets alone.
+    KRR-ST's own evaluation has ten times the weight decay, made for 1,000 epochs.
     """
 
     name: ClassVar[str] = "krr-st"

@@ -34,10 +34,10 @@ def sas_subset(
     """Choose greedily in each latent class, in proportion to its size: int64, sorted.
 
     The similarity of two images is their targets' cosine, at least 0. An image's score is its
-    similarity to its whole class, less twice that to what is chosen already (`penalty`; the released
-    code takes nothing off). The paper takes
-    int(fraction x size) of each class; here the largest remainders make that up to `count`, so
-    that methods are compared at one size. Raises `DecoctError` where there are fewer images.
+    similarity to its whole class, less twice that to what is chosen already (`penalty`; the
+    released code takes nothing off). The paper takes int(fraction x size) of each class; here the
+    largest remainders make that up to `count`, so that methods are compared at one size. Raises
+    `DecoctError` where there are fewer images.
 
     >>> from decoct.artefacts.targets import TargetsConfig, fit_targets
     >>> pool = fit_targets(torch.randn(20, 3), TargetsConfig())

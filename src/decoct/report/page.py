@@ -185,8 +185,8 @@ def _lede(contents: Contents, first: DistilledSet | None) -> str:
         if contents.views:
             views = contents.views
             made += (
-                f", and beside it, by the method {views.method}, a set of {len(views.images)} real ones in "
-                f"{views.views_each} views each"
+                f", and beside it, by the method {views.method}, a set of {len(views.images)} real "
+                f"ones in {views.views_each} views each"
             )
     shown = "the images, how they were learnt, and " if first or contents.views else ""
     return (

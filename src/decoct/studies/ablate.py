@@ -25,11 +25,12 @@ _CACHED_S = 1.0  # a variant that took less was there already, and says nothing 
 def ablate(*, recipe: Recipe, folder: Path | str, axes: Sequence[str] = ()) -> Ablation:
     """Distil, pre-train and probe with one thing changed at a time, for every seed of the recipe.
 
-    What is varied is the recipe's `method`. `axes` are those that it declares, and `teacher` and
-    `size`, by name (`init`) or with values (`experts=1,5`); none means all. `folder` is the recipe's own run, whose stages are used and added to;
-    `ablation.json` in it is written anew after each variant, and after an interrupt the same call
-    goes on from where it was. Raises `DecoctError`, before any work, for an unknown axis and for a
-    variant that could not be carried out.
+    What is varied is the recipe's `method`, which makes a set. `axes` are those that it declares,
+    and `teacher` and `size`, by name (`init`) or with values (`experts=1,5`); none means all.
+    `folder` is the recipe's own run, whose stages are used and added to; `ablation.json` in it is
+    written anew after each variant, and after an interrupt the same call goes on from where it was.
+    Raises `DecoctError`, before any work, for an unknown axis and for a variant that could not be
+    carried out.
     """
     if not method_kind(recipe.method).makes_set:
         raise DecoctError(f"{recipe.method} makes no set; choose another --method to ablate")

@@ -57,8 +57,9 @@ def train(
     """Train `network` in place; the mean loss of each epoch.
 
     `losses` is asked for an epoch's losses one at a time, and a step follows each. `state` is where
-    a checkpoint is kept; with one there, training goes on from it, to the same bits. Raises `DivergedError` with
-    the text `on_divergence`, in which {loss} and {epoch} are filled in, where a loss is not finite.
+    a checkpoint is kept; with one there, training goes on from it, to the same bits. Where a loss
+    is not finite it raises `DivergedError` with the text `on_divergence`, in which {loss} and
+    {epoch} are filled in.
     """
     optimiser = make_optimiser(rule, network.parameters())
     schedule = make_schedule(rule, optimiser, length)

@@ -277,8 +277,8 @@ def _matching_config(matching: MatchingConfig, config: VarianceConfig) -> Matchi
     starts = config.epochs - matching.expert_epochs + 1
     if starts < 1:
         raise DecoctError(
-            f"matching reads {matching.expert_epochs} epochs of the experts (matching.expert_epochs),"
-            f" but epochs is {config.epochs}"
+            f"matching.expert_epochs is {matching.expert_epochs}, but diagnose.epochs is "
+            f"{config.epochs}: the experts would be too short"
         )
     return replace(
         matching,
