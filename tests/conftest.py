@@ -155,7 +155,7 @@ rule: {{batch: 4}}
 matching: {{iterations: 2, inner_steps: 2, expert_epochs: 1, batch: 4, inner_lr: 0.05}}
 mtt_ssl: {{objective: {{projector: 8, algorithm: simclr}}}}
 krr_st:
-  {{iterations: 2, pool: 1, lifetime: 2, batch: 8,
+  {{iterations: 2, population: 1, lifetime: 2, batch: 8,
     network: {{name: convnet-bn, width: 4, depth: 2}}}}
 ssl: {{projector: 8, batch: 8}}
 pretrain: {{epochs: 2, network: {{width: 4, depth: 2}}}}

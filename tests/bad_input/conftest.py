@@ -19,7 +19,9 @@ fraction: 0.2
 images: {source: pool.npz, size: 16}
 targets: {source: targets.npy}
 experts: {count: 1, epochs: 2, batch: 16, network: {width: 4, depth: 2}}
-distill: {start: random, iterations: 1, inner_steps: 1, expert_epochs: 1, batch: 8}
+mkdt: {init: random}
+rule: {batch: 8}
+matching: {iterations: 1, inner_steps: 1, expert_epochs: 1, batch: 8}
 pretrain: {epochs: 1, network: {width: 4, depth: 2}}
 probe: {fractions: [0.5]}
 compare: {methods: [mkdt], seeds: 1, tasks: [colours.npz], full_epochs: 1}

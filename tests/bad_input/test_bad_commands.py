@@ -18,8 +18,8 @@ Refused = Callable[..., str]
     [
         ("fractoin: 0.1", "there is no setting fractoin; perhaps you meant fraction?"),
         (
-            "distill: {iteratoins: 1}",
-            "no setting distill.iteratoins; perhaps you meant iterations?",
+            "matching: {iteratoins: 1}",
+            "no setting matching.iteratoins; perhaps you meant iterations?",
         ),
         ("fraction: lots", "Expected `float`, got `str`"),
         ("fraction: [", "is not valid YAML"),
@@ -39,8 +39,8 @@ def test_a_recipe_that_does_not_exist(refused: Refused, data: Path) -> None:
 
 def test_verbs_and_flags(refused: Refused) -> None:
     assert "there is no verb distil; perhaps you meant distill?" in refused("distil")
-    assert "--distill.iterations" in refused("run", "--distill.itterations", 3)
-    assert "invalid literal" in refused("run", "--distill.iterations", "many")
+    assert "--matching.iterations" in refused("run", "--matching.itterations", 3)
+    assert "invalid literal" in refused("run", "--matching.iterations", "many")
 
 
 def test_cuda_where_there_is_none(refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:

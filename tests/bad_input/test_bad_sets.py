@@ -17,9 +17,9 @@ Refused = Callable[..., str]
     "flags, sentence",
     [
         (("--size", 41), "a distilled set of 41 images cannot be made from 40"),
-        (("--size", -1), "the size must be positive"),
-        (("--fraction", 0), "or the fraction in (0, 1]"),
-        (("--fraction", 1.5), "or the fraction in (0, 1]"),
+        (("--size", -1), "size is -1; it must be at least 0"),
+        (("--fraction", 0), "fraction is 0; it must be above 0 and at most 1"),
+        (("--fraction", 1.5), "fraction is 1.5; it must be above 0 and at most 1"),
         (("--fraction", 0.001), "is a distilled set of 0; ask for more"),
     ],
 )
@@ -31,8 +31,8 @@ def test_distilled_sizes(
 
 
 def test_matching_beyond_the_trajectory(refused: Refused, data: Path) -> None:
-    said = refused("run", "--distill.max-start", 3, "--distill.expert-epochs", 2)
-    assert "distill.max_start_epoch 3 and distill.expert_epochs 2 read epoch 4" in said
+    said = refused("run", "--matching.max-start-epoch", 3, "--matching.expert-epochs", 2)
+    assert "matching.max_start_epoch 3 and matching.expert_epochs 2 read epoch 4" in said
     assert "experts.epochs is 2" in said
 
 

@@ -14,6 +14,7 @@ from decoct.data.sources import load_images
 from decoct.data.tasks import Task
 from decoct.evaluation.probe import ProbeConfig
 from decoct.models.registry import NetworkConfig
+from decoct.run.graph import Graph
 from decoct.run.preflight import check_run
 from decoct.run.recipe import Recipe, load_recipe
 from decoct.training.teacher import SSLConfig
@@ -26,7 +27,7 @@ def recipe(data: Path) -> Recipe:
 
 def _check(recipe: Recipe, task: Task, **more: Any) -> None:
     images = load_images(recipe.source("pool.npz"), size=16)
-    check_run(recipe, folder=Path(recipe.data), **({"images": images, "tasks": [task]} | more))
+    check_run(Graph(recipe), folder=Path(recipe.data), **({"images": images, "tasks": [task]} | more))
 
 
 def test_a_sound_recipe_passes(recipe: Recipe, tiny_task: Task) -> None:

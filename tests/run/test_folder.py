@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from decoct.run.folder import Stages
+from decoct.run.folder import StageFolders
 
 HOUR_S = 3600.0
 
@@ -22,7 +22,7 @@ def test_what_killed_runs_left_half_written_goes_once_it_is_old(tmp_path: Path, 
         file.write_bytes(b"a part of it")
     for file in (old, *others):
         os.utime(file, (time.time() - HOUR_S,) * 2)
-    with Stages(tmp_path).timed("next", tmp_path / "next-0123456789abcdef"):
+    with StageFolders(tmp_path).timed("next", tmp_path / "next-0123456789abcdef"):
         pass
     assert not old.exists()
     assert new.exists() and all(file.exists() for file in others)

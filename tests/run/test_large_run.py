@@ -1,6 +1,5 @@
 """A run whose pool is too large for memory ends in the bits of one whose pool is not."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,12 +8,13 @@ from decoct.core.on_disk import DiskTensor
 from decoct.data.images import Images
 from decoct.run.pipeline import Run
 from decoct.run.recipe import Recipe, load_recipe
+from decoct.studies.compare import compare
 from tests.run.test_resume import TIMED, write_tiny_recipe
 
 
 def run(recipe: Path, folder: Path) -> dict[str, bytes]:
     """Every file of a run, but for what depends on the clock; of the pool, its digest."""
-    Run(load_recipe(recipe), folder).compare()
+    compare(Run(load_recipe(recipe), folder))
     files = [path for path in folder.rglob("*") if path.is_file() and path.name not in TIMED]
     return {
         str(path.relative_to(folder)): Images.load(path).digest.encode()
@@ -39,8 +39,8 @@ def test_nor_do_they_differ_where_images_are_left_out(
 ) -> None:
     """A part of the pool is read from the pool's own file."""
     methods = ("random", "mkdt", "full-steps", "ssl-full-steps")
-    compare = replace(tiny_recipe.compare, methods=methods)
-    (tmp_path / "mine.yaml").write_text(replace(tiny_recipe, compare=compare).to_yaml())
+    recipe = tiny_recipe.set("compare.methods", methods)
+    (tmp_path / "mine.yaml").write_text(recipe.to_yaml())
     whole = run(tmp_path / "mine.yaml", tmp_path / "whole")
     monkeypatch.setattr("decoct.core.on_disk._IN_MEMORY", 0)
     monkeypatch.setattr("decoct.core.on_disk.CHUNK", 16 * 16 * 3 * 7)

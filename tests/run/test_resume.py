@@ -25,7 +25,8 @@ teacher:
     {{network: {{name: resnet10-small, width: 4}}, epochs: 4, warm_up: 1, batch: 32, projector: 16}}
 targets: {{components: 4}}
 experts: {{count: 3, epochs: 2, batch: 32, network: {{width: 4, depth: 2}}}}
-distill:
+rule: {{batch: 8}}
+matching:
   iterations: 40
   inner_steps: 4
   expert_epochs: 1
@@ -86,7 +87,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 @pytest.mark.timeout(400)
 def test_killed_at_twenty_random_moments_it_ends_in_the_bits_of_an_unbroken_run(tmp_path):
     context = multiprocessing.get_context("forkserver")  # torch is imported once, not 40 times
-    context.set_forkserver_preload(["decoct.cli", "kornia.augmentation"])
+    context.set_forkserver_preload(["decoct.verbs", "kornia.augmentation"])
     recipe = str(write_tiny_recipe(tmp_path))
 
     def start(out: Path):

@@ -1,11 +1,12 @@
 """Recipes with the setting names of earlier versions."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from decoct.core.console import note
 
 # old path: new paths; a value may go to several places
-_RENAMED: dict[str, tuple[str, ...]] = {
+RENAMED: dict[str, tuple[str, ...]] = {
     "distill.start": ("mkdt.init",),
     "distill.batch": ("matching.batch", "rule.batch"),
     "distill.max_start": ("matching.max_start_epoch",),
@@ -34,34 +35,43 @@ def upgraded(content: dict[Any, Any], name: str) -> dict[Any, Any]:
     >>> upgraded({"distill": {"start": "random", "batch": 8, "iterations": 9}}, "mine")
     {'mkdt': {'init': 'random'}, 'matching': {'batch': 8, 'iterations': 9}, 'rule': {'batch': 8}}
     """
+    moves = list(_moves(content, ""))
     found: dict[Any, Any] = {}
-    old: list[str] = []
-    _copy(content, found, "", old)
-    if old:
-        news = ", ".join(f"{path} is now {' and '.join(_RENAMED[path])}" for path in old)
+    for _, new, value in sorted(moves, key=lambda move: not move[0]):  # today's names have the say
+        _put(found, new.split("."), value)
+    if old := dict.fromkeys(path for path, _, _ in moves if path):
+        news = ", ".join(f"{path} is now {' and '.join(RENAMED[path])}" for path in old)
         note(f"recipe {name} has names of an earlier version: {news}")
     return found
 
 
-def _copy(content: dict[Any, Any], found: dict[Any, Any], path: str, old: list[str]) -> None:
+def _moves(content: dict[Any, Any], path: str) -> Iterator[tuple[str, str, Any]]:
+    """For each value: its old name, if that is old; the name that it has today; itself."""
     for key, value in content.items():
         here = f"{path}{key}"
-        if isinstance(value, dict) and any(p.startswith(f"{here}.") for p in _RENAMED):
-            _copy(value, found, f"{here}.", old)
-            continue
-        if here in _RENAMED:
-            old.append(here)
-        for new in _RENAMED.get(here, (_moved(here),)):
-            _put(found, new.split("."), value)
+        if isinstance(value, dict) and any(p.startswith(f"{here}.") for p in RENAMED):
+            yield from _moves(value, f"{here}.")
+        else:
+            old, names = _today(here)
+            yield from ((old, new, value) for new in names)
 
 
-def _moved(path: str) -> str:
-    """The path in the section that took the place of an old one."""
+def _today(path: str) -> tuple[str, tuple[str, ...]]:
+    """What of a path is an old name, and the paths that took its place."""
+    if path in RENAMED:
+        return path, RENAMED[path]
     section, dot, rest = path.partition(".")
-    return _RENAMED[section][0] + dot + rest if section in _RENAMED and dot else path
+    if dot and section in RENAMED:
+        return section, tuple(new + dot + rest for new in RENAMED[section])
+    return "", (path,)
 
 
 def _put(found: dict[Any, Any], path: list[str], value: Any) -> None:
-    for name in path[:-1]:
-        found = found.setdefault(name, {})
-    found[path[-1]] = value
+    """Set a value at a path, in the midst of what is there already."""
+    if isinstance(value, dict) and isinstance(found.get(path[0]), dict) and len(path) == 1:
+        for key, inner in value.items():
+            _put(found[path[0]], [key], inner)
+    elif len(path) == 1:
+        found[path[0]] = dict(value) if isinstance(value, dict) else value
+    else:
+        _put(found.setdefault(path[0], {}), path[1:], value)

@@ -207,7 +207,7 @@ class Recipe(Settings):
 
     def to_yaml(self) -> str:
         """The resolved recipe, as a file that `load_recipe` reads back."""
-        content = msgspec.to_builtins({f.name: getattr(self, f.name) for f in fields(self)})
+        content = msgspec.to_builtins(dataclasses.asdict(self))  # with every default
         for name, own in content.pop("methods").items():
             content[name] = {key: own[key] for key in own_fields(type(self.methods[name]))}
         return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
@@ -253,18 +253,20 @@ def _recipe_of(content: dict[Any, Any], *, name: str, stem: str) -> Recipe:
     own = sections()
     _check_keys(content, _known(Recipe) | own, where=name)
     content.setdefault("name", stem)
-    plain = {key: value for key, value in content.items() if key not in own}
+    kinds = {f.name: f.type for f in fields(Recipe)} | own
     try:
-        methods = {key: msgspec.convert(content.get(key) or {}, kind) for key, kind in own.items()}
-        return _assemble(plain, methods)
-    except msgspec.ValidationError as error:
+        found = _converted(content, kinds)
+        methods = {key: found.pop(key, kind()) for key, kind in own.items()}
+        return Recipe(**found, methods=methods)
+    except (msgspec.ValidationError, DecoctError) as error:
         raise DecoctError(f"recipe {name}: {error}") from error
 
 
-def _assemble(plain: Mapping[str, Any], methods: dict[str, Method]) -> Recipe:
-    """A recipe of plain data, and of the methods' sections."""
-    hints = {f.name: f.type for f in fields(Recipe) if f.name in plain}
-    return Recipe(**{k: msgspec.convert(v, hints[k]) for k, v in plain.items()}, methods=methods)
+def _converted(content: dict[Any, Any], kinds: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain data as what they stand for; an error says where it is."""
+    wanted = [(key, kinds[key]) for key in content]
+    found = msgspec.convert(content, msgspec.defstruct("Content", wanted))
+    return {key: getattr(found, key) for key in content}
 
 
 def _known(kind: Any) -> dict[str, Any]:
