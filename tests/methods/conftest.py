@@ -1,12 +1,16 @@
 """Targets to choose from, as they are: no mean taken off, no scale."""
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
 from torch import Tensor
 
 from decoct.artefacts.targets import Targets
+from decoct.methods.k_center import k_center_subset
+from decoct.methods.k_means import kmeans_subset
+from decoct.methods.sas import sas_subset
 
 
 def as_targets(values: Tensor) -> Targets:
@@ -19,20 +23,15 @@ def as_targets(values: Tensor) -> Targets:
     )
 
 
-@pytest.fixture(params=["k-means", "k-center", "sas"])
+@pytest.fixture(
+    params=[kmeans_subset, k_center_subset, partial(sas_subset, classes=3)],
+    ids=["k-means", "k-center", "sas"],
+)
 def choose(request: pytest.FixtureRequest) -> Callable[..., Tensor]:
     """Each of the methods, as `choose(values, count, seed)`."""
-    from decoct.methods.subsets import subset_by_targets
-
-    from decoct.methods.sas import SASConfig
 
     def run(values: Tensor, count: int, seed: int = 0) -> Tensor:
-        return subset_by_targets(
-            request.param,
-            targets=as_targets(values),
-            count=count,
-            seed=seed,
-            sas=SASConfig(classes=3),
-        )
+        found: Tensor = request.param(targets=as_targets(values), count=count, seed=seed)
+        return found
 
     return run

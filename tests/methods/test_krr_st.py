@@ -11,33 +11,35 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from decoct.run.keys import Keys
 from torch import Tensor
 
-from decoct.artefacts.distilled import DistilledSet, TrainingRule
+from decoct.artefacts.distilled import DistilledSet
+from decoct.artefacts.rule import TrainingRule
 from decoct.artefacts.targets import Targets, TargetsConfig
 from decoct.core.errors import DecoctError
 from decoct.data.images import Images
 from decoct.matching.kernel_ridge import predict, ridge_penalty, with_bias
 from decoct.methods import krr_st as module
-from decoct.methods.krr_st import KRRSTConfig, krr_st, outer_gradient
+from decoct.methods.krr_st import KRRST, krr_st, outer_gradient
+from decoct.methods.registry import METHODS
 from decoct.models.convnet_bn import convnet_bn
 from decoct.models.network import Network
 from decoct.models.registry import NetworkConfig, create_network
+from decoct.run.graph import Graph
 from decoct.run.pipeline import Run
-from decoct.run.recipe import METHODS, CompareConfig, ImagesConfig, Recipe
+from decoct.run.recipe import CompareConfig, ImagesConfig, Recipe
 from decoct.run.sizes import measure_sizes, memory
 from decoct.run.timing import stage_seconds
 from decoct.training.population import Population
 from decoct.training.pretrain import PretrainConfig
 
 START = torch.tensor([1, 4, 7, 10, 13, 16, 19, 22])
-TINY = KRRSTConfig(
+TINY = KRRST(
     iterations=9,
     batch=16,
     lr=0.02,
     network=NetworkConfig(name="convnet-bn", width=4, depth=2),
-    pool=2,
+    population=2,
     lifetime=3,
     network_lr=0.05,
     checkpoint_every=3,
@@ -47,8 +49,8 @@ Distil = Callable[..., DistilledSet]
 
 @pytest.fixture
 def distil(tiny_images: Images, tiny_targets: Targets) -> Distil:
-    def call(config: KRRSTConfig = TINY, **more: Any) -> DistilledSet:
-        arguments: dict[str, Any] = {"start": START, **more}
+    def call(config: KRRST = TINY, **more: Any) -> DistilledSet:
+        arguments: dict[str, Any] = {"index": START, **more}
         return krr_st(images=tiny_images, targets=tiny_targets, config=config, **arguments)
 
     return call
@@ -120,7 +122,7 @@ def test_features_that_are_not_finite_give_a_loss_that_is_not() -> None:
 def test_distilling_lowers_the_loss_of_networks_it_never_saw(
     distil: Distil, tiny_images: Images, tiny_targets: Targets
 ) -> None:
-    result = distil(replace(TINY, iterations=60, pool=3, lifetime=10))
+    result = distil(replace(TINY, iterations=60, population=3, lifetime=10))
     real = tiny_images.normalised()
     with torch.random.fork_rng():
         torch.manual_seed(99)
@@ -141,9 +143,9 @@ def test_distilling_lowers_the_loss_of_networks_it_never_saw(
 def test_the_set_is_one_like_any_other(distil: Distil, tiny_images: Images) -> None:
     result = distil()
     assert result.method == "krr-st" and result.network == TINY.network
-    assert result.start is not None and result.index is not None
-    assert torch.equal(result.start, tiny_images.normalised(START))
-    assert not torch.equal(result.images, result.start)
+    assert result.initial is not None and result.index is not None
+    assert torch.equal(result.initial, tiny_images.normalised(START))
+    assert not torch.equal(result.images, result.initial)
     assert len(result.history["loss"]) == TINY.iterations
     assert result.rule == TrainingRule(lr=0.1, momentum=0.9, weight_decay=1e-4, batch=256)
     assert result.images.dtype == result.targets.dtype == torch.float32
@@ -151,13 +153,13 @@ def test_the_set_is_one_like_any_other(distil: Distil, tiny_images: Images) -> N
 
 def test_the_rate_falls_linearly(distil: Distil, monkeypatch: pytest.MonkeyPatch) -> None:
     rates: list[float] = []
-    real_step = module._Learner.step
+    real_step = module._Synthetic.step
 
     def record(self: Any, *gradient: Tensor, lr: float) -> None:
         rates.append(lr)
         real_step(self, *gradient, lr=lr)
 
-    monkeypatch.setattr(module._Learner, "step", record)
+    monkeypatch.setattr(module._Synthetic, "step", record)
     distil()
     assert rates == pytest.approx([TINY.lr * (9 - i) / 9 for i in range(9)])
 
@@ -184,7 +186,7 @@ def test_iterations_take_other_networks_and_other_images(
 ) -> None:
     seen = seen_by_outer(monkeypatch)
     distil(replace(TINY, lifetime=50))  # nobody dies
-    assert len({id(network) for network, _, _ in seen}) == TINY.pool
+    assert len({id(network) for network, _, _ in seen}) == TINY.population
     rows = [
         [int((tiny_targets.values == value).all(1).nonzero()[0]) for value in goal]
         for _, _, goal in seen
@@ -206,7 +208,7 @@ def test_a_batch_larger_than_the_pool_of_images_is_all_of_it(distil: Distil) -> 
     assert len(distil(replace(TINY, iterations=1, batch=1000)).history["loss"]) == 1
 
 
-# The pool
+# The population
 
 
 @pytest.mark.parametrize("reset", [True, False])
@@ -221,7 +223,7 @@ def test_networks_are_made_anew_when_their_steps_are_used_up(
 
     monkeypatch.setattr(module, "create_network", count)
     file = tmp_path / "metrics.jsonl"
-    config = replace(TINY, iterations=14, pool=1, reset_counter=reset)
+    config = replace(TINY, iterations=14, population=1, reset_counter=reset)
     distil(config, metrics=file)
     ages = [json.loads(line)["age"] for line in file.read_text().splitlines()]
     first = ages[0]
@@ -237,7 +239,7 @@ def test_networks_are_made_anew_when_their_steps_are_used_up(
     assert renewals >= 3
 
 
-def test_a_network_of_the_pool_is_one_trained_by_sgd_on_the_whole_set() -> None:
+def test_a_network_of_the_population_is_one_trained_by_sgd_on_the_whole_set() -> None:
     network = NetworkConfig(name="convnet-bn", width=2, depth=1)
     made: list[Network] = []
 
@@ -249,19 +251,19 @@ def test_a_network_of_the_pool_is_one_trained_by_sgd_on_the_whole_set() -> None:
         return torch.optim.SGD(parameters, lr=0.1, momentum=0.9, weight_decay=1e-3)
 
     x, y = torch.randn(5, 1, 4, 4), torch.randn(5, 2)
-    pool = Population(create, sgd, lifetime=5, seed=0)
+    population = Population(create, sgd, lifetime=5, seed=0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Population, "_train", lambda *_: None)
-        pool.grow(x, y)
+        population.grow(x, y)
     copy = create_network(network, channels=1, size=4, outputs=2)
     copy.load_state_dict(made[0].state_dict())
     optimiser = sgd(copy.parameters())
     for _ in range(3):
-        pool._train(0, x, y)
+        population._train(0, x, y)
         optimiser.zero_grad()
         (copy(x) - y).square().mean().backward()
         optimiser.step()
-    found, expected = pool.networks[0].state_dict(), copy.state_dict()
+    found, expected = population.networks[0].state_dict(), copy.state_dict()
     assert all(torch.allclose(found[name], expected[name], atol=1e-6) for name in expected)
     assert int(found["body.1.num_batches_tracked"]) == 3
 
@@ -304,7 +306,7 @@ def test_resumed_is_bit_equal_to_unbroken(
 def test_resumed_in_the_middle_of_the_first_training_is_bit_equal(
     distil: Distil, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config, state = replace(TINY, pool=4), tmp_path / "state.safetensors"
+    config, state = replace(TINY, population=4), tmp_path / "state.safetensors"
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
         interrupt_after(2, patch, Population, "grow")
         distil(config, state=state)
@@ -361,9 +363,9 @@ def test_non_finite_at_once_is_an_error(distil: Distil, monkeypatch: pytest.Monk
         distil()
 
 
-def test_a_pool_that_diverges_is_noticed_before_work(distil: Distil) -> None:
-    with pytest.raises(DecoctError, match=r"network \d of the pool diverged"):
-        distil(replace(TINY, pool=4, lifetime=20, network_lr=1e30))
+def test_a_population_that_diverges_is_noticed_before_work(distil: Distil) -> None:
+    with pytest.raises(DecoctError, match=r"network \d diverged; lower krr_st\.network_lr"):
+        distil(replace(TINY, population=4, lifetime=20, network_lr=1e30))
 
 
 # Bad input
@@ -374,7 +376,7 @@ def test_a_pool_that_diverges_is_noticed_before_work(distil: Distil) -> None:
     [
         ("iterations", 0),
         ("batch", 0),
-        ("pool", 0),
+        ("population", 0),
         ("lifetime", 1),
         ("checkpoint_every", 0),
         ("lr", 0.0),
@@ -392,16 +394,16 @@ def test_a_pool_that_diverges_is_noticed_before_work(distil: Distil) -> None:
 )
 def test_bad_values_are_refused_by_name(name: str, value: float) -> None:
     with pytest.raises(DecoctError, match=rf"krr_st\.{name} is"):
-        KRRSTConfig(**{name: value})  # type: ignore[arg-type]
+        KRRST(**{name: value})  # type: ignore[arg-type]
 
 
 def test_a_set_of_nothing_and_targets_of_other_images_are_refused(
     distil: Distil, tiny_images: Images, tiny_targets: Targets
 ) -> None:
     with pytest.raises(DecoctError, match="0 images"):
-        distil(start=torch.zeros(0, dtype=torch.int64))
+        distil(index=torch.zeros(0, dtype=torch.int64))
     with pytest.raises(DecoctError, match="40 targets for 39 images"):
-        krr_st(images=tiny_images.subset(torch.arange(39)), targets=tiny_targets, start=START)
+        krr_st(images=tiny_images.subset(torch.arange(39)), targets=tiny_targets, index=START)
 
 
 # In a run
@@ -412,15 +414,15 @@ def recipe(tmp_path: Path, tiny_images: Images, tiny_targets: Targets) -> Recipe
     np.savez(tmp_path / "pool.npz", images=tiny_images.pixels.numpy())
     np.save(tmp_path / "targets.npy", tiny_targets.values.numpy())
     return Recipe(
+        method="krr-st",
         device="cpu",
         data=str(tmp_path),
         size=8,
         images=ImagesConfig("pool.npz", size=16),
         targets=TargetsConfig(source="targets.npy"),
-        krr_st=TINY,
         pretrain=PretrainConfig(network=NetworkConfig(width=4, depth=2), epochs=1),
         compare=CompareConfig(methods=("krr-st",), tasks=(), seeds=1),
-    )
+    ).having(krr_st=TINY)
 
 
 def test_a_run_distils_and_pretrains_without_experts(recipe: Recipe, tmp_path: Path) -> None:
@@ -428,33 +430,33 @@ def test_a_run_distils_and_pretrains_without_experts(recipe: Recipe, tmp_path: P
     run.check()
     distilled = run.distilled("krr-st", 0)
     assert distilled.method == "krr-st" and len(distilled) == 8
-    assert distilled.rule == run._rule
+    assert distilled.rule == recipe.rule
     assert distilled.index is not None
-    assert torch.equal(distilled.index, run._selection("random", 0))
+    assert torch.equal(distilled.index, run.distilled("random", 0).index)
     assert run.encoder("krr-st", 0).network.feature_count == 64
-    assert run._facts("krr-st")["bytes"] == 4 * 8 * (3 * 16 * 16 + 4)
+    assert run.facts("krr-st")["bytes"] == 4 * 8 * (3 * 16 * 16 + 4)
     assert not list((tmp_path / "run").glob("experts-*"))
     assert not list((tmp_path / "run").rglob("state.safetensors"))
 
 
 def test_its_settings_make_its_set_afresh_and_no_other(recipe: Recipe) -> None:
-    other = replace(recipe, krr_st=replace(TINY, lr=0.01))
-    same, changed = Keys(recipe), Keys(other)
-    assert same.distilled("krr-st", 0) != changed.distilled("krr-st", 0)
-    assert same.distilled("krr-st", 0) != same.distilled("krr-st", 1)
-    assert same.distilled("mkdt", 0) == changed.distilled("mkdt", 0)
-    assert same.distilled("random", 0) == changed.distilled("random", 0)
+    same, changed = Graph(recipe), Graph(recipe.set("krr_st.lr", 0.01))
+    assert same.key("krr-st-seed0") != changed.key("krr-st-seed0")
+    assert same.key("krr-st-seed0") != same.key("krr-st-seed1")
+    assert same.key("mkdt-seed0") == changed.key("mkdt-seed0")
+    assert same.key("random-seed0") == changed.key("random-seed0")
 
 
 def test_the_doctor_says_what_it_takes(recipe: Recipe) -> None:
-    with_task = replace(recipe, compare=replace(recipe.compare, tasks=("emoji",)))
+    with_task = recipe.set("compare.tasks", ("emoji",))
+    stages = Graph(with_task).of_a_run()
     sizes = measure_sizes(with_task)
     assert sizes is not None
-    assert stage_seconds(with_task, sizes, torch.device("cpu"))["krr-st"] > 0
+    assert stage_seconds(stages, sizes, torch.device("cpu"))["distilling (krr-st)"] > 0
     network = create_network(TINY.network, channels=3, size=16, outputs=4)
     parameters = sum(p.numel() for p in network.parameters())
-    least = 4 * 2 * TINY.pool * parameters
-    assert least < memory(with_task, sizes)["pool and step of krr-st"] < 100 * least
+    least = 4 * 2 * TINY.population * parameters
+    assert least < memory(stages, sizes)["networks and step of krr-st"] < 100 * least
 
 
 def test_it_is_known_and_not_among_those_compared_unasked() -> None:
@@ -468,4 +470,4 @@ def test_a_network_that_its_images_are_too_small_for_is_found_early(
 ) -> None:
     deep = replace(TINY, network=NetworkConfig(name="convnet-bn", depth=5))
     with pytest.raises(DecoctError, match="depth 5 halves 16 px to nothing"):
-        Run(replace(recipe, krr_st=deep), tmp_path / "run").check()
+        Run(recipe.having(krr_st=deep), tmp_path / "run").check()

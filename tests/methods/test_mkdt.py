@@ -8,26 +8,25 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import Tensor
 
 from decoct.artefacts.distilled import DistilledSet
 from decoct.artefacts.targets import Targets
 from decoct.artefacts.trajectories import Trajectories
-from decoct.core import seeding, storage
+from decoct.core import seeding
 from decoct.core.errors import DecoctError
 from decoct.data.images import Images
 from decoct.matching.convnet_gradient import ConvNetGradient
 from decoct.matching.inner_gradient import InnerGradient, distillation_loss
+from decoct.matching.loop import MatchingConfig, draw_batches
 from decoct.matching.unroll import MatchingGradient, matching_loss, train
 from decoct.methods import mkdt as module
-from decoct.methods.mkdt import MKDTConfig, draw_batches, mkdt
+from decoct.methods.mkdt import mkdt
 from decoct.models.registry import create_network
 
 START = torch.tensor([1, 4, 7, 10, 13, 16, 19, 22])
 CPU = torch.device("cpu")
-ADAM = MKDTConfig(
+ADAM = MatchingConfig(
     iterations=7,
     inner_steps=3,
     expert_epochs=2,
@@ -37,7 +36,7 @@ ADAM = MKDTConfig(
     lr_images=0.05,
     lr_targets=0.05,
     lr_log_lr=0.02,
-    rate=0.1,
+    inner_lr=0.1,
     checkpoint_every=3,
 )
 SGD = replace(ADAM, optimiser="sgd", lr_images=20.0, lr_targets=5.0, lr_log_lr=0.1)
@@ -46,8 +45,8 @@ Distil = Callable[..., DistilledSet]
 
 @pytest.fixture
 def distil(tiny_images: Images, tiny_targets: Targets, tiny_trajectories: Trajectories) -> Distil:
-    def call(config: MKDTConfig, **more: Any) -> DistilledSet:
-        arguments: dict[str, Any] = {"trajectories": tiny_trajectories, "start": START, **more}
+    def call(config: MatchingConfig, **more: Any) -> DistilledSet:
+        arguments: dict[str, Any] = {"trajectories": tiny_trajectories, "index": START, **more}
         return mkdt(images=tiny_images, targets=tiny_targets, config=config, **arguments)
 
     return call
@@ -109,14 +108,14 @@ def mean_matching_loss(
     ids=["adam", "sgd", "inner momentum"],
 )
 def test_distilling_lowers_the_matching_loss(
-    config: MKDTConfig,
+    config: MatchingConfig,
     distil: Distil,
     tiny_images: Images,
     tiny_targets: Targets,
     tiny_trajectories: Trajectories,
 ) -> None:
-    result = distil(replace(config, iterations=30, rate=0.0))
-    searched = float(result.history["rate"][0])
+    result = distil(replace(config, iterations=30, inner_lr=0.0))
+    searched = float(result.history["lr"][0])
     real = tiny_images.normalised(START)
     before, after = (
         mean_matching_loss(
@@ -167,7 +166,7 @@ def test_memory_for_tapes_changes_the_speed_alone(
 @pytest.mark.parametrize("config", [ADAM, SGD], ids=["adam", "sgd"])
 @pytest.mark.parametrize("still", ["lr_images", "lr_targets", "lr_log_lr"])
 def test_a_rate_of_zero_leaves_that_thing_untouched(
-    config: MKDTConfig,
+    config: MatchingConfig,
     still: str,
     distil: Distil,
     tiny_images: Images,
@@ -177,7 +176,7 @@ def test_a_rate_of_zero_leaves_that_thing_untouched(
     untouched = {
         "lr_images": torch.equal(result.images, tiny_images.normalised(START)),
         "lr_targets": torch.equal(result.targets, tiny_targets.values[START]),
-        "lr_log_lr": len(result.history["rate"].unique()) == 1,
+        "lr_log_lr": len(result.history["lr"].unique()) == 1,
     }
     assert untouched == {name: name == still for name in untouched}
 
@@ -202,14 +201,14 @@ def test_the_rate_is_learnt_in_its_logarithm_and_stays_positive(
         return constant_gradient(images, targets)  # dL/d rate = 1: smaller is better, always
 
     monkeypatch.setattr(module, "matching_gradient", downhill)
-    config = replace(SGD, iterations=4, momentum=0.0, lr_log_lr=5.0, rate=0.5)
+    config = replace(SGD, iterations=4, momentum=0.0, lr_log_lr=5.0, inner_lr=0.5)
     result = distil(config)
     # dL/d log rate = rate * dL/d rate.
     rate, expected = 0.5, []
     for _ in range(4):
         expected.append(rate)
         rate *= math.exp(-5.0 * rate)
-    assert result.history["rate"].tolist() == pytest.approx(expected, rel=1e-5)
+    assert result.history["lr"].tolist() == pytest.approx(expected, rel=1e-5)
     assert result.rule.lr == pytest.approx(rate, rel=1e-5)
     assert result.rule.lr > 0
 
@@ -289,83 +288,6 @@ def test_batches_differ_by_iteration(drawn: Any) -> None:
     assert all(batches[i] != batches[j] for i in range(10) for j in range(i))
 
 
-@given(
-    count=st.integers(1, 30),
-    batch=st.integers(1, 12),
-    steps=st.integers(1, 20),
-    seed=st.integers(0, 10**6),
-)
-def test_batches_use_every_image_once_before_a_reshuffle(
-    count: int, batch: int, steps: int, seed: int
-) -> None:
-    config = replace(SGD, batch=batch, inner_steps=steps)
-    batches = draw_batches(count, config, torch.Generator().manual_seed(seed), CPU)
-    assert len(batches) == steps
-    assert all(1 <= len(b) <= batch for b in batches)
-    rounds = -(-count // batch)
-    for first in range(0, steps, rounds):
-        once = torch.cat(batches[first : first + rounds]).tolist()
-        assert len(set(once)) == len(once)
-        if first + rounds <= steps:
-            assert sorted(once) == list(range(count))
-
-
-# The first rate
-
-
-@pytest.mark.parametrize("minimum", [0.03, 0.1, 0.3, 1.0, 5.0])
-def test_search_finds_the_minimum_of_a_parabola_in_log_rate(minimum: float) -> None:
-    found = module._minimum_by_doubling(
-        lambda x: 0.2 + math.log(x / minimum) ** 2, first=0.02, doublings=10
-    )
-    assert found == pytest.approx(minimum, rel=1e-9)
-
-
-def test_search_does_not_step_into_rates_that_diverge() -> None:
-    found = module._minimum_by_doubling(
-        lambda x: math.nan if x > 0.5 else 1 - x, first=0.02, doublings=10
-    )
-    assert 0.16 <= found <= 0.5
-
-
-@pytest.fixture
-def line(tmp_path: Path) -> Trajectories:
-    """One expert of two epochs, along a straight line of which the goal is 0.4 x 3 steps away."""
-    direction = torch.tensor([3.0, -1.0, 2.0])
-    path = torch.stack([torch.zeros(3), 0.6 * direction, 1.2 * direction])
-    file = tmp_path / "00000.safetensors"
-    storage.save_tensors(file, {"parameters": path}, kind="expert", meta={})
-    return Trajectories((file,))
-
-
-def test_search_finds_the_rate_that_lands_on_the_goal(
-    line: Trajectories, tiny_images: Images, tiny_targets: Targets
-) -> None:
-    # Of a constant gradient, three steps at a rate r go 3 r along the line: 0.4 is the minimum.
-    direction = torch.tensor([3.0, -1.0, 2.0])
-
-    def loss(theta: Tensor, images: Tensor, targets: Tensor) -> Tensor:
-        return -(theta @ direction)
-
-    config = replace(SGD, max_start_epoch=1)
-    synthetic = module.Synthetic(
-        tiny_images.normalised(START),
-        tiny_targets.values[START],
-        optimiser="sgd",
-        lr_images=1.0,
-        lr_targets=1.0,
-        lr_log_lr=1.0,
-        momentum=0.0,
-    )
-    found = module.search_inner_lr(InnerGradient.by_autograd(loss), synthetic, line, config, seed=0)
-
-    def value(rate: float) -> float:
-        return (1 - rate / 0.4) ** 2
-
-    assert found == pytest.approx(0.4, rel=0.25)  # between doublings, from a parabola
-    assert all(value(found) <= value(0.02 * 2**i) for i in range(10))
-
-
 # Resuming
 
 
@@ -388,7 +310,7 @@ def interrupt_after(calls: int, patch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("iterations", [1, 3, 5, 6])
 @pytest.mark.parametrize("config", [ADAM, SGD], ids=["adam", "sgd"])
 def test_resumed_is_bit_equal_to_unbroken(
-    config: MKDTConfig,
+    config: MatchingConfig,
     iterations: int,
     distil: Distil,
     tmp_path: Path,
@@ -405,7 +327,7 @@ def test_resumed_is_bit_equal_to_unbroken(
 def test_resumed_twice_with_two_experts_a_step_is_bit_equal(
     distil: Distil, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = replace(ADAM, experts_per_step=2, checkpoint_every=1, rate=0.0)
+    config = replace(ADAM, experts_per_step=2, checkpoint_every=1, inner_lr=0.0)
     state = tmp_path / "state.safetensors"
     for calls in (5, 4):
         with monkeypatch.context() as patch, pytest.raises(Interrupted):
@@ -453,19 +375,19 @@ def test_non_finite_stops_with_the_last_good_state(
     assert len(result.history["loss"]) == 3
     moved = tiny_images.normalised(START) - result.images
     assert torch.allclose(moved, torch.full_like(moved, 2 * 0.125), atol=1e-6)
-    assert result.rule.lr == pytest.approx(float(result.history["rate"][-1]), rel=1e-6)
+    assert result.rule.lr == pytest.approx(float(result.history["lr"][-1]), rel=1e-6)
     assert all(t.isfinite().all() for t in (result.images, result.targets))
 
 
 def test_non_finite_at_once_is_an_error(distil: Distil, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "matching_gradient", not_finite_at(0))
-    with pytest.raises(DecoctError, match=r"first matching loss is not finite.*distill\.rate"):
+    with pytest.raises(DecoctError, match=r"first matching loss is not finite.*matching\.inner_lr"):
         distil(SGD)
 
 
 def test_an_exploding_inner_loop_is_noticed(distil: Distil) -> None:
     with pytest.raises(DecoctError, match="not finite"):
-        distil(replace(SGD, rate=1e20, inner_steps=20))
+        distil(replace(SGD, inner_lr=1e20, inner_steps=20))
 
 
 @pytest.mark.parametrize("every", [1, 2, 3])
@@ -520,26 +442,4 @@ def test_reading_up_to_the_end_of_the_trajectory_works(
 
 def test_a_set_of_nothing_is_refused(distil: Distil) -> None:
     with pytest.raises(DecoctError, match="0 images"):
-        distil(SGD, start=torch.zeros(0, dtype=torch.int64))
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "iterations",
-        "inner_steps",
-        "expert_epochs",
-        "max_start_epoch",
-        "batch",
-        "experts_per_step",
-        "checkpoint_every",
-    ],
-)
-def test_counts_below_one_are_refused_by_name(name: str) -> None:
-    with pytest.raises(DecoctError, match=name):
-        MKDTConfig(**{name: 0})
-
-
-def test_a_negative_rate_is_refused() -> None:
-    with pytest.raises(DecoctError, match="rate"):
-        MKDTConfig(rate=-0.1)
+        distil(SGD, index=torch.zeros(0, dtype=torch.int64))

@@ -17,6 +17,7 @@ from decoct.core.errors import DecoctError
 from decoct.data.augment import AugmentConfig
 from decoct.data.images import Images
 from decoct.matching.inner_gradient import FlatLoss, InnerGradient
+from decoct.matching.loop import MatchingConfig
 from decoct.matching.unroll import (
     MatchingGradient,
     matching_gradient,
@@ -25,9 +26,8 @@ from decoct.matching.unroll import (
     train,
 )
 from decoct.methods import mtt_ssl as module
-from decoct.methods.mkdt import MKDTConfig
 from decoct.methods.mtt_ssl import (
-    MTTSSLConfig,
+    MTTSSL,
     flat_loss,
     mtt_ssl,
     step_losses,
@@ -43,8 +43,8 @@ from decoct.training.pretrain import PretrainConfig, pretrain
 
 START = torch.tensor([1, 4, 7, 10, 13, 16, 19, 22])
 EXPERTS = ExpertsConfig(count=2, epochs=2, batch=16, network=NetworkConfig(width=4, depth=2))
-CONFIG = MTTSSLConfig(objective=Objective(projector=6), lr=0.01)
-MATCHING = MKDTConfig(
+OWN: dict[str, Any] = {"objective": Objective(projector=6), "lr": 0.01}
+MATCHING = MatchingConfig(
     iterations=6,
     inner_steps=2,
     expert_epochs=1,
@@ -53,7 +53,7 @@ MATCHING = MKDTConfig(
     optimiser="adam",
     lr_images=0.05,
     lr_log_lr=0.02,
-    rate=0.01,
+    inner_lr=0.01,
     checkpoint_every=2,
 )
 ALGORITHMS = pytest.mark.parametrize("algorithm", ["barlow_twins", "simclr"])
@@ -63,7 +63,7 @@ ALGORITHMS = pytest.mark.parametrize("algorithm", ["barlow_twins", "simclr"])
 
 
 def problem(
-    algorithm: Algorithm, views: AugmentConfig, images: Images
+    algorithm: Algorithm, augment: AugmentConfig, images: Images
 ) -> tuple[FlatLoss, dict[str, Any]]:
     """The loss of a small ConvNet, and what `matching_gradient` needs, in float64."""
     with torch.random.fork_rng():
@@ -80,7 +80,7 @@ def problem(
         "lr": torch.tensor(0.02, dtype=torch.float64),
         "batches": [torch.tensor([0, 1, 2, 3]), torch.tensor([4, 5, 0]), torch.tensor([5, 3, 1])],
     }
-    return flat_loss(network, images, Objective(algorithm, views)), tensors
+    return flat_loss(network, images, Objective(algorithm, augment)), tensors
 
 
 def by_autograd(losses: list[FlatLoss]) -> list[InnerGradient]:
@@ -93,9 +93,9 @@ def by_autograd(losses: list[FlatLoss]) -> list[InnerGradient]:
 def test_sweep_equals_whole_unroll_with_augmentations(
     algorithm: Algorithm, momentum: float, kept_tapes: int, channels: int, tiny_images: Images
 ) -> None:
-    views = AugmentConfig(jitter_probability=0.7, grey_probability=0.3)
+    augment = AugmentConfig(jitter_probability=0.7, grey_probability=0.3)
     images = Images.from_array(tiny_images.pixels[:, :channels])
-    loss, arguments = problem(algorithm, views, images)
+    loss, arguments = problem(algorithm, augment, images)
     arguments["momentum"] = momentum
     losses = step_losses(loss, count=3, seed=5, at=(7, 0))
     got = matching_gradient(by_autograd(losses), **arguments, kept_tapes=kept_tapes)
@@ -147,7 +147,7 @@ def test_draws_follow_from_seed_place_and_step_alone(tiny_images: Images) -> Non
 @pytest.fixture(scope="module")
 def trajectories(tiny_images: Images, tmp_path_factory: pytest.TempPathFactory) -> Trajectories:
     folder = tmp_path_factory.mktemp("ssl-experts")
-    return train_ssl_experts(images=tiny_images, folder=folder, config=CONFIG, experts=EXPERTS)
+    return train_ssl_experts(images=tiny_images, folder=folder, **OWN, experts=EXPERTS)
 
 
 def test_experts_go_on_where_they_stopped_to_the_same_bits(
@@ -156,9 +156,7 @@ def test_experts_go_on_where_they_stopped_to_the_same_bits(
     torch.manual_seed(9)  # the global generator has no say
     one = replace(EXPERTS, count=1)
     for experts in (one, EXPERTS):
-        again = train_ssl_experts(
-            images=tiny_images, folder=tmp_path, config=CONFIG, experts=experts
-        )
+        again = train_ssl_experts(images=tiny_images, folder=tmp_path, **OWN, experts=experts)
     assert all(torch.equal(again.expert(k), trajectories.expert(k)) for k in range(2))
     assert trajectories.epochs == 2
     assert not torch.equal(trajectories.expert(0), trajectories.expert(1))
@@ -166,10 +164,12 @@ def test_experts_go_on_where_they_stopped_to_the_same_bits(
 
 @ALGORITHMS
 def test_experts_learn(algorithm: Algorithm, tiny_images: Images, tmp_path: Path) -> None:
-    views = AugmentConfig(min_crop=0.6, jitter=0.0, grey_probability=0.0)
-    config = MTTSSLConfig(objective=Objective(algorithm, views, projector=8), lr=0.02)
+    augment = AugmentConfig(min_crop=0.6, jitter=0.0, grey_probability=0.0)
+    objective = Objective(algorithm, augment, projector=8)
     experts = replace(EXPERTS, count=1, epochs=12)
-    train_ssl_experts(images=tiny_images, folder=tmp_path, config=config, experts=experts)
+    train_ssl_experts(
+        images=tiny_images, folder=tmp_path, objective=objective, lr=0.02, experts=experts
+    )
     losses = storage.load_tensors(tmp_path / "00000.safetensors", kind="expert")[0]["losses"]
     assert sum(losses[-3:]) < 0.95 * sum(losses[:3])
 
@@ -181,10 +181,10 @@ Distil = Callable[..., DistilledSet]
 
 @pytest.fixture
 def distil(tiny_images: Images, trajectories: Trajectories) -> Distil:
-    def call(matching: MKDTConfig = MATCHING, **more: Any) -> DistilledSet:
-        given: dict[str, Any] = {"config": CONFIG, **more}
+    def call(matching: MatchingConfig = MATCHING, **more: Any) -> DistilledSet:
+        given: dict[str, Any] = {**OWN, **more}
         return mtt_ssl(
-            images=tiny_images, trajectories=trajectories, start=START, matching=matching, **given
+            images=tiny_images, trajectories=trajectories, index=START, matching=matching, **given
         )
 
     return call
@@ -202,12 +202,12 @@ def test_a_set_has_learnt_images_and_no_targets(distil: Distil, tiny_images: Ima
     assert result.targets.shape == (8, 0) and not result.has_targets
     assert not torch.equal(result.images, tiny_images.normalised(START))
     assert len(result.history["loss"]) == MATCHING.iterations
-    assert len(result.history["rate"].unique()) > 1
+    assert len(result.history["lr"].unique()) > 1
     assert result.rule.lr > 0 and result.rule.batch == MATCHING.batch
 
 
 def test_distilling_lowers_the_matching_loss(distil: Distil) -> None:
-    loss = distil(replace(MATCHING, iterations=40, rate=0.0, inner_steps=4)).history["loss"]
+    loss = distil(replace(MATCHING, iterations=40, inner_lr=0.0, inner_steps=4)).history["loss"]
     assert float(loss[-10:].mean()) < float(loss[:10].mean())
 
 
@@ -289,6 +289,6 @@ def test_it_is_described_and_exported_as_what_it_is(distil: Distil, tmp_path: Pa
 def test_bad_settings_are_refused() -> None:
     for bad in (0.0, float("inf"), -1.0):
         with pytest.raises(DecoctError, match=r"mtt_ssl\.lr"):
-            MTTSSLConfig(lr=bad)
+            MTTSSL(lr=bad)
     with pytest.raises(DecoctError, match="projector"):
         Objective(projector=0)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from decoct.core.errors import DecoctError
 from decoct.methods import sas
-from decoct.methods.sas import SASConfig, sas_subset, shares
+from decoct.methods.sas import SAS, sas_subset, shares
 from tests.methods.conftest import as_targets
 
 # All of length 2, so that cosines and their sums are exact, and many are equal.
@@ -42,8 +42,7 @@ def test_it_is_the_greedy_choice(
 ) -> None:
     values = torch.tensor(rows + [(0.0,) * 4] * zeros)
     count = data.draw(st.integers(1, len(values)))
-    config = SASConfig(classes=1, penalty=penalty)
-    found = sas_subset(targets=as_targets(values), count=count, seed=0, config=config)
+    found = sas_subset(targets=as_targets(values), count=count, seed=0, classes=1, penalty=penalty)
     assert found.tolist() == sorted(_plainly(values, count, penalty=penalty))
 
 
@@ -56,8 +55,7 @@ def test_it_is_the_greedy_choice_in_each_class(penalty: bool) -> None:
     expected = []
     for begin, end, count in ((0, 12, 4), (12, 21, 3), (21, 30, 3)):
         expected += [begin + i for i in _plainly(values[begin:end], count, penalty=penalty)]
-    config = SASConfig(classes=3, penalty=penalty)
-    found = sas_subset(targets=as_targets(values), count=10, seed=0, config=config)
+    found = sas_subset(targets=as_targets(values), count=10, seed=0, classes=3, penalty=penalty)
     assert found.tolist() == sorted(expected)
 
 
@@ -65,8 +63,7 @@ def test_without_penalty_it_sorts_by_row_sum() -> None:
     values = torch.randn(200, 16, generator=torch.Generator().manual_seed(0)).double()
     unit = values / values.norm(dim=1, keepdim=True)
     sums = (unit @ unit.T).clamp_min(0).sum(1)
-    config = SASConfig(classes=1, penalty=False)
-    found = sas_subset(targets=as_targets(values), count=20, seed=0, config=config)
+    found = sas_subset(targets=as_targets(values), count=20, seed=0, classes=1, penalty=False)
     assert found.tolist() == sorted(sums.topk(20).indices.tolist())
 
 
@@ -94,4 +91,4 @@ def test_more_classes_than_images() -> None:
 
 def test_settings_that_cannot_be() -> None:
     with pytest.raises(DecoctError, match=r"sas.classes is 0"):
-        SASConfig(classes=0)
+        SAS(classes=0)

@@ -8,21 +8,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from decoct.run.keys import Keys
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from decoct.artefacts.distilled import DistilledSet, TrainingRule, load_distilled
+from decoct.artefacts.distilled import DistilledSet, load_distilled
+from decoct.artefacts.rule import TrainingRule
 from decoct.artefacts.targets import Targets, TargetsConfig, fit_targets
 from decoct.core.errors import DecoctError
 from decoct.data.images import Images
 from decoct.data.stored_views import plain_views, show_views
 from decoct.evaluation.scores import Interval
-from decoct.methods.views import StoredViewsConfig, stored_views
+from decoct.methods.views import Views, stored_views
 from decoct.models.registry import NetworkConfig
 from decoct.report.export import export
+from decoct.run.graph import Graph
 from decoct.run.pipeline import Run
 from decoct.run.recipe import Recipe, load_recipe
+from decoct.studies.compare import compare
 from decoct.training.assistant import AssistantConfig
 from decoct.training.pretrain import PretrainConfig, pretrain
 
@@ -40,8 +42,8 @@ def means(views: Tensor, rows: Tensor) -> Tensor:
 @pytest.fixture
 def found(tiny_images: Images) -> DistilledSet:
     """Five images of the pool in four views each."""
-    config = StoredViewsConfig(count=V)
-    return stored_views(images=tiny_images, start=START, label=means, rule=RULE, config=config)
+    config = Views(count=V, rule=RULE)
+    return stored_views(images=tiny_images, index=START, label=means, config=config)
 
 
 def shown(found: DistilledSet, images: Images) -> Tensor:
@@ -165,10 +167,9 @@ def test_plain_views_train_as_their_images_do(found: DistilledSet) -> None:
 @pytest.fixture
 def recipe(tiny_recipe: Recipe) -> Recipe:
     """Sets of 9 images in 3 views, compared with random ones."""
-    return replace(
-        tiny_recipe,
+    return tiny_recipe.having(
         assistant=AssistantConfig(network=NETWORK, epochs=1, batch=10, lr=0.01),
-        views=StoredViewsConfig(count=3, start="random"),
+        views=Views(count=3, select="random"),
         compare=replace(tiny_recipe.compare, methods=("none", "random", "views")),
     )
 
@@ -176,7 +177,7 @@ def recipe(tiny_recipe: Recipe) -> Recipe:
 def labelled(recipe: Recipe, by: Any) -> Recipe:
     """Views labelled by the assistant, the teacher (which is here then) or as their image."""
     targets = TargetsConfig(components=4) if by == "teacher" else recipe.targets
-    return replace(recipe, targets=targets, views=replace(recipe.views, labels=by))
+    return recipe.having(targets=targets, views=replace(recipe.views, labels=by))
 
 
 @pytest.mark.parametrize("by", ["assistant", "teacher", "image"])
@@ -202,7 +203,7 @@ def test_the_targets_are_what_was_asked_to_label(by: str, recipe: Recipe, tmp_pa
 @pytest.mark.parametrize("by", ["assistant", "teacher", "image"])
 def test_views_are_compared_from_end_to_end(by: str, recipe: Recipe, tmp_path: Path) -> None:
     run = Run(labelled(recipe, by), tmp_path / "run")
-    scores = run.compare()
+    scores = compare(run)
     assert {s.method for s in scores.scores} == {"none", "random", "views"}
     made = [p.name for p in (tmp_path / "run").iterdir() if p.name.startswith("assistant-")]
     assert len(made) == (by == "assistant")  # trained only where it is asked
@@ -215,7 +216,7 @@ def test_views_are_compared_from_end_to_end(by: str, recipe: Recipe, tmp_path: P
 
 def test_a_teacher_that_is_not_there_cannot_be_asked(recipe: Recipe) -> None:
     with pytest.raises(DecoctError, match=r"there is no teacher"):
-        replace(recipe, views=replace(recipe.views, labels="teacher"))
+        recipe.set("views.labels", "teacher")
 
 
 @pytest.mark.parametrize(
@@ -235,20 +236,17 @@ def test_what_is_wrong_is_said(text: str, said: str, tmp_path: Path) -> None:
 
 def test_a_stage_is_made_again_when_what_it_depends_on_changes(recipe: Recipe) -> None:
     def keys(changed: Recipe) -> dict[str, str]:
-        of = Keys(changed)
-        sets = {method: of.distilled(method, 0) for method in ("views", "random")}
-        return {"assistant": of.assistant, **sets}
+        stages = ("assistant", "views-seed0", "random-seed0")
+        return {stage: Graph(changed).key(stage) for stage in stages}
 
     def differ(one: Recipe, other: Recipe) -> set[str]:
         return {name for name, key in keys(one).items() if key != keys(other)[name]}
 
-    views = recipe.views
-    assistant = replace(recipe, assistant=replace(recipe.assistant, epochs=2))
-    augment = replace(views, augment=replace(views.augment, flip=False))
+    assistant = recipe.set("assistant.epochs", 2)
     assert differ(recipe, recipe) == set()
-    assert differ(recipe, assistant) == {"assistant", "views"}
-    assert differ(recipe, replace(recipe, views=augment)) == {"assistant", "views"}
-    assert differ(recipe, replace(recipe, views=replace(views, count=5))) == {"views"}
+    assert differ(recipe, assistant) == {"assistant", "views-seed0"}
+    assert differ(recipe, recipe.set("views.augment.flip", False)) == {"assistant", "views-seed0"}
+    assert differ(recipe, recipe.set("views.count", 5)) == {"views-seed0"}
     # Views that another labels do not depend on the assistant.
     assert differ(labelled(recipe, "image"), labelled(assistant, "image")) == {"assistant"}
 
