@@ -46,30 +46,12 @@ Flags
   --compare.tasks ...     the labelled sets that judge them
 {own}
 Every setting of a recipe is a flag, --SECTION.SETTING VALUE, and flags win over the recipe.
-Sections: {sections}.
+Sections: images, teacher, targets, experts, assistant, rule, matching, ssl, pretrain, probe,
+compare; of single methods: sas, views, mkdt, mtt_ssl, krr_st.
 decoct {verb} RECIPE --help lists all settings, with the recipe's values.
 RECIPE is a YAML file of yours, or one of: {recipes}.
 """
 
-# The sections of a recipe: those of stages, then those of methods.
-SECTIONS = (
-    "images",
-    "teacher",
-    "targets",
-    "experts",
-    "assistant",
-    "rule",
-    "matching",
-    "ssl",
-    "pretrain",
-    "probe",
-    "compare",
-    "sas",
-    "views",
-    "mkdt",
-    "mtt_ssl",
-    "krr_st",
-)
 # Verbs that take a recipe, and what each does.
 OF_A_RECIPE = {
     "run": "Every stage of a recipe, the comparison and the report.",
@@ -156,7 +138,6 @@ def _verb_help(verb: str) -> str | None:
     flags = _SETTINGS.format(
         own=_OWN_FLAGS.get(verb, ""),
         verb=verb,
-        sections=", ".join(SECTIONS),
         recipes=", ".join(recipe_names()),
     )
     return f"decoct {verb} RECIPE [flags]\n\n{OF_A_RECIPE[verb]}\n{flags}"

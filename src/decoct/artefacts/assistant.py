@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from torch import Tensor
 
 from decoct.artefacts.old_formats import upgraded
 from decoct.core import checkpoint, storage
+from decoct.core.shapes import ByChannel, Pictures, Rows
 from decoct.models.network import Network
 from decoct.models.registry import NetworkConfig, create_network
 
@@ -20,13 +20,13 @@ class Assistant:
     network: Network
     config: NetworkConfig
     size: int  # pixels
-    mean: Tensor  # C, in [0, 1] units
-    std: Tensor  # C
+    mean: ByChannel  # in [0, 1] units
+    std: ByChannel
     outputs: int  # D
     provenance: dict[str, Any] = field(default_factory=dict)
 
     @torch.no_grad()
-    def label(self, views: Tensor, *, batch: int = 512) -> Tensor:
+    def label(self, views: Pictures, *, batch: int = 512) -> Rows:
         """A target for each view: B x C x H x W in [0, 1] to B x D, on the views' device."""
         network = self.network.to(views.device).eval()
         mean, std = (t.to(views.device).view(1, -1, 1, 1) for t in (self.mean, self.std))

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
+from jaxtyping import Float16, Int64, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -12,6 +13,7 @@ from decoct.artefacts.old_formats import upgraded
 from decoct.artefacts.rule import TrainingRule
 from decoct.core import storage
 from decoct.core.errors import DecoctError
+from decoct.core.shapes import ByChannel, Index, Pictures, Pixels, Rows
 from decoct.data.images import denormalise
 from decoct.data.stored_views import NUMBERS, show_views
 from decoct.models.registry import NetworkConfig
@@ -28,15 +30,15 @@ class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
     image has V views, it gives those: m V of them, an image's own next to each other.
     """
 
-    images: Tensor  # float32, m x C x H x W, normalised by mean and std
-    targets: Tensor  # float32, m x D (D is 0 where there are none); of views float16, m x V x D
-    mean: Tensor  # C, in [0, 1] units
-    std: Tensor  # C
+    images: Pictures  # normalised by mean and std
+    targets: Rows | Float16[Tensor, "image view dimension"]  # of no dimension: there are none
+    mean: ByChannel  # in [0, 1] units
+    std: ByChannel
     rule: TrainingRule  # what the encoder is trained with, unless the user says otherwise
     method: str
-    views: Tensor | None = None  # uint8, m x V x 9: how each view is made of its image
-    initial: Tensor | None = None  # float32, m x C x H x W: the real images that it began from
-    index: Tensor | None = None  # int64, m: where those stand in the pool
+    views: UInt8[Tensor, "image view 9"] | None = None  # how each view is made of its image
+    initial: Pictures | None = None  # the real images that it began from
+    index: Int64[Tensor, " image"] | None = None  # where those stand in the pool
     network: NetworkConfig = field(default_factory=NetworkConfig)  # the student it was made with
     history: dict[str, Tensor] = field(default_factory=dict)  # by iteration: loss, lr
     provenance: dict[str, Any] = field(default_factory=dict)  # settings, versions
@@ -67,7 +69,7 @@ class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
         """V; 1 where an image is its own only view."""
         return 1 if self.views is None else self.views.shape[1]
 
-    def read(self, index: Tensor) -> tuple[Tensor, Tensor]:
+    def read(self, index: Index) -> tuple[Pictures, Rows]:
         """A batch of what it gives, made on the set's device: B to B x C x H x W and B x D."""
         targets = self.targets.flatten(0, -2)[index].float()
         if self.views is None:
@@ -105,15 +107,15 @@ class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
         parts = [t for t in (self.images, self.targets, self.views) if t is not None]
         return sum(t.numel() * t.element_size() for t in parts)
 
-    def pixels(self) -> Tensor:
+    def pixels(self) -> Pixels:
         """The images as a person would see them: uint8, m x C x H x W."""
         return denormalise(self.images, self.mean, self.std)
 
-    def initial_pixels(self) -> Tensor | None:
+    def initial_pixels(self) -> Pixels | None:
         """The real images that it started from: uint8, m x C x H x W."""
         return None if self.initial is None else denormalise(self.initial, self.mean, self.std)
 
-    def view_pixels(self, *, images: int, views: int) -> Tensor:
+    def view_pixels(self, *, images: int, views: int) -> Pixels:
         """The first views of the first images, as `pixels`: an image's next to each other."""
         each, images = min(views, self.views_each), min(images, len(self.images))
         index = torch.arange(images)[:, None] * self.views_each + torch.arange(each)

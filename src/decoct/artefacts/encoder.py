@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from torch import Tensor
 
 from decoct.artefacts.old_formats import upgraded
 from decoct.core import checkpoint, storage
 from decoct.core.console import progress
+from decoct.core.shapes import ByChannel, Features
 from decoct.data.images import Images, convert_channels, normalise, resize_and_crop
 from decoct.data.stream import stream_pixels
 from decoct.models.network import Network
@@ -26,8 +26,8 @@ class Encoder:
     network: Network
     config: NetworkConfig
     size: int  # pixels; images of another size are resized to it
-    mean: Tensor  # C, in [0, 1] units
-    std: Tensor  # C
+    mean: ByChannel  # in [0, 1] units
+    std: ByChannel
     provenance: dict[str, Any] = field(default_factory=dict)  # how it was trained
 
     @property
@@ -36,7 +36,7 @@ class Encoder:
         return len(self.mean)
 
     @torch.no_grad()  # not inference_mode: people may train on what comes out
-    def embed(self, images: Images, *, device: torch.device | str, batch: int = 512) -> Tensor:
+    def embed(self, images: Images, *, device: torch.device | str, batch: int = 512) -> Features:
         """Representations of the un-augmented images, in eval mode: N x F float32, on the CPU."""
         device = torch.device(device)
         network = self.network.to(device).eval()

@@ -8,7 +8,11 @@ from decoct.core.settings import Count, CountOrNone, Momentum, NonNegative, Posi
 
 @dataclass(frozen=True)
 class TrainingRule(Settings):
-    """How a network is trained; the default is what the paper gives its baselines."""
+    """How a network is trained; the default is what the paper gives its baselines.
+
+    >>> print(TrainingRule(schedule="cosine", warm_up=2))
+    SGD, learning rate 0.1, momentum 0.9, weight decay 0.0001, batch 256, cosine, warm-up 2 epochs
+    """
 
     section: ClassVar[str] = "rule"
 
@@ -19,3 +23,17 @@ class TrainingRule(Settings):
     optimiser: Literal["sgd", "adam"] = "sgd"
     schedule: Literal["constant", "linear", "cosine"] = "constant"  # how the rate falls to zero
     warm_up: CountOrNone = 0  # epochs in which the rate rises from almost nothing
+
+    def __str__(self) -> str:
+        """In a line, for people who train by it elsewhere."""
+        sgd = self.optimiser == "sgd"
+        parts = [
+            "SGD" if sgd else "Adam",
+            f"learning rate {self.lr:.6g}",
+            f"momentum {self.momentum:g}" * sgd,
+            f"weight decay {self.weight_decay:g}",
+            f"batch {self.batch}",
+            self.schedule * (self.schedule != "constant"),
+            f"warm-up {self.warm_up} epochs" * bool(self.warm_up),
+        ]
+        return ", ".join(filter(None, parts))

@@ -7,12 +7,14 @@ from typing import ClassVar, Literal, Self
 import safetensors
 import safetensors.torch
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from decoct.artefacts.encoder import Encoder
 from decoct.core import storage
 from decoct.core.errors import DecoctError
 from decoct.core.settings import CountOrNone, Settings
+from decoct.core.shapes import Features, Index, Rows
 from decoct.data.images import Images
 from decoct.data.sources import read_arrays
 
@@ -32,10 +34,12 @@ class TargetsConfig(Settings):
 class Targets:
     """N x D targets: (representations - shift) @ rotation / scale."""
 
-    values: Tensor  # float32, N x D
-    shift: Tensor  # F: the mean that was taken off
-    rotation: Tensor  # F x D: the principal directions; 0 x 0 where there was no PCA
-    scale: Tensor  # D: what the result was divided by
+    values: Rows
+    shift: Float[Tensor, " feature"]  # the mean that was taken off
+    rotation: Float[
+        Tensor, "_ _"
+    ]  # feature x dimension: principal directions; 0 x 0 where there was no PCA
+    scale: Float[Tensor, " dimension"]  # what the result was divided by
 
     def __len__(self) -> int:
         return len(self.values)
@@ -45,12 +49,12 @@ class Targets:
         """D."""
         return self.values.shape[1]
 
-    def of(self, representations: Tensor) -> Tensor:
+    def of(self, representations: Features) -> Rows:
         """What further representations, N x F, are as targets: N x D."""
         centred = representations - self.shift
         return (centred @ self.rotation if self.rotation.numel() else centred) / self.scale
 
-    def part(self, index: Tensor) -> Self:
+    def part(self, index: Index) -> Self:
         """The targets of the images at `index` (int64, m)."""
         return replace(self, values=self.values[index])
 
@@ -95,7 +99,7 @@ def compute_targets(
     return fit_targets(representations, config)
 
 
-def fit_targets(representations: Tensor, config: TargetsConfig) -> Targets:
+def fit_targets(representations: Features, config: TargetsConfig) -> Targets:
     """Centre, rotate to principal components, and scale N x F representations.
 
     Scaling `overall` divides by one number, so that the variance is 1 on the mean over dimensions
@@ -145,7 +149,7 @@ def _principal_directions(centred: Tensor, count: int) -> Tensor:
     return signed
 
 
-def read_representations(path: Path) -> Tensor:
+def read_representations(path: Path) -> Features:
     """N x D float32 from a .npy, .npz or .safetensors file (its only, or first, 2-D array)."""
     if not path.is_file():
         raise DecoctError(f"targets file {path} does not exist")

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from jaxtyping import Float
 from torch import Tensor
 
 from decoct.core import storage
@@ -32,7 +33,7 @@ class Trajectories:
         meta = storage.read_header(self.files[0])["meta"]
         return NetworkConfig(**meta["config"]["network"])
 
-    def expert(self, k: int) -> Tensor:
+    def expert(self, k: int) -> Float[Tensor, "epoch parameter"]:
         """The E+1 parameter vectors of expert k: (E+1) x P, float32 however they are stored."""
         if k not in self._cache:
             tensors, _ = storage.load_tensors(self.files[k], kind="expert")

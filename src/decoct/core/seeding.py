@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor
+
+from decoct.core.shapes import Index
 
 
 def derive(seed: int, *path: str | int) -> int:
@@ -47,7 +48,7 @@ def seeded(seed: int, *path: str | int) -> Iterator[None]:
         yield
 
 
-def random_subset(*, total: int, count: int, seed: int) -> Tensor:
+def random_subset(*, total: int, count: int, seed: int) -> Index:
     """`count` of `total` indices without replacement: int64, sorted.
 
     >>> len(random_subset(total=10, count=4, seed=0).unique())

@@ -4,7 +4,7 @@ import math
 import typing
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from decoct.core.errors import DecoctError
 
@@ -48,7 +48,7 @@ Momentum = Annotated[float, Bounds(at_least=0, below=1)]
 
 @dataclass(frozen=True)
 class Settings:
-    """A section of a recipe; making one checks every field that has `Bounds`.
+    """A section of a recipe; making one checks every field that has `Bounds` or is a `Literal`.
 
     >>> @dataclass(frozen=True)
     ... class Walk(Settings):
@@ -67,6 +67,11 @@ class Settings:
             for number in value if isinstance(value, tuple) else (value,):
                 if not bounds.admits(number):
                     raise DecoctError(f"{self._path(name)} is {number:g}; it must be {bounds}")
+        for name, words in _words_of(self).items():
+            if (word := getattr(self, name)) not in words:
+                raise DecoctError(
+                    f"{self._path(name)} is {word!r}; it must be {' or '.join(map(str, words))}"
+                )
 
     def _path(self, name: str) -> str:
         return f"{self.section}.{name}" if self.section else name
@@ -77,6 +82,11 @@ def _bounds_of(settings: Settings) -> dict[str, Bounds]:
     return field_bounds(kind)
 
 
+def _words_of(settings: Settings) -> dict[str, tuple[Any, ...]]:
+    kind: Any = type(settings)
+    return field_words(kind)
+
+
 @cache
 def field_bounds(kind: Any) -> dict[str, Bounds]:
     """The bounds of a dataclass's fields that have any, by name."""
@@ -84,6 +94,15 @@ def field_bounds(kind: Any) -> dict[str, Bounds]:
     hints = typing.get_type_hints(kind, include_extras=True)
     found = {f.name: _bounds(hints[f.name]) for f in fields(kind)}
     return {name: bounds for name, bounds in found.items() if bounds}
+
+
+@cache
+def field_words(kind: Any) -> dict[str, tuple[Any, ...]]:
+    """The words that the `Literal` fields of a dataclass may be, by name."""
+    assert is_dataclass(kind)
+    hints = typing.get_type_hints(kind)
+    literal = [f.name for f in fields(kind) if typing.get_origin(hints[f.name]) is Literal]
+    return {name: typing.get_args(hints[name]) for name in literal}
 
 
 def _bounds(hint: Any) -> Bounds | None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from decoct.core.settings import Bounds, Settings, Share
+from decoct.core.shapes import ByChannel, PerImage, Pictures, Pixels
 from decoct.data.images import Images
 
 
@@ -32,7 +33,7 @@ def augmenter(config: AugmentConfig, images: Images) -> Callable[[Tensor], Tenso
     augment = _augmentation(config, channels=images.channels, size=images.size)
     mean, std = images.mean.view(1, -1, 1, 1), images.std.view(1, -1, 1, 1)
 
-    def views(pixels: Tensor) -> Tensor:
+    def views(pixels: Pixels) -> Pictures:
         with torch.no_grad():
             view: Tensor = augment(pixels.float() / 255)
             return (view - mean) / std
@@ -41,7 +42,7 @@ def augmenter(config: AugmentConfig, images: Images) -> Callable[[Tensor], Tenso
 
 
 def differentiable_augmenter(
-    config: AugmentConfig, *, mean: Tensor, std: Tensor, size: int
+    config: AugmentConfig, *, mean: ByChannel, std: ByChannel, size: int
 ) -> Callable[[Tensor], Tensor]:
     """As `augmenter`, from normalised images, which may be learnt: B x C x H x W, differentiable.
 
@@ -50,7 +51,7 @@ def differentiable_augmenter(
     augment = _augmentation(config, channels=len(mean), size=size)
     mean, std = mean.view(1, -1, 1, 1), std.view(1, -1, 1, 1)
 
-    def views(images: Tensor) -> Tensor:
+    def views(images: Pictures) -> Pictures:
         view: Tensor = augment(images * std + mean)
         return (view - mean) / std
 
@@ -99,14 +100,14 @@ def color_jiggle(config: AugmentConfig, channels: int) -> torch.nn.Module:
     return Jiggle(strength, strength, saturation, hue, p=config.jitter_probability)
 
 
-def saturate(images: Tensor, factor: Tensor) -> Tensor:
+def saturate(images: Pictures, factor: PerImage) -> Pictures:
     """Multiply HSV saturation by `factor` (B), at most to 1: B x 3 x H x W in [0, 1]."""
     value = images.amax(1, keepdim=True)
     chroma = (value - images.amin(1, keepdim=True)).clamp_min(1e-8)
     return value - (value - images) * torch.minimum(factor.view(-1, 1, 1, 1), value / chroma)
 
 
-def turn_hue(images: Tensor, turns: Tensor) -> Tensor:
+def turn_hue(images: Pictures, turns: PerImage) -> Pictures:
     """Turn HSV hue by `turns` (B) of the colour circle: B x 3 x H x W in [0, 1].
 
     >>> red = torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1)

@@ -8,12 +8,14 @@ from typing import Any, Self
 import numpy as np
 import torch
 import torch.nn.functional as F
+from jaxtyping import UInt8
 from torch import Tensor
 
 from decoct.core import storage
 from decoct.core.console import note
 from decoct.core.errors import DecoctError
 from decoct.core.on_disk import DiskTensor, chunks_of
+from decoct.core.shapes import ByChannel, Index, Pictures, Pixels
 
 _CHUNK = 4096  # images at a time where a pass over all of them needs floats
 _ROOM = 2**20  # bytes of a file for names and statistics; labels come on top
@@ -28,9 +30,9 @@ class Images:
     """
 
     pixels: Tensor | DiskTensor  # uint8, N x C x H x W
-    mean: Tensor  # float32, C
-    std: Tensor  # float32, C
-    labels: Tensor | None = None  # int64, N
+    mean: ByChannel
+    std: ByChannel
+    labels: Index | None = None
     class_names: tuple[str, ...] = ()
     name: str = "images"
 
@@ -60,23 +62,23 @@ class Images:
             pixels = pixels.to(device)
         return replace(self, pixels=pixels, mean=self.mean.to(device), std=self.std.to(device))
 
-    def normalised(self, index: Tensor | slice = slice(None)) -> Tensor:
+    def normalised(self, index: Tensor | slice = slice(None)) -> Pictures:
         """Float images B x C x H x W of mean 0 and deviation 1 a channel, on the images' device."""
         return normalise(self.pixels[index].to(self.mean.device), self.mean, self.std)
 
-    def subset(self, index: Tensor) -> Self:
+    def subset(self, index: Index) -> Self:
         """The images at `index` (int64, m), in memory, with the statistics of the whole."""
         labels = None if self.labels is None else self.labels[index]
         return replace(self, pixels=self.pixels[index], labels=labels)
 
-    def part(self, index: Tensor) -> Self:
+    def part(self, index: Index) -> Self:
         """As `subset`, of pixels that stay in their file if they are in one."""
         if not isinstance(self.pixels, DiskTensor):
             return self.subset(index)
         labels = None if self.labels is None else self.labels[index]
         return replace(self, pixels=self.pixels.select(index), labels=labels)
 
-    def with_statistics(self, mean: Tensor, std: Tensor) -> Self:
+    def with_statistics(self, mean: ByChannel, std: ByChannel) -> Self:
         """The same pixels, to be normalised with another set's statistics."""
         return replace(self, mean=mean, std=std)
 
@@ -194,20 +196,20 @@ def to_pixels(
     return pixels if channels is None else convert_channels(pixels, channels)
 
 
-def normalise(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+def normalise(pixels: Pixels, mean: ByChannel, std: ByChannel) -> Pictures:
     """(pixels / 255 - mean) / std in float32: uint8 B x C x H x W to float of the same shape."""
     scale = (1 / (255 * std)).view(1, -1, 1, 1)
     shift = (mean / std).view(1, -1, 1, 1)
     return pixels.float() * scale - shift
 
 
-def denormalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+def denormalise(images: Pictures, mean: ByChannel, std: ByChannel) -> Pixels:
     """The inverse of `normalise`, rounded and clamped to uint8."""
     unit = images * std.view(1, -1, 1, 1) + mean.view(1, -1, 1, 1)
     return (unit * 255).round().clamp(0, 255).to(torch.uint8)
 
 
-def channel_statistics(pixels: Tensor | DiskTensor, *, name: str) -> tuple[Tensor, Tensor]:
+def channel_statistics(pixels: Tensor | DiskTensor, *, name: str) -> tuple[ByChannel, ByChannel]:
     """Mean and standard deviation by channel, in [0, 1] units, summed exactly.
 
     Raises `DecoctError` where every pixel is the same; warns where some images are constant.
@@ -237,7 +239,7 @@ def channel_statistics(pixels: Tensor | DiskTensor, *, name: str) -> tuple[Tenso
     return mean.float(), std.float()
 
 
-def resize_and_crop(pixels: Tensor, size: int) -> Tensor:
+def resize_and_crop(pixels: Pixels, size: int) -> UInt8[Tensor, "image channel {size} {size}"]:
     """Shorter side to `size` (antialiased bicubic), then the centre `size` x `size`."""
     height, width = pixels.shape[2:]
     if (height, width) == (size, size):
@@ -255,7 +257,9 @@ def resize_and_crop(pixels: Tensor, size: int) -> Tensor:
     return torch.cat(chunks)[:, :, top : top + size, left : left + size].contiguous()
 
 
-def convert_channels(pixels: Tensor, channels: int) -> Tensor:
+def convert_channels(
+    pixels: Pixels, channels: int
+) -> UInt8[Tensor, "image {channels} height width"]:
     """Grey repeated to colour, or colour mixed to grey by ITU-R 601 luma weights."""
     if pixels.shape[1] == channels:
         return pixels

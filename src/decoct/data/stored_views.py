@@ -4,8 +4,10 @@ import math
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import UInt8
 from torch import Tensor
 
+from decoct.core.shapes import Pictures
 from decoct.data.augment import AugmentConfig, saturate, turn_hue
 
 NUMBERS = 9  # left, top, width, height, flip, brightness, contrast, saturation, hue
@@ -14,7 +16,7 @@ _PLAIN = (0, 0, 255, 255, 0, _ONE, _ONE, _ONE, _ONE)
 _RATIOS = (3 / 4, 4 / 3)  # of a crop's width to its height, as in SimCLR
 
 
-def plain_views(count: int) -> Tensor:
+def plain_views(count: int) -> UInt8[Tensor, "{count} 9"]:
     """The numbers of `count` views that are the images themselves: uint8, count x 9.
 
     >>> images = torch.rand(2, 3, 8, 8)
@@ -24,7 +26,9 @@ def plain_views(count: int) -> Tensor:
     return torch.tensor(_PLAIN, dtype=torch.uint8).repeat(count, 1)
 
 
-def draw_views(config: AugmentConfig, count: int, draws: torch.Generator) -> Tensor:
+def draw_views(
+    config: AugmentConfig, count: int, draws: torch.Generator
+) -> UInt8[Tensor, "{count} 9"]:
     """The numbers of `count` random views: uint8, count x 9.
 
     Crops keep an area from `config.min_crop` to 1, and a ratio of their sides from 3/4 to 4/3.
@@ -52,7 +56,7 @@ def draw_views(config: AugmentConfig, count: int, draws: torch.Generator) -> Ten
     return torch.cat(parts, 1).round().clamp(0, 255).to(torch.uint8)
 
 
-def show_views(images: Tensor, numbers: Tensor) -> Tensor:
+def show_views(images: Pictures, numbers: UInt8[Tensor, "image 9"]) -> Pictures:
     """A view of each image: B x C x H x W in [0, 1] and B x 9 to B x C x H x W in [0, 1].
 
     Differentiable in the images. Cropped and flipped first, bilinearly; then brightness (a factor),

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import torch
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 _MEMORY = 6  # steps that L-BFGS looks back on: 5 to 20 took as many iterations
@@ -21,7 +22,13 @@ class Logistic:
     s^2 / (n classes) + 2 penalty: scaling by that makes L-BFGS converge in tens of steps.
     """
 
-    def __init__(self, features: Tensor, labels: Tensor, *, classes: int) -> None:
+    def __init__(
+        self,
+        features: Float[Tensor, "fit example feature"],
+        labels: Int64[Tensor, "fit example"],
+        *,
+        classes: int,
+    ) -> None:
         there = (labels >= 0).unsqueeze(2).to(features.dtype)
         self.count = there.sum(1, keepdim=True)  # B x 1 x 1, as all that is one a problem
         self.mean = (features * there).sum(1, keepdim=True) / self.count
@@ -37,7 +44,9 @@ class Logistic:
         """B x n x r: the centred features along their principal directions; the same problems."""
         return self.x[:, :, :-1]
 
-    def fit(self, penalty: Tensor, *, tolerance: float = 1e-7) -> tuple[Tensor, Tensor]:
+    def fit(
+        self, penalty: Float[Tensor, " fit"], *, tolerance: float = 1e-7
+    ) -> tuple[Float[Tensor, "fit feature classes"], Float[Tensor, "fit 1 classes"]]:
         """Minimise mean cross-entropy + penalty * |W|^2, starting from the last solution.
 
         `penalty` is one a problem, B. Gives the weights W, B x F x classes, and the intercepts,

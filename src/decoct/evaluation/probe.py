@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 import torch
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from decoct.artefacts.encoder import Encoder
@@ -102,7 +103,13 @@ def _arithmetic(device: torch.device | str) -> torch.device:
 
 
 def probe_accuracies(
-    train: Tensor, labels: Tensor, test: Tensor, test_labels: Tensor, *, classes: int, protocol: str
+    train: Float[Tensor, "probe example feature"],
+    labels: Int64[Tensor, "probe example"],
+    test: Float[Tensor, "test feature"],
+    test_labels: Int64[Tensor, " test"],
+    *,
+    classes: int,
+    protocol: str,
 ) -> list[float]:
     """Accuracies in per cent of D probes, fitted in one batch on the device of the features.
 
@@ -123,7 +130,12 @@ def probe_accuracies(
     return [100 * share for share in right.tolist()]
 
 
-def cross_validated_penalties(features: Tensor, labels: Tensor, *, classes: int) -> Tensor:
+def cross_validated_penalties(
+    features: Float[Tensor, "probe example feature"],
+    labels: Int64[Tensor, "probe example"],
+    *,
+    classes: int,
+) -> Float[Tensor, " probe"]:
     """The penalty of least held-out cross-entropy over stratified folds of the labelled examples.
 
     D x n x F features and D x n labels give D penalties. With one example a class nothing can be

@@ -189,7 +189,11 @@ class Scores:
     def _of(self, names: dict[str, str]) -> "Scores":
         """Those of some methods, each under the name that is given for it."""
         scores = (replace(s, method=names[s.method]) for s in self.scores if s.method in names)
-        facts = {names[m]: found for m, found in self.facts.items() if m in names}
+        facts = {
+            names[m]: {k: v for k, v in found.items() if k != _AS_MANY_STEPS}
+            for m, found in self.facts.items()
+            if m in names
+        }
         return Scores(tuple(scores), facts)
 
     def tasks(self) -> list[str]:

@@ -9,6 +9,7 @@ from decoct.artefacts.targets import Targets
 from decoct.core import seeding
 from decoct.core.errors import DecoctError, DivergedError
 from decoct.core.seeding import random_subset
+from decoct.core.shapes import Index
 from decoct.data.images import Images
 
 _PENALTIES = tuple(10.0**e for e in range(-2, 6))  # of ridge regression on standardised features
@@ -19,8 +20,8 @@ def target_probe_error(
     encoder: Encoder,
     images: Images,
     targets: Targets,
-    known: Tensor,
-    left_out: Tensor,
+    known: Index,
+    left_out: Index,
     most: int = 2000,
     seed: int = 0,
     device: torch.device | str = "cpu",

@@ -19,12 +19,13 @@ memory (`AutogradGradient`, to which tests hold this equal). Tensors are channel
 """
 
 from functools import reduce
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from decoct.core.shapes import Features, Parameters, Pictures, Rows, Scalar
 from decoct.models.network import Network
 
 _EPS = 1e-5  # of torch's group norm
@@ -52,8 +53,8 @@ class Tape(NamedTuple):
     """What is kept of a step, so that its derivative need not go through it again."""
 
     blocks: list[Saved]
-    features: Tensor  # B x F
-    g_out: Tensor  # B x D
+    features: Features
+    g_out: Rows
 
 
 class ConvNetGradient:
@@ -69,21 +70,23 @@ class ConvNetGradient:
         self.shapes = [p.shape for p in network.parameters()]
         self.sizes = [shape.numel() for shape in self.shapes]
 
-    def gradient(self, theta: Tensor, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def gradient(
+        self, theta: Parameters, images: Pictures, targets: Rows
+    ) -> tuple[Scalar, Parameters]:
         """Loss (scalar) and g (P)."""
         _, loss, gradient = self._pass(theta, images, targets)
         return loss, torch.cat(gradient)
 
     def gradient_and_tape(
-        self, theta: Tensor, images: Tensor, targets: Tensor
-    ) -> tuple[Tensor, Tensor, Tape]:
+        self, theta: Parameters, images: Pictures, targets: Rows
+    ) -> tuple[Scalar, Parameters, Tape]:
         """Loss, g, and what `derivative_from_tape` needs."""
         tape, loss, gradient = self._pass(theta, images, targets)
         return loss, torch.cat(gradient), tape
 
     def derivative(
-        self, theta: Tensor, images: Tensor, targets: Tensor, direction: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+        self, theta: Parameters, images: Pictures, targets: Rows, direction: Parameters
+    ) -> tuple[Parameters, Pictures, Rows]:
         """grad_{theta, x, y} <g, direction>: P, B x C x H x W, B x D."""
         tape, _, _ = self._pass(theta, images, targets, weights=False)
         return self.derivative_from_tape(tape, theta, direction)
@@ -190,12 +193,14 @@ class ConvNetGradient:
     def _conv_weight(self, x: Tensor, g: Tensor, weight: Tensor) -> Tensor:
         """The gradient of <conv(x, weight), g> for the weight."""
         x_low, g_low, weight_low = self._rounded(x, g, weight)
-        return _convolution_backward(g_low, x_low, weight_low, (False, True, False))[1].to(x.dtype)
+        slope: Tensor = _convolution_backward(g_low, x_low, weight_low, (False, True, False))[1]
+        return slope.to(x.dtype)
 
     def _conv_input(self, g: Tensor, weight: Tensor, x: Tensor) -> Tensor:
         """The gradient of <conv(x, weight), g> for the input."""
         x_low, g_low, weight_low = self._rounded(x, g, weight)
-        return _convolution_backward(g_low, x_low, weight_low, (True, False, False))[0].to(x.dtype)
+        slope: Tensor = _convolution_backward(g_low, x_low, weight_low, (True, False, False))[0]
+        return slope.to(x.dtype)
 
     def _rounded(self, *operands: Tensor) -> list[Tensor]:
         return [t.to(self.dtype or t.dtype) for t in operands]
@@ -274,8 +279,8 @@ def _parameters(mean: Tensor, mean_z: Tensor, z: Tensor, weight: Tensor) -> list
 
 def _convolution_backward(
     g: Tensor, x: Tensor, weight: Tensor, mask: tuple[bool, bool, bool]
-) -> tuple[Tensor, ...]:
-    found: tuple[Tensor, ...] = torch.ops.aten.convolution_backward(
+) -> tuple[Any, ...]:
+    found: tuple[Any, ...] = torch.ops.aten.convolution_backward(
         g, x, weight, None, *_CONV, mask
     )
     return found

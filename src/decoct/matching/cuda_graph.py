@@ -5,7 +5,7 @@ It has not been run on a GPU yet: `benchmarks/unroll.py --graphs` tries it.
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ Outputs = tuple[Tensor, ...]
 Record = Callable[[Callable[[], Outputs]], tuple[Callable[[], object], Outputs]]
 
 
+@runtime_checkable
 class Match(Protocol):
     """`matching_gradient`, its first argument and its options given."""
 

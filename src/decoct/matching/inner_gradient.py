@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from decoct.core.compilation import compiled
+from decoct.core.shapes import Parameters, Pictures, Rows, Scalar
 from decoct.matching.convnet_gradient import ConvNetGradient
 from decoct.models.network import Network
 
@@ -97,10 +98,10 @@ def flat_network(network: Network) -> Callable[[Tensor, Tensor], Tensor]:
     names, shapes = zip(*((n, p.shape) for n, p in network.named_parameters()), strict=True)
     sizes = [shape.numel() for shape in shapes]
 
-    def forward(theta: Tensor, images: Tensor) -> Tensor:
+    def forward(theta: Parameters, images: Pictures) -> Rows:
         parts = theta.split(sizes)
         parameters = {n: p.view(s) for n, p, s in zip(names, parts, shapes, strict=True)}
-        output: Tensor = functional_call(network, parameters, (images,))
+        output: Rows = functional_call(network, parameters, (images,))
         return output
 
     return forward
@@ -110,7 +111,7 @@ def distillation_loss(network: Network) -> FlatLoss:
     """Mean squared error of `network`, as a function of its parameters in one vector."""
     forward = flat_network(network)
 
-    def loss(theta: Tensor, images: Tensor, targets: Tensor) -> Tensor:
+    def loss(theta: Parameters, images: Pictures, targets: Rows) -> Scalar:
         return F.mse_loss(forward(theta, images), targets)
 
     return loss

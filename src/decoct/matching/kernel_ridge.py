@@ -1,7 +1,10 @@
 """Kernel ridge regression in closed form, with gradients."""
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
+
+from decoct.core.shapes import Features, Rows, Scalar
 
 
 def exact(values: Tensor) -> Tensor:
@@ -14,7 +17,7 @@ def exact(values: Tensor) -> Tensor:
     return values.double()
 
 
-def with_bias(features: Tensor) -> Tensor:
+def with_bias(features: Features) -> Float[Tensor, "image feature+1"]:
     """B x F features and a column of ones: B x (F + 1).
 
     >>> with_bias(torch.zeros(1, 2))
@@ -23,7 +26,7 @@ def with_bias(features: Tensor) -> Tensor:
     return torch.cat([features, torch.ones_like(features[:, :1])], 1)
 
 
-def ridge_penalty(synthetic: Tensor, *, ridge: float) -> Tensor:
+def ridge_penalty(synthetic: Features, *, ridge: float) -> Scalar:
     """The lambda that is ridge tr(K_ss), of m x F features: a constant to autograd, as released.
 
     >>> ridge_penalty(torch.tensor([[1.0, 2.0], [0.0, 1.0]]), ridge=0.5)
@@ -32,7 +35,9 @@ def ridge_penalty(synthetic: Tensor, *, ridge: float) -> Tensor:
     return ridge * synthetic.detach().square().sum()  # the trace of F F^T
 
 
-def predict(real: Tensor, synthetic: Tensor, targets: Tensor, *, penalty: Tensor) -> Tensor:
+def predict(
+    real: Float[Tensor, "real feature"], synthetic: Features, targets: Rows, *, penalty: Scalar
+) -> Float[Tensor, "real dimension"]:
     """K_rs (K_ss + penalty I)^-1 Y_s: B x D, from B x F and m x F features and m x D targets.
 
     K_ab is F_a F_b^T. What is not finite comes out not finite; nothing is raised.

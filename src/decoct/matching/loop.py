@@ -22,6 +22,7 @@ from decoct.core.console import Metrics, note, progress
 from decoct.core.device import Precision
 from decoct.core.errors import DecoctError
 from decoct.core.settings import Count, Momentum, NonNegative, Settings
+from decoct.core.shapes import Index, Parameters, Pictures, Rows
 from decoct.matching.convnet_gradient import ConvNetGradient
 from decoct.matching.cuda_graph import Match
 from decoct.matching.inner_gradient import InnerGradient
@@ -67,8 +68,8 @@ def match_trajectories(
     match_at: MatchAt,
     inner: InnerGradient | Sequence[InnerGradient],
     *,
-    images: Tensor,
-    targets: Tensor,
+    images: Pictures,
+    targets: Rows,
     trajectories: Trajectories,
     config: MatchingConfig,
     seed: int,
@@ -125,7 +126,7 @@ def count_tapes(gradient: ConvNetGradient, config: MatchingConfig, images: int, 
     return min(kept, config.inner_steps)
 
 
-def _check(config: MatchingConfig, trajectories: Trajectories, images: Tensor) -> None:
+def _check(config: MatchingConfig, trajectories: Trajectories, images: Pictures) -> None:
     if config.last_epoch > trajectories.epochs:
         raise DecoctError(
             f"max_start_epoch {config.max_start_epoch} and expert_epochs {config.expert_epochs} "
@@ -206,7 +207,7 @@ def draw_expert(
     config: MatchingConfig,
     draws: torch.Generator,
     device: torch.device,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Parameters, Parameters]:
     """An expert's parameters at a random epoch s, and at s + expert_epochs."""
     k = int(torch.randint(len(trajectories), (), generator=draws))
     s = int(torch.randint(config.max_start_epoch, (), generator=draws))
@@ -216,7 +217,7 @@ def draw_expert(
 
 def draw_batches(
     count: int, config: MatchingConfig, draws: torch.Generator, device: torch.device
-) -> list[Tensor]:
+) -> list[Index]:
     """T batches of indices without replacement, reshuffled when the images are used up."""
     batches: list[Tensor] = []
     while len(batches) < config.inner_steps:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from decoct.core import checkpoint
+from decoct.core.shapes import Pictures, Rows
 from decoct.matching.unroll import MatchingGradient
 
 
@@ -16,8 +17,8 @@ class Synthetic:
 
     def __init__(
         self,
-        images: Tensor,
-        targets: Tensor,
+        images: Pictures,
+        targets: Rows,
         *,
         optimiser: Literal["sgd", "adam"],
         lr_images: float,

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
-from torch import Tensor
 
+from decoct.core.shapes import Index, Parameters, Pictures, Rows, Scalar
 from decoct.matching.inner_gradient import FlatLoss, InnerGradient
 
 T = TypeVar("T", InnerGradient, FlatLoss)
@@ -21,18 +21,18 @@ T = TypeVar("T", InnerGradient, FlatLoss)
 class MatchingGradient:
     """The matching loss and its gradient for all that is learnt."""
 
-    loss: Tensor  # scalar
-    images: Tensor  # m x C x H x W
-    targets: Tensor  # m x D
-    lr: Tensor  # scalar
+    loss: Scalar
+    images: Pictures
+    targets: Rows
+    lr: Scalar
 
 
-def matching_loss(end: Tensor, start: Tensor, goal: Tensor) -> Tensor:
+def matching_loss(end: Parameters, start: Parameters, goal: Parameters) -> Scalar:
     """|end - goal|^2 / |start - goal|^2 of parameter vectors: 1 where nothing was learnt."""
     return (end - goal).square().sum() / (start - goal).square().sum()
 
 
-def _by_step(inner: T | Sequence[T], batches: Sequence[Tensor]) -> Sequence[T]:
+def _by_step(inner: T | Sequence[T], batches: Sequence[Index]) -> Sequence[T]:
     """One for each step, where one for all of them may be given."""
     return inner if isinstance(inner, Sequence) else [inner] * len(batches)
 
@@ -41,13 +41,13 @@ def _by_step(inner: T | Sequence[T], batches: Sequence[Tensor]) -> Sequence[T]:
 def train(
     inner: InnerGradient | Sequence[InnerGradient],
     *,
-    start: Tensor,
-    images: Tensor,
-    targets: Tensor,
-    lr: Tensor,
-    batches: Sequence[Tensor],
+    start: Parameters,
+    images: Pictures,
+    targets: Rows,
+    lr: Scalar,
+    batches: Sequence[Index],
     momentum: float = 0.0,
-) -> Tensor:
+) -> Parameters:
     """theta_T: where SGD ends, a step for each of `batches` (indices, int64).
 
     `inner` is one for all the steps, or one for each.
@@ -64,12 +64,12 @@ def train(
 def matching_gradient(
     inner: InnerGradient | Sequence[InnerGradient],
     *,
-    start: Tensor,
-    goal: Tensor,
-    images: Tensor,
-    targets: Tensor,
-    lr: Tensor,
-    batches: Sequence[Tensor],
+    start: Parameters,
+    goal: Parameters,
+    images: Pictures,
+    targets: Rows,
+    lr: Scalar,
+    batches: Sequence[Index],
     momentum: float = 0.0,
     kept_tapes: int = 0,
 ) -> MatchingGradient:
@@ -122,12 +122,12 @@ def matching_gradient(
 def matching_gradient_reference(
     loss: FlatLoss | Sequence[FlatLoss],
     *,
-    start: Tensor,
-    goal: Tensor,
-    images: Tensor,
-    targets: Tensor,
-    lr: Tensor,
-    batches: Sequence[Tensor],
+    start: Parameters,
+    goal: Parameters,
+    images: Pictures,
+    targets: Rows,
+    lr: Scalar,
+    batches: Sequence[Index],
     momentum: float = 0.0,
 ) -> MatchingGradient:
     """The same by back-propagating through the whole unroll, whose T graphs are kept alive."""

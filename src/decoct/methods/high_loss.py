@@ -6,11 +6,12 @@ from typing import ClassVar
 from torch import Tensor
 
 from decoct.core.place import Place
+from decoct.core.shapes import Index, PerImage
 from decoct.methods.inputs import Inputs
 from decoct.methods.real_images import RealImages
 
 
-def high_loss_subset(*, difficulty: Tensor, count: int) -> Tensor:
+def high_loss_subset(*, difficulty: PerImage, count: int) -> Index:
     """The `count` indices of highest difficulty (N floats): int64, sorted.
 
     >>> import torch

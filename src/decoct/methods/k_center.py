@@ -10,6 +10,7 @@ from torch import Tensor
 from decoct.artefacts.targets import Targets
 from decoct.core import seeding
 from decoct.core.place import Place
+from decoct.core.shapes import Index
 from decoct.methods.inputs import Inputs
 from decoct.methods.real_images import RealImages, candidates, choosing
 from decoct.methods.sizes import Sizes
@@ -18,7 +19,7 @@ from decoct.methods.units import Unit
 
 def k_center_subset(
     *, targets: Targets, count: int, seed: int, device: torch.device | str = "cpu"
-) -> Tensor:
+) -> Index:
     """Choose `count` times the image whose target is farthest from the chosen: int64, sorted.
 
     At most twice as far from the farthest image as the best choice is (Gonzalez 1985; of training

@@ -14,6 +14,7 @@ from torch import Tensor
 from decoct.artefacts.targets import Targets
 from decoct.core import seeding
 from decoct.core.place import Place
+from decoct.core.shapes import Index
 from decoct.methods.inputs import Inputs
 from decoct.methods.real_images import BLOCK, RealImages, candidates, choosing
 from decoct.methods.sizes import Sizes
@@ -25,7 +26,7 @@ _THREADS = 2  # scikit-learn adds up more threads' sums in an order left to chan
 
 def kmeans_subset(
     *, targets: Targets, count: int, seed: int, device: torch.device | str = "cpu"
-) -> Tensor:
+) -> Index:
     """Cluster the targets into `count` clusters; the distinct image nearest to each: int64, sorted.
 
     Where two centres share their nearest image, the later one gets the nearest that is free.

@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor
 
 from decoct.artefacts.distilled import DistilledSet, versions
@@ -23,6 +24,7 @@ from decoct.core.device import arithmetic
 from decoct.core.errors import DecoctError
 from decoct.core.place import Place
 from decoct.core.settings import Bounds, Count, Momentum, NonNegative, Positive
+from decoct.core.shapes import Index, Pictures, Rows, Scalar
 from decoct.data.images import Images
 from decoct.data.stream import stream
 from decoct.matching.kernel_ridge import exact, predict, ridge_penalty, with_bias
@@ -117,7 +119,7 @@ def krr_st(
     *,
     images: Images,
     targets: Targets,
-    index: Tensor,
+    index: Index,
     config: KRRST | None = None,
     seed: int = 0,
     device: torch.device | str = "cpu",
@@ -170,13 +172,13 @@ def krr_st(
 
 def outer_gradient(
     network: Network,
-    images: Tensor,
-    targets: Tensor,
+    images: Pictures,
+    targets: Rows,
     *,
-    real: Tensor,
-    goal: Tensor,
+    real: Float[Tensor, "real channel height width"],
+    goal: Float[Tensor, "real dimension"],
     ridge: float,
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Scalar, Pictures, Rows]:
     """Loss (scalar), and its gradients for images (m x C x H x W) and targets (m x D).
 
     The loss is the mean squared error between what the regression from (images, targets) predicts

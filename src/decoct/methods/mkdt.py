@@ -20,6 +20,7 @@ from decoct.artefacts.trajectories import Trajectories
 from decoct.core.compilation import pays
 from decoct.core.device import arithmetic
 from decoct.core.place import Place
+from decoct.core.shapes import Index
 from decoct.data.images import Images
 from decoct.matching.convnet_gradient import ConvNetGradient
 from decoct.matching.cuda_graph import Match, as_cuda_graph
@@ -117,7 +118,7 @@ def mkdt(
     images: Images,
     targets: Targets,
     trajectories: Trajectories,
-    index: Tensor,
+    index: Index,
     config: MatchingConfig | None = None,
     seed: int = 0,
     device: torch.device | str = "cpu",

@@ -20,6 +20,7 @@ from decoct.core import seeding
 from decoct.core.device import arithmetic
 from decoct.core.place import Place
 from decoct.core.settings import CountOrNone, Positive
+from decoct.core.shapes import Index
 from decoct.data.images import Images
 from decoct.matching.cuda_graph import Match
 from decoct.matching.inner_gradient import FlatLoss, InnerGradient, flat_network
@@ -135,7 +136,7 @@ def mtt_ssl(
     *,
     images: Images,
     trajectories: Trajectories,
-    index: Tensor,
+    index: Index,
     objective: Objective | None = None,
     lr: float = 0.03,
     matching: MatchingConfig | None = None,

@@ -15,6 +15,7 @@ from decoct.artefacts.targets import Targets
 from decoct.core import seeding
 from decoct.core.place import Place
 from decoct.core.settings import Count
+from decoct.core.shapes import Index
 from decoct.methods.inputs import Inputs
 from decoct.methods.k_means import cluster_centres
 from decoct.methods.real_images import BLOCK, RealImages, candidates, choosing
@@ -30,7 +31,7 @@ def sas_subset(
     classes: int = 10,
     penalty: bool = True,
     device: torch.device | str = "cpu",
-) -> Tensor:
+) -> Index:
     """Choose greedily in each latent class, in proportion to its size: int64, sorted.
 
     The similarity of two images is their targets' cosine, at least 0. An image's score is its

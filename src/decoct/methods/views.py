@@ -16,6 +16,7 @@ from decoct.core import seeding
 from decoct.core.errors import DecoctError
 from decoct.core.place import Place
 from decoct.core.settings import Count
+from decoct.core.shapes import Index
 from decoct.data.augment import AugmentConfig
 from decoct.data.images import Images
 from decoct.data.stored_views import NUMBERS, draw_views, plain_views, show_views
@@ -100,7 +101,7 @@ class Views(Method):
 def stored_views(
     *,
     images: Images,
-    index: Tensor,
+    index: Index,
     label: Label,
     config: Views | None = None,
     seed: int = 0,

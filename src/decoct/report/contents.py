@@ -64,9 +64,7 @@ def read_contents(folder: Path) -> Contents:
         recipe=text,
         scores=_attempt(partial(Scores.load, scores), notes) if scores.exists() else None,
         hero=hero,
-        sets=next(
-            (sets for sets in shown if any(s.initial is not None for s in sets.values())), {}
-        ),
+        sets=next((sets for sets in shown if any(map(_is_learnt, sets.values()))), {}),
         views=next(viewed, None),
         teacher_losses=tuple(losses or ()),
         variance=_attempt(partial(Variance.load, variance), notes) if variance.exists() else None,
@@ -83,6 +81,12 @@ def _shown_first(hero: str) -> list[str]:
     """The methods whose sets are looked at: the recipe's own, then the others that are proposed."""
     proposed = [name for name, kind in METHODS.items() if kind.proposed]
     return list(dict.fromkeys([hero, *proposed]))
+
+
+def _is_learnt(distilled: DistilledSet) -> bool:
+    """Whether the images of a set are synthetic."""
+    kind = METHODS.get(distilled.method)
+    return kind.synthetic if kind else distilled.initial is not None
 
 
 def _sets(

@@ -177,7 +177,6 @@ def _describe_distilled(path: Path) -> str:
     rule, provenance, history = distilled.rule, distilled.provenance, distilled.history
     shape = f"{distilled.channels} x {distilled.size} x {distilled.size}"
     real = "" if distilled.initial is not None else " (real images)"
-    momentum = f"momentum {rule.momentum:g}, weight decay {rule.weight_decay:g}"
     return _lines(
         f"{path.name}: distilled set by {distilled.method}, {len(distilled.images)} images{real}",
         {
@@ -188,7 +187,7 @@ def _describe_distilled(path: Path) -> str:
             else f"none: {provenance['objective']['algorithm']} loss of two views",
             "in memory": size_text(distilled.bytes),
             "on disk": size_text(path.stat().st_size),
-            "train with": f"SGD, rate {rule.lr:.4g}, {momentum}, batch {rule.batch}",
+            "train with": rule,
             "made with": _network(vars(distilled.network)),
             "from": provenance.get("images", ""),
             "seed": provenance.get("seed", ""),

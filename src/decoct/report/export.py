@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from decoct.artefacts.distilled import DistilledSet, load_distilled
+from decoct.artefacts.rule import TrainingRule
 from decoct.core import storage
 from decoct.core.errors import DecoctError
 from decoct.data.images import normalise
@@ -25,7 +26,7 @@ To train on them, normalise each channel: (pixel / 255 - mean) / std, with
   mean  {mean}
   std   {std}
 and minimise the {what}, with
-  SGD, learning rate {lr:.6g}, momentum {momentum:g}, weight decay {weight_decay:g}, batch {batch}
+  {by}
 That learning rate belongs to exactly this optimiser; with another one, find another rate.
 
 Rounding changed a normalised pixel by {rms:.2g} (root mean square); {clipped:.2%} of the values lay
@@ -70,7 +71,7 @@ def export(path: Path, *, out: Path, uint8: bool = False) -> Path:
             np.save(file, distilled.views.numpy())
     facts = _facts(distilled)
     storage.write_text(out / "set.json", json.dumps(facts, indent=1) + "\n")
-    storage.write_text(out / "README.txt", _readme(facts))
+    storage.write_text(out / "README.txt", _readme(facts, distilled.rule))
     return out
 
 
@@ -109,7 +110,7 @@ def _facts(distilled: DistilledSet) -> dict[str, Any]:
         "std": distilled.std.tolist(),
         "normalise": "(pixel / 255 - mean) / std",
         "loss": _loss(distilled),
-        "rule": {"optimiser": "SGD", **asdict(distilled.rule)},
+        "rule": asdict(distilled.rule),
         "network": asdict(distilled.network),
         "provenance": distilled.provenance,
         "rounding": {
@@ -125,7 +126,7 @@ def _loss(distilled: DistilledSet) -> str:
     return f"{distilled.provenance['objective']['algorithm']} loss"
 
 
-def _readme(facts: dict[str, Any]) -> str:
+def _readme(facts: dict[str, Any], rule: TrainingRule) -> str:
     shape = [facts["count"], facts["views"], facts["dimensions"]]
     if not facts["described"]:
         del shape[1]
@@ -134,7 +135,7 @@ def _readme(facts: dict[str, Any]) -> str:
             "shape": " x ".join(map(str, shape)),
             "files": _VIEWS.format(**facts) * facts["described"],
             **facts,
-            **facts["rule"],
+            "by": rule,
             **facts["rounding"],
             "channels": "grey" if facts["channels"] == 1 else "RGB",
             "what": facts["loss"] + (_TO_TARGETS if facts["dimensions"] else _OF_VIEWS),

@@ -203,7 +203,7 @@ def _glance(
     if first:
         shape = f"{first.size} × {first.size} pixels"
         cards.append(("synthetic images", f"{len(first):,}", shape))
-    cards += [card for comparison in compared for card in headline(comparison)]
+    cards += [card for comparison in compared for card in headline(comparison, contents.hero)]
     if contents.seconds:
         parts = len(contents.seconds)
         cards.append(("time", duration(sum(contents.seconds.values())), f"{parts} stages"))

@@ -57,10 +57,10 @@ def comparisons(scores: Scores, hero: str = "") -> list[Comparison]:
     ]
 
 
-def headline(comparison: Comparison) -> Iterator[tuple[str, str, str]]:
-    """The method's difference to random as a number to see first."""
-    for row in comparison.rows:
-        if _is_proposed(row.method) and row.over_random:
+def headline(comparison: Comparison, hero: str = "") -> Iterator[tuple[str, str, str]]:
+    """The difference to random of `hero` and of what is proposed: the numbers to see first."""
+    for row in sorted(comparison.rows, key=lambda row: row.method != hero):
+        if (row.method == hero or _is_proposed(row.method)) and row.over_random:
             how_sure = mark(row.over_random)
             remark = f", {how_sure}" if how_sure in UNSURE else ""
             name = f"{row.method} over {REFERENCE}, {comparison.labels}"

@@ -22,6 +22,7 @@ from decoct.core.console import Advance, progress
 from decoct.core.device import Precision, arithmetic
 from decoct.core.errors import DecoctError
 from decoct.core.settings import Count, Momentum, NonNegative, Positive, Settings
+from decoct.core.shapes import PerImage
 from decoct.data.images import Images
 from decoct.data.stream import stream
 from decoct.matching.convnet_gradient import ConvNetGradient
@@ -227,7 +228,7 @@ def difficulty(
     trajectories: Trajectories,
     device: torch.device | str = "cpu",
     batch: int = 1024,
-) -> Tensor:
+) -> PerImage:
     """Each image's squared error after epoch 1, mean over dimensions and experts: N, on the CPU.
 
     The images that students find hardest are where the paper starts from (section 5.2).

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from decoct.core.settings import Count, Settings
+from decoct.core.shapes import ByChannel, Pictures, Scalar
 from decoct.data.augment import AugmentConfig, differentiable_augmenter
 from decoct.training.losses.barlow_twins import barlow_twins_loss
 from decoct.training.losses.simclr import simclr_loss
@@ -43,7 +44,7 @@ class Objective(Settings):
 ViewLoss = Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]
 
 
-def view_loss(objective: Objective, *, mean: Tensor, std: Tensor, size: int) -> ViewLoss:
+def view_loss(objective: Objective, *, mean: ByChannel, std: ByChannel, size: int) -> ViewLoss:
     """The loss of a network on two views of each image, all in one batch; differentiable in both.
 
     The images are normalised by `mean` and `std` (C). It draws from torch's global generator: call
@@ -55,7 +56,7 @@ def view_loss(objective: Objective, *, mean: Tensor, std: Tensor, size: int) -> 
     """
     views = differentiable_augmenter(objective.augment, mean=mean, std=std, size=size)
 
-    def loss(network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    def loss(network: Callable[[Tensor], Tensor], images: Pictures) -> Scalar:
         outputs = network(torch.cat([views(images), views(images)]))
         return SSL_LOSSES[objective.algorithm](*outputs.chunk(2))
 

@@ -3,8 +3,10 @@
 import torch
 from torch import Tensor
 
+from decoct.core.shapes import Features, Scalar
 
-def barlow_twins_loss(first: Tensor, second: Tensor, *, redundancy: float = 5e-3) -> Tensor:
+
+def barlow_twins_loss(first: Features, second: Features, *, redundancy: float = 5e-3) -> Scalar:
     """sum_i (1 - C_ii)^2 + redundancy * sum_{i != j} C_ij^2, C the views' cross-correlation.
 
     `first` and `second` are the B x D embeddings of two views of the same images; each dimension

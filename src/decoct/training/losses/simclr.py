@@ -2,10 +2,11 @@
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+
+from decoct.core.shapes import Features, Scalar
 
 
-def simclr_loss(first: Tensor, second: Tensor, *, temperature: float = 0.5) -> Tensor:
+def simclr_loss(first: Features, second: Features, *, temperature: float = 0.5) -> Scalar:
     """The normalised, temperature-scaled cross-entropy, NT-Xent (eq. 1 of the paper). A scalar.
 
     `first` and `second` are the B x D embeddings of two views of the same images.

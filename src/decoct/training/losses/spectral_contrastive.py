@@ -1,10 +1,11 @@
 """The spectral contrastive loss (HaoChen et al. 2021, arXiv 2106.04156): a matrix factorised."""
 
 import torch
-from torch import Tensor
+
+from decoct.core.shapes import Features, Scalar
 
 
-def spectral_contrastive_loss(first: Tensor, second: Tensor) -> Tensor:
+def spectral_contrastive_loss(first: Features, second: Features) -> Scalar:
     """-2 E z.z+ + E (z.z')^2: views of an image agree, those of distinct images are orthogonal.
 
     `first` and `second` are the B x D embeddings of two views of the same images (eq. 6 of the

@@ -4,15 +4,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from decoct.core.shapes import Features, Scalar
+
 
 def vicreg_loss(
-    first: Tensor,
-    second: Tensor,
+    first: Features,
+    second: Features,
     *,
     invariance: float = 25.0,
     variance: float = 25.0,
     covariance: float = 1.0,
-) -> Tensor:
+) -> Scalar:
     """The loss is invariance * s + variance * (v(Z) + v(Z')) / 2 + covariance * (c(Z) + c(Z')).
 
     s is the mean squared difference, v the hinge that keeps each dimension's deviation above 1,
