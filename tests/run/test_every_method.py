@@ -4,18 +4,24 @@ from pathlib import Path
 
 import pytest
 import yaml
-from decoct.methods.subsets import SUBSETS
 
 from decoct.cli import main
 from decoct.core import storage
 from decoct.evaluation.scores import Scores
+from decoct.methods.real_images import RealImages
+from decoct.methods.registry import METHODS
+from decoct.methods.ssl_random import SSLRandom
 from decoct.report.costs import cost_rows, costs
 from decoct.report.page import write_report
 from decoct.report.table import columns
-from decoct.run.recipe import DISTILLERS, METHODS, ON_ALL, SYNTHETIC, Recipe
-from decoct.training.ssl_pretrain import SSL_METHODS
+from decoct.run.recipe import Recipe
 
-TRAINED = tuple(method for method in METHODS if method not in ("none", "teacher"))
+TRAINED = tuple(name for name, kind in METHODS.items() if kind().trains)
+SETS = tuple(name for name, kind in METHODS.items() if kind.makes_set)
+SUBSETS = tuple(name for name, kind in METHODS.items() if issubclass(kind, RealImages))
+SYNTHETIC = tuple(name for name, kind in METHODS.items() if kind.synthetic)
+ON_ALL = tuple(name for name, kind in METHODS.items() if kind.whole_pool)
+SSL_METHODS = tuple(name for name, kind in METHODS.items() if issubclass(kind, SSLRandom))
 
 
 @pytest.fixture
@@ -50,7 +56,7 @@ def test_every_method_is_compared_on_equal_terms_and_priced(said: str, tmp_path:
     assert steps["views"] == 2 * 7  # two epochs of 9 x 3 views, in fours
     assert steps["full"] == 3 * 8 and steps["none"] is steps["teacher"] is None
     images = {method: facts.get("images") for method, facts in scores.facts.items()}
-    assert {images[m] for m in (*SUBSETS, *DISTILLERS, "ssl-random")} == {9}
+    assert {images[m] for m in (*SETS, "ssl-random")} == {9}
     assert {images[m] for m in ON_ALL} == {30}
 
     # All images have three epochs, small sets two. Both tables hold the same names, and each has
@@ -75,13 +81,14 @@ def test_every_method_is_compared_on_equal_terms_and_priced(said: str, tmp_path:
     # The costs are the report's too.
     priced = lines_under(said, "what each method costs")
     assert [line[0] for line in priced] == list(TRAINED)
-    seconds = storage.load_json(tmp_path / "run/run.json", kind="run")["seconds"]
-    rows = cost_rows(costs(scores, seconds))
+    manifest = storage.load_json(tmp_path / "run/run.json", kind="run")
+    found = costs(scores, manifest["seconds"], manifest["inputs"])
+    rows = cost_rows(found)
     assert columns(rows) in said
-    by_method = {cost.method: cost for cost in costs(scores, seconds)}
+    by_method = {cost.method: cost for cost in found}
     assert all(by_method[m].pretrain_s is not None for m in TRAINED)
     made = {m for m in TRAINED if by_method[m].make_s is not None}
-    assert made == {*SUBSETS, *DISTILLERS}
+    assert made == set(SETS)
     assert {m for m in TRAINED if by_method[m].shared_s} == {
         "high-loss",
         "mkdt",

@@ -6,24 +6,29 @@ from pathlib import Path
 
 import pytest
 import torch
-from decoct.run.keys import Keys
 
-from decoct.artefacts.distilled import DistilledSet, TrainingRule
+from decoct.artefacts.distilled import DistilledSet
 from decoct.artefacts.encoder import Encoder
+from decoct.artefacts.rule import TrainingRule
 from decoct.artefacts.targets import Targets
 from decoct.cli import main
 from decoct.core.errors import DecoctError
 from decoct.data.images import Images
+from decoct.methods.registry import METHODS
+from decoct.methods.ssl_random import SSLRandom
 from decoct.models.registry import NetworkConfig
+from decoct.run.graph import Graph
 from decoct.run.pipeline import Run
-from decoct.run.recipe import METHODS, CompareConfig, Recipe, load_recipe
+from decoct.run.recipe import CompareConfig, Recipe, load_recipe
+from decoct.run.stages import encoder_of, set_of
 from decoct.training.pretrain import PretrainConfig, pretrain, pretrain_on_all
-from decoct.training.ssl_pretrain import SSL_METHODS
 
 FACTORS = [0.3, 1.0, 2.0, 7.5]
 CONFIG = PretrainConfig(network=NetworkConfig(width=4, depth=2), epochs=2)
 RULE = TrainingRule(lr=0.03, momentum=0.9, weight_decay=1e-3, batch=8)
-PRETRAINED = tuple(method for method in METHODS if method not in ("none", "teacher"))
+PRETRAINED = tuple(name for name, kind in METHODS.items() if kind().trains)
+SETS = tuple(name for name, kind in METHODS.items() if kind.makes_set)
+SSL_METHODS = tuple(name for name, kind in METHODS.items() if issubclass(kind, SSLRandom))
 
 
 def same(a: Encoder, b: Encoder) -> bool:
@@ -31,9 +36,9 @@ def same(a: Encoder, b: Encoder) -> bool:
     return all(torch.equal(first[name], second[name]) for name in first)
 
 
-def with_rates(recipe: Recipe, **rates: float) -> Recipe:
-    named = {name.replace("_", "-"): factor for name, factor in rates.items()}
-    return replace(recipe, compare=replace(recipe.compare, rates=named))
+def with_factors(recipe: Recipe, **factors: float) -> Recipe:
+    named = {name.replace("_", "-"): factor for name, factor in factors.items()}
+    return recipe.set("compare.lr_factors", named)
 
 
 @pytest.mark.parametrize("factor", FACTORS)
@@ -49,7 +54,7 @@ def test_on_a_set_it_is_a_rule_with_that_rate(
         rule=RULE,
         method="test",
     )
-    by_factor = pretrain(distilled=distilled, config=replace(CONFIG, rate=factor))
+    by_factor = pretrain(distilled=distilled, config=replace(CONFIG, lr_factor=factor))
     rule = replace(RULE, lr=factor * RULE.lr)
     by_rule = pretrain(distilled=distilled, config=CONFIG, rule=rule)
     assert same(by_factor, by_rule)
@@ -62,12 +67,12 @@ def test_on_a_set_it_is_a_rule_with_that_rate(
 def test_on_all_images_it_is_a_rule_with_that_rate(
     factor: float, tiny_images: Images, tiny_targets: Targets
 ) -> None:
-    def train(rule: TrainingRule, rate: float) -> Encoder:
+    def train(rule: TrainingRule, lr_factor: float) -> Encoder:
         return pretrain_on_all(
             images=tiny_images,
             targets=tiny_targets,
             rule=rule,
-            config=replace(CONFIG, rate=rate),
+            config=replace(CONFIG, lr_factor=lr_factor),
             steps=3,
         )
 
@@ -78,9 +83,8 @@ def test_on_all_images_it_is_a_rule_with_that_rate(
 def test_in_a_comparison_it_is_a_rate_of_real_images(
     method: str, tiny_recipe: Recipe, tmp_path: Path
 ) -> None:
-    by_factor = replace(tiny_recipe, compare=replace(tiny_recipe.compare, rates={method: 0.3}))
-    lr = 0.3 * tiny_recipe.compare.lr
-    by_rate = replace(tiny_recipe, compare=replace(tiny_recipe.compare, lr=lr))
+    by_factor = tiny_recipe.set("compare.lr_factors", {method: 0.3})
+    by_rate = tiny_recipe.set("rule.lr", 0.3 * tiny_recipe.rule.lr)
     one, other = (Run(r, tmp_path / "run").pretrained(method, 0) for r in (by_factor, by_rate))
     assert same(one, other)
 
@@ -89,9 +93,8 @@ def test_in_a_comparison_it_is_a_rate_of_real_images(
 def test_by_self_supervision_it_is_a_rate_of_adam(
     method: str, tiny_recipe: Recipe, tmp_path: Path
 ) -> None:
-    by_factor = replace(tiny_recipe, compare=replace(tiny_recipe.compare, rates={method: 0.3}))
-    ssl = replace(tiny_recipe.ssl, lr=0.3 * tiny_recipe.ssl.lr)
-    by_rate = replace(tiny_recipe, ssl=ssl)
+    by_factor = tiny_recipe.set("compare.lr_factors", {method: 0.3})
+    by_rate = tiny_recipe.set("ssl.lr", 0.3 * tiny_recipe.ssl.lr)
     recipes = (by_factor, by_rate, tiny_recipe)
     one, other, plain = (Run(r, tmp_path / "run").pretrained(method, 0) for r in recipes)
     assert same(one, other)
@@ -99,66 +102,69 @@ def test_by_self_supervision_it_is_a_rate_of_adam(
 
 
 def test_a_learnt_rate_is_multiplied(tiny_recipe: Recipe, tmp_path: Path) -> None:
-    run = Run(with_rates(tiny_recipe, mkdt=3.0), tmp_path / "run")
+    run = Run(with_factors(tiny_recipe, mkdt=3.0), tmp_path / "run")
     learnt = run.distilled("mkdt", 0).rule
     assert run.pretrained("mkdt", 0).provenance["rule"] == vars(replace(learnt, lr=3.0 * learnt.lr))
     # The set is the same whatever it is trained on with, and so is found again.
-    assert Keys(tiny_recipe).distilled("mkdt", 0) == run.keys.distilled("mkdt", 0)
+    name = set_of("mkdt", 0)
+    assert Graph(tiny_recipe).key(name) == run.graph.key(name)
 
 
 def test_a_methods_own_factor_comes_before_everyones(tiny_recipe: Recipe) -> None:
-    recipe = with_rates(tiny_recipe, ssl_full=0.25, random=2)
-    recipe = replace(recipe, pretrain=replace(recipe.pretrain, rate=5.0))
-    assert recipe.pretraining("ssl-full").rate == 0.25
-    assert recipe.pretraining("random").rate == 2
-    assert recipe.pretraining("mkdt").rate == 5.0
+    recipe = with_factors(tiny_recipe, ssl_full=0.25, random=2)
+    recipe = recipe.set("pretrain.lr_factor", 5.0)
+    assert recipe.pretraining("ssl-full").lr_factor == 0.25
+    assert recipe.pretraining("random").lr_factor == 2
+    assert recipe.pretraining("mkdt").lr_factor == 5.0
 
 
 @pytest.mark.parametrize("method", PRETRAINED)
 def test_a_factor_makes_its_own_methods_encoder_again_and_no_others(
     method: str, tiny_recipe: Recipe
 ) -> None:
-    plain = Keys(tiny_recipe)
-    factor = Keys(replace(tiny_recipe, compare=replace(tiny_recipe.compare, rates={method: 2.0})))
-    changed = [m for m in METHODS if factor.encoder(m, 0) != plain.encoder(m, 0)]
+    plain = Graph(tiny_recipe)
+    factor = Graph(tiny_recipe.set("compare.lr_factors", {method: 2.0}))
+    names = {m: encoder_of(m, 0) for m in METHODS}
+    changed = [m for m, name in names.items() if factor.key(name) != plain.key(name)]
     assert changed == [method]
-    assert all(factor.distilled(m, 0) == plain.distilled(m, 0) for m in METHODS)
-    one = Keys(replace(tiny_recipe, compare=replace(tiny_recipe.compare, rates={method: 1.0})))
-    assert one.encoder(method, 0) == plain.encoder(method, 0)
+    assert all(factor.key(set_of(m, 0)) == plain.key(set_of(m, 0)) for m in SETS)
+    one = Graph(tiny_recipe.set("compare.lr_factors", {method: 1.0}))
+    assert one.key(names[method]) == plain.key(names[method])
 
 
 @pytest.mark.parametrize(
-    "rates, sentence",
+    "factors, sentence",
     [
-        ({"mktd": 2.0}, "compare.rates: 'mktd' is unknown; perhaps you meant mkdt?"),
+        ({"mktd": 2.0}, "compare.lr_factors: 'mktd' is unknown; perhaps you meant mkdt?"),
         ({"full-step": 2.0}, "perhaps you meant full-steps?"),
-        ({"random": 0.0}, "compare.rates: random is 0.0; give a positive factor"),
+        ({"random": 0.0}, "compare.lr_factors: random is 0.0; give a positive factor"),
         ({"random": -1.0}, "random is -1.0"),
         ({"mkdt": math.inf}, "mkdt is inf"),
         ({"mkdt": math.nan}, "mkdt is nan"),
     ],
 )
-def test_bad_factors_are_refused(rates: dict[str, float], sentence: str) -> None:
+def test_bad_factors_are_refused(factors: dict[str, float], sentence: str) -> None:
     with pytest.raises(DecoctError) as caught:
-        CompareConfig(rates=rates)
+        CompareConfig(lr_factors=factors)
     assert sentence in str(caught.value)
 
 
-@pytest.mark.parametrize("rate", [0.0, -2.0, math.inf, math.nan])
-def test_a_bad_factor_for_all_is_refused(rate: float) -> None:
-    with pytest.raises(DecoctError, match=f"pretrain.rate is {rate}; give a positive factor"):
-        PretrainConfig(rate=rate)
+@pytest.mark.parametrize("factor", [0.0, -2.0, math.inf, math.nan])
+def test_a_bad_factor_for_all_is_refused(factor: float) -> None:
+    sentence = f"pretrain.lr_factor is {factor:g}; it must be above 0"
+    with pytest.raises(DecoctError, match=sentence):
+        PretrainConfig(lr_factor=factor)
 
 
 @pytest.mark.parametrize(
-    "rates, sentence",
+    "factors, sentence",
     [("{mktd: 2}", "perhaps you meant mkdt?"), ("{mkdt: fast}", "Expected `float`, got `str`")],
 )
 def test_a_recipe_with_bad_factors_is_refused(
-    rates: str, sentence: str, tiny_recipe: Recipe, tmp_path: Path
+    factors: str, sentence: str, tiny_recipe: Recipe, tmp_path: Path
 ) -> None:
     path = tmp_path / "mine.yaml"
-    path.write_text(path.read_text().replace("seeds: 1", f"seeds: 1, rates: {rates}"))
+    path.write_text(path.read_text().replace("seeds: 1", f"seeds: 1, lr_factors: {factors}"))
     with pytest.raises(DecoctError, match=r"mine\.yaml") as caught:
         load_recipe(path)
     assert sentence in str(caught.value)
@@ -166,9 +172,9 @@ def test_a_recipe_with_bad_factors_is_refused(
 
 def test_factors_are_flags_and_survive_a_round_trip(tiny_recipe: Recipe, tmp_path: Path) -> None:
     out = ["--out", str(tmp_path / "run")]
-    flags = ["--compare.rates", "ssl-random", "2", "mkdt", "0.5", "--pretrain.rate", "3"]
+    flags = ["--compare.lr-factors", "ssl-random", "2", "mkdt", "0.5", "--pretrain.lr-factor", "3"]
     assert main(["load-images", str(tmp_path / "mine.yaml"), *out, *flags]) == 0
     recipe = load_recipe(tmp_path / "run/recipe.yaml")
-    assert recipe.compare.rates == {"ssl-random": 2.0, "mkdt": 0.5}
-    assert recipe.pretrain.rate == 3
+    assert recipe.compare.lr_factors == {"ssl-random": 2.0, "mkdt": 0.5}
+    assert recipe.pretrain.lr_factor == 3
     assert recipe.images == tiny_recipe.images

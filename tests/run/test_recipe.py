@@ -1,12 +1,17 @@
 """Recipes: shipped ones, round trips, and what is wrong with those of others."""
 
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from decoct.core.errors import DecoctError
-from decoct.run.recipe import Recipe, load_recipe, recipe_names
+from decoct.methods.registry import sections
+from decoct.run.old_recipes import RENAMED
+from decoct.run.recipe import Recipe, load_recipe
+from decoct.run.recipes import recipe_names
 
 SHIPPED = (
     "demo",
@@ -48,14 +53,15 @@ def test_published_settings(name: str) -> None:
     assert recipe.fraction == (0.05 if five else 0.02)
     assert recipe.experts.count == 100
     assert recipe.experts.network.depth == (4 if recipe.images.size == 64 else 3)
-    distill = recipe.distill
-    assert distill.start == "high-loss"
-    assert distill.optimiser == "sgd" and distill.momentum == 0.5
-    assert distill.expert_epochs == 2
-    assert distill.max_start_epoch == (5 if five and not tiny else 2)
-    assert distill.iterations == (10_000 if tiny else 5_000)
-    assert distill.inner_steps == (10 if tiny else 40)
-    assert distill.lr_images == (1e5 if tiny else 1e4 if five else 1e3)
+    assert recipe.method == "mkdt" and recipe.mkdt.init == "high-loss"
+    matching = recipe.matching
+    assert matching.optimiser == "sgd" and matching.momentum == 0.5
+    assert matching.expert_epochs == 2
+    assert matching.max_start_epoch == (5 if five and not tiny else 2)
+    assert matching.iterations == (10_000 if tiny else 5_000)
+    assert matching.inner_steps == (10 if tiny else 40)
+    assert matching.lr_images == (1e5 if tiny else 1e4 if five else 1e3)
+    assert matching.batch == recipe.rule.batch == 256 and matching.inner_lr == recipe.rule.lr == 0.1
 
 
 def test_a_recipe_is_named_after_its_file(tmp_path: Path) -> None:
@@ -68,8 +74,8 @@ def test_a_recipe_is_named_after_its_file(tmp_path: Path) -> None:
         ("itterations: 3", "there is no setting itterations"),
         ("frction: 0.1", "there is no setting frction; perhaps you meant fraction?"),
         (
-            "distill: {itterations: 3}",
-            "there is no setting distill.itterations; perhaps you meant iterations?",
+            "matching: {itterations: 3}",
+            "there is no setting matching.itterations; perhaps you meant iterations?",
         ),
         (
             "experts: {network: {widht: 3}}",
@@ -77,16 +83,26 @@ def test_a_recipe_is_named_after_its_file(tmp_path: Path) -> None:
         ),
         ("3: 4", "there is no setting 3"),
         ("fraction: much", r"Expected `float`, got `str` - at `\$.fraction`"),
-        ("distill: {iterations: 2.5}", r"Expected `int`, got `float` - at `\$.distill.iterations`"),
-        ("distill: 7", r"Expected `object`, got `int` - at `\$.distill`"),
+        (
+            "matching: {iterations: 2.5}",
+            r"Expected `int`, got `float` - at `\$.matching.iterations`",
+        ),
+        ("views: {count: many}", r"Expected `int`, got `str` - at `\$.views.count`"),
+        ("matching: 7", r"Expected `object`, got `int` - at `\$.matching`"),
+        ("views: 7", r"Expected `object`, got `int` - at `\$.views`"),
+        ("methods: {mkdt: {}}", "there is no setting methods"),
+        ("mkdt: {matching: {}}", "there is no setting mkdt.matching"),
         ("compare: {methods: [none, magic]}", "method 'magic' is unknown"),
-        ("distill: {start: hardest}", "Invalid enum value 'hardest'"),
+        ("mkdt: {init: hardest}", "method 'hardest' is unknown"),
+        ("mkdt: {init: krr-st}", "mkdt: krr-st chooses no real images"),
+        ("views: {select: full}", "views: full chooses no real images"),
+        ("matching: {optimiser: lion}", "Invalid enum value 'lion'"),
         ("experts: {network: {name: alexnet}}", "network 'alexnet' is unknown"),
-        ("fraction: 0", "the fraction in"),
-        ("fraction: 1.5", "the fraction in"),
-        ("size: -1", "the size must be positive"),
-        ("distill: {max_start_epoch: 3, expert_epochs: 2}", "read epoch 4 .* experts.epochs is 3"),
-        ("probe: {fractions: [0]}", r"label fraction 0.0 is outside \(0, 1\]"),
+        ("fraction: 0", "fraction is 0; it must be above 0 and at most 1"),
+        ("fraction: 1.5", "fraction is 1.5; it must be above 0 and at most 1"),
+        ("size: -1", "size is -1; it must be at least 0"),
+        ("matching: {max_start_epoch: 3, expert_epochs: 2}", "read epoch 4 .* experts.epochs is 3"),
+        ("probe: {fractions: [0]}", r"probe.fractions is 0; it must be above 0 and at most 1"),
         ("a: [1", "is not valid YAML"),
         ("- a\n- b", "must be a mapping of settings"),
         ("", "must be a mapping of settings"),
@@ -122,3 +138,137 @@ def test_sources_are_looked_for_in_the_data_folder_first(tmp_path: Path) -> None
     assert recipe.source("pool.npz") == str(tmp_path / "pool.npz")
     assert recipe.source("emoji") == "emoji"
     assert recipe.source("") == ""
+
+
+def test_a_written_recipe_says_everything(tmp_path: Path) -> None:
+    """The defaults too: they may be others in the next version."""
+    sparse = load_recipe(_write(tmp_path, "experts: {count: 3}\nviews: {count: 5}"))
+    assert list(yaml.safe_load(sparse.to_yaml())["experts"]) == [
+        f.name for f in fields(sparse.experts)
+    ]
+    assert yaml.safe_load(sparse.to_yaml())["views"]["select"] == "k-means"
+
+
+# Setting by setting
+
+
+def test_a_setting_is_found_and_changed_by_its_path() -> None:
+    recipe = Recipe()
+    for setting, value in (("seed", 3), ("views.count", 5), ("matching.batch", 7)):
+        changed = recipe.set(setting, value)
+        assert changed.get(setting) == value != recipe.get(setting)
+        assert changed.set(setting, recipe.get(setting)) == recipe
+    assert recipe.set("teacher.ssl.network.width", 8).teacher.ssl.network.width == 8
+
+
+def test_a_method_has_the_sections_that_it_shares() -> None:
+    recipe = Recipe().set("rule.batch", 7).set("matching.batch", 9)
+    assert recipe.configured("mkdt").training_batch() == 9
+    assert recipe.configured("mtt-ssl").training_batch() == 9
+    others = ("random", "sas", "views", "krr-st", "full", "full-steps", "ssl-random")
+    assert {recipe.configured(method).training_batch() for method in others} == {7}
+
+
+# Names of earlier versions
+
+
+def _nested(paths: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for path, value in paths.items():
+        *sections, name = path.split(".")
+        inner = found
+        for section in sections:
+            inner = inner.setdefault(section, {})
+        inner[name] = value
+    return found
+
+
+VALUES: dict[str, Any] = {
+    "distill.start": "random",
+    "distill.batch": 31,
+    "distill.max_start": 1,
+    "distill.lr_log_rate": 0.3,
+    "distill.rate": 0.4,
+    "distill.graphs": True,
+    "compare.lr": 0.7,
+    "compare.rates": {"mkdt": 2.0},
+    "pretrain.rate": 3.0,
+    "views.start": "random",
+    "ssl.views": {"jitter": 0.1},
+    "teacher.ssl.views": {"jitter": 0.2},
+    "mtt_ssl.objective.views": {"jitter": 0.3},
+    "krr_st.pool": 3,
+    "krr_st.pool_steps": 17,
+    "krr_st.pool_lr": 0.02,
+    "krr_st.pool_momentum": 0.3,
+    "krr_st.pool_weight_decay": 0.01,
+}
+
+
+def test_what_took_an_old_names_place_is_a_setting() -> None:
+    assert {*VALUES, "distill"} == set(RENAMED)
+    recipe = Recipe()
+    for old, new in RENAMED.items():
+        with pytest.raises(AttributeError):
+            recipe.get(old)
+        for path in new:
+            assert recipe.get(path) is not None
+
+
+@pytest.mark.parametrize("old", VALUES)
+def test_an_old_name_is_read_and_said_to_be_old(
+    old: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    new = dict.fromkeys(RENAMED[old], VALUES[old])
+    one = load_recipe(_write(tmp_path, yaml.safe_dump(_nested({old: VALUES[old]}))))
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"{old} is now {' and '.join(RENAMED[old])}" in said and "mine.yaml" in said
+    other = load_recipe(_write(tmp_path, yaml.safe_dump(_nested(new))))
+    assert one == other != Recipe(name="mine")
+    assert capsys.readouterr().err == ""
+
+
+def test_a_recipe_all_in_old_names_is_the_one_in_new_names(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = {"experts.count": 3, "ssl.batch": 8, "pretrain.epochs": 2, "compare.seeds": 1}
+    old = VALUES | {"distill.iterations": 9} | more
+    new = {path: VALUES[o] for o in VALUES for path in RENAMED[o]} | {"matching.iterations": 9}
+    one = load_recipe(_write(tmp_path, yaml.safe_dump(_nested(old))))
+    assert "distill is now matching" in " ".join(capsys.readouterr().err.split())
+    assert one == load_recipe(_write(tmp_path, yaml.safe_dump(_nested(new | more))))
+    assert load_recipe(_write(tmp_path, one.to_yaml())) == one
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "distill: {batch: 8, start: random}\nrule: {lr: 3}\nmkdt: {}\nmatching: {iterations: 9}",
+        "matching: {iterations: 9}\nmkdt: {}\nrule: {lr: 3}\ndistill: {batch: 8, start: random}",
+        "distill: {batch: 5, start: random}\nrule: {lr: 3, batch: 8}\n"
+        "matching: {iterations: 9, batch: 8}",
+    ],
+)
+def test_a_recipe_in_both_keeps_all_that_it_says(tmp_path: Path, text: str) -> None:
+    """Where it says a thing twice, today's name has the say."""
+    recipe = load_recipe(_write(tmp_path, text))
+    assert (recipe.matching.iterations, recipe.matching.batch) == (9, 8)
+    assert (recipe.rule.lr, recipe.rule.batch) == (3, 8)
+    assert recipe.mkdt.init == "random"
+
+
+def test_a_misspelt_setting_of_an_old_section_is_still_refused(tmp_path: Path) -> None:
+    with pytest.raises(DecoctError, match=r"no setting matching\.itterations"):
+        load_recipe(_write(tmp_path, "distill: {itterations: 3}"))
+
+
+OWN = sorted((Path(__file__).parents[2] / "benchmarks").rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", [*recipe_names(), *OWN], ids=lambda name: Path(name).stem)
+def test_our_own_recipes_have_todays_names(
+    name: str | Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = load_recipe(name)
+    assert capsys.readouterr().err == ""
+    assert set(recipe.methods) == set(sections())
