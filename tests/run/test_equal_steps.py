@@ -11,19 +11,36 @@ import pytest
 import torch
 from torch import Tensor
 
-from decoct.artefacts.distilled import TrainingRule
+from decoct.artefacts.rule import TrainingRule
 from decoct.artefacts.targets import Targets
 from decoct.data.images import Images
+from decoct.methods.registry import METHODS
+from decoct.methods.sizes import Sizes
+from decoct.methods.ssl_random import SSLRandom
+from decoct.methods.units import Unit
 from decoct.models.registry import NetworkConfig
+from decoct.run.graph import Graph
 from decoct.run.pipeline import Run
-from decoct.run.recipe import EQUAL_STEPS, METHODS, ON_ALL, CompareConfig, Recipe
-from decoct.run.sizes import Sizes
+from decoct.run.recipe import CompareConfig, Recipe
+from decoct.run.sizes import measure_sizes
 from decoct.run.timing import stage_seconds
 from decoct.training.pretrain import PretrainConfig, pretrain_on_all, steps_an_epoch
-from decoct.training.ssl_pretrain import SSL_METHODS
 
 CONFIG = PretrainConfig(network=NetworkConfig(width=4, depth=2), epochs=2)
 RULE = TrainingRule(lr=0.05, momentum=0.9, weight_decay=1e-4, batch=16)  # three batches of 40
+ON_ALL = tuple(name for name, kind in METHODS.items() if kind.whole_pool)
+EQUAL_STEPS = tuple(name for name, kind in METHODS.items() if kind.as_many_steps_as)
+SSL_METHODS = tuple(name for name, kind in METHODS.items() if issubclass(kind, SSLRandom))
+
+
+def sizes_of(recipe: Recipe) -> Sizes:
+    found = measure_sizes(recipe)
+    assert found is not None
+    return found
+
+
+def steps_of(recipe: Recipe, method: str) -> int:
+    return recipe.configured(method).steps(sizes_of(recipe), recipe.pretraining(method))
 
 
 class Counted:
@@ -52,6 +69,10 @@ def test_they_are_known_and_not_compared_unasked() -> None:
     assert set(EQUAL_STEPS) < set(ON_ALL) < set(METHODS)
     assert set(EQUAL_STEPS).isdisjoint(CompareConfig().methods)
     assert "ssl-full-steps" in SSL_METHODS
+    assert {m: METHODS[m].as_many_steps_as for m in EQUAL_STEPS} == {
+        "full-steps": "full",
+        "ssl-full-steps": "ssl-full",
+    }
 
 
 @pytest.mark.parametrize("size, steps", [(3, 1), (8, 2), (9, 2), (10, 3)])
@@ -59,33 +80,32 @@ def test_full_steps_takes_as_many_steps_as_a_small_set(
     size: int, steps: int, tiny_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Batches of 4; a single image left over joins the last of them."""
-    run = Run(replace(tiny_recipe, size=size), tmp_path / "run")
+    run = Run(tiny_recipe.having(size=size), tmp_path / "run")
     run.distilled("random", 0)
     counted = Counted(monkeypatch, torch.optim.SGD)
     run.pretrained("random", 0)
     assert counted.take() == 2 * steps
     run.pretrained("full-steps", 0)
     assert counted.take() == 2 * steps
-    assert run.recipe.steps("full-steps", 30) == run.recipe.steps("random", size) == 2 * steps
+    assert {steps_of(run.recipe, m) for m in ("full-steps", "random")} == {2 * steps}
 
 
 def test_ssl_full_steps_takes_as_many_steps_as_a_small_set(
     tiny_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Whatever lengths of their own the other two have.
-    ssl = replace(tiny_recipe.ssl, epochs=1, full_epochs=2)
-    for recipe in (tiny_recipe, replace(tiny_recipe, ssl=ssl)):
+    own = tiny_recipe.set("ssl.epochs", 1).set("ssl.full_epochs", 2)
+    for recipe in (tiny_recipe, own):
         counted = Counted(monkeypatch, torch.optim.Adam)
         Run(recipe, tmp_path / "run").pretrained("ssl-full-steps", 0)
-        assert counted.take() == recipe.steps("random", 9) == 4
+        assert counted.take() == steps_of(recipe, "random") == 4
 
 
 @pytest.mark.parametrize("holdout", [0.25, 0.175])  # 30 images; 33: one left over
 def test_the_facts_are_the_steps_taken(
     holdout: float, tiny_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    images = replace(tiny_recipe.images, holdout=holdout)
-    run = Run(replace(tiny_recipe, images=images), tmp_path / "run")
+    run = Run(tiny_recipe.set("images.holdout", holdout), tmp_path / "run")
     run.distilled("random", 0)
     for kind, methods in (
         (torch.optim.SGD, ("random", "full", "full-steps")),
@@ -94,7 +114,7 @@ def test_the_facts_are_the_steps_taken(
         counted = Counted(monkeypatch, kind)
         for method in methods:
             run.pretrained(method, 0)
-            facts = run._facts(method)
+            facts = run.facts(method)
             assert counted.take() == facts["steps"], method
             assert facts["images"] == (len(run.images) if method in ON_ALL else 9)
 
@@ -102,8 +122,9 @@ def test_the_facts_are_the_steps_taken(
 def test_it_trains_on_all_images(
     tiny_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    longer = replace(tiny_recipe, pretrain=replace(tiny_recipe.pretrain, epochs=4))
-    run = Run(longer, tmp_path / "run")  # 8 steps of 4 images: an epoch of the 30
+    run = Run(
+        tiny_recipe.set("pretrain.epochs", 4), tmp_path / "run"
+    )  # 8 steps of 4 images: an epoch of the 30
     seen: list[Tensor] = []
 
     def spy(images: Images, batches: list[Tensor], *, device: Any) -> Any:
@@ -119,7 +140,7 @@ def test_it_trains_on_all_images(
 def test_no_epochs_of_its_own_are_the_small_sets(
     tiny_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = replace(tiny_recipe, compare=replace(tiny_recipe.compare, full_epochs=0))
+    recipe = tiny_recipe.set("compare.full_epochs", 0)
     assert tiny_recipe.pretraining("full").epochs == 3
     for method in ("full", "ssl-full", "random", *EQUAL_STEPS):
         assert recipe.pretraining(method).epochs == recipe.pretrain.epochs == 2
@@ -182,16 +203,13 @@ def test_so_many_steps_as_the_epochs_have_are_the_epochs(
 
 def test_the_estimate_counts_them(tiny_recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a second for each image, pre-training takes as many as networks see."""
-    monkeypatch.setattr("decoct.run.timing._Units.pretrain_step", lambda self: 1.0)
-    monkeypatch.setattr("decoct.run.timing._Units.ssl_step", lambda self, config: 1.0)
-    for unit in ("expert_step", "probe"):
-        monkeypatch.setattr(f"decoct.run.timing._Units.{unit}", lambda self, *more: 0.0)
-    sizes = Sizes(pool=40, kept=9, dimensions=4, parameters=1, tasks=())
+    monkeypatch.setattr(Unit, "seconds", lambda self, bench: 1.0)
+    sizes = replace(sizes_of(tiny_recipe), images=40)
 
     def seconds(*methods: str) -> float:
-        compare = replace(tiny_recipe.compare, methods=methods, seeds=2)
-        recipe = replace(tiny_recipe, compare=compare)
-        return stage_seconds(recipe, sizes, torch.device("cpu"))["pre-training"]
+        recipe = tiny_recipe.set("compare.methods", methods).set("compare.seeds", 2)
+        stages = Graph(recipe).of_a_run()
+        return stage_seconds(stages, sizes, torch.device("cpu"))["pre-training"]
 
     assert seconds("random") == 2 * 2 * 9
     assert seconds("full-steps") == 2 * 4 * 4  # two epochs of two steps, of 4 images

@@ -4,11 +4,10 @@ import math
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from decoct.methods.subsets import SUBSETS
-from decoct.run.keys import Keys
 from torch import Tensor
 
 from decoct.artefacts.encoder import Encoder
@@ -18,16 +17,32 @@ from decoct.core.errors import DecoctError
 from decoct.core.on_disk import DiskTensor
 from decoct.data.images import Images
 from decoct.data.tasks import Task
+from decoct.methods.real_images import RealImages
+from decoct.methods.registry import METHODS
+from decoct.run.graph import Graph
 from decoct.run.pipeline import Run
 from decoct.run.preflight import check_run
-from decoct.run.recipe import DISTILLERS, ON_ALL, SYNTHETIC, ImagesConfig, Recipe, load_recipe
+from decoct.run.recipe import ImagesConfig, Recipe, load_recipe
 from decoct.run.sizes import measure_sizes
+from decoct.run.stages import encoder_of, set_of
 
-SETS = (*SUBSETS, *DISTILLERS)
+SETS = tuple(name for name, kind in METHODS.items() if kind.makes_set)
+ON_ALL = tuple(name for name, kind in METHODS.items() if kind.whole_pool)
+
+
+class Spoilt(Run):
+    """A run whose pool, or whose targets, are others than those it was told of."""
+
+    def __init__(self, recipe: Recipe, folder: Path, **others: Any) -> None:
+        super().__init__(recipe, folder)
+        self.others = others
+
+    def get(self, name: str) -> Any:
+        return self.others[name] if name in self.others else super().get(name)
 
 
 def with_holdout(recipe: Recipe, holdout: float) -> Recipe:
-    return replace(recipe, images=replace(recipe.images, holdout=holdout))
+    return recipe.set("images.holdout", holdout)
 
 
 def split(recipe: Recipe, folder: Path) -> tuple[list[int], list[int]]:
@@ -49,9 +64,9 @@ def test_the_split_depends_on_the_recipes_seed_alone(tiny_recipe: Recipe, tmp_pa
     first = split(tiny_recipe, tmp_path / "run")
     torch.manual_seed(5)
     others = (
-        replace(tiny_recipe, size=3, distill=replace(tiny_recipe.distill, iterations=7)),
-        replace(tiny_recipe, compare=replace(tiny_recipe.compare, seeds=4, methods=("mkdt",))),
-        replace(tiny_recipe, targets=replace(tiny_recipe.targets, components=2)),
+        tiny_recipe.having(size=3).set("matching.iterations", 7),
+        tiny_recipe.set("compare.seeds", 4).set("compare.methods", ("mkdt",)),
+        tiny_recipe.set("targets.components", 2),
     )
     assert all(split(other, tmp_path / "other") == first for other in others)
     splits = [split(replace(tiny_recipe, seed=s), tmp_path / "run")[1] for s in range(4)]
@@ -89,13 +104,15 @@ def test_whatever_is_left_out_all_that_is_learnt_is_the_same_to_the_bit(
     tiny_recipe: Recipe, tmp_path: Path
 ) -> None:
     """Targets of nan would be noticed by whatever looked at them; so would white pictures."""
-    recipe = replace(tiny_recipe, distill=replace(tiny_recipe.distill, start="high-loss"))
-    as_it_is, spoilt = (Run(recipe, tmp_path / name) for name in ("as-it-is", "spoilt"))
+    recipe = tiny_recipe.set("mkdt.init", "high-loss")
+    as_it_is = Run(recipe, tmp_path / "as-it-is")
     _, left_out = as_it_is.split
     pixels, values = as_it_is.pool.pixels[:].clone(), as_it_is.pool_targets.values.clone()
     pixels[left_out], values[left_out] = 255, math.nan
-    vars(spoilt)["pool"] = replace(as_it_is.pool, pixels=pixels)
-    vars(spoilt)["pool_targets"] = replace(as_it_is.pool_targets, values=values)
+    images = replace(as_it_is.pool, pixels=pixels)
+    targets = replace(as_it_is.pool_targets, values=values)
+    spoilt = Spoilt(recipe, tmp_path / "spoilt", images=images, targets=targets)
+    assert bool(spoilt.pool_targets.values[left_out].isnan().all())
     for method in SETS:
         one, other = (run.distilled(method, 0) for run in (as_it_is, spoilt))
         for name in ("images", "targets", "index"):
@@ -116,11 +133,12 @@ def test_a_teacher_is_trained_without_them(tiny_recipe: Recipe, tmp_path: Path) 
         batch=10,
         projector=8,
     )
-    recipe = replace(tiny_recipe, teacher=replace(tiny_recipe.teacher, train=True, ssl=ssl))
-    as_it_is, spoilt = (Run(recipe, tmp_path / name) for name in ("as-it-is", "spoilt"))
+    recipe = tiny_recipe.set("teacher.train", True).set("teacher.ssl", ssl)
+    as_it_is = Run(recipe, tmp_path / "as-it-is")
     pixels = as_it_is.pool.pixels[:].clone()
     pixels[as_it_is.split[1]] = 255
-    vars(spoilt)["pool"] = replace(as_it_is.pool, pixels=pixels)
+    images = replace(as_it_is.pool, pixels=pixels)
+    spoilt = Spoilt(recipe, tmp_path / "spoilt", images=images)
     assert torch.equal(body(as_it_is.teacher), body(spoilt.teacher))
 
 
@@ -132,10 +150,10 @@ def test_a_set_counts_in_the_users_own_pool(
     found = run.distilled(method, 3)
     assert found.index is not None
     assert not set(found.index.tolist()) & set(run.split[1].tolist())
-    real = found.start if method in SYNTHETIC else found.images
+    real = found.initial if METHODS[method].synthetic else found.images
     assert real is not None
     torch.testing.assert_close(real, run.pool.normalised(found.index))
-    if method in SUBSETS:
+    if issubclass(METHODS[method], RealImages):
         assert torch.equal(found.targets, run.pool_targets.values[found.index])
 
 
@@ -144,24 +162,29 @@ def test_a_set_counts_in_the_users_own_pool(
 
 def test_another_split_is_another_set_and_another_encoder(tiny_recipe: Recipe) -> None:
     """The targets are from a file, and so do not depend on the recipe's seed."""
-    one, other = (Keys(replace(tiny_recipe, seed=seed)) for seed in (1, 2))
-    for method in (*SETS, "full", "full-steps"):
-        assert one.distilled(method, 1) != other.distilled(method, 1), method
+    one, other = (Graph(tiny_recipe.having(seed=seed)) for seed in (1, 2))
+    assert one.key("targets") == other.key("targets")
+    for name in (*(set_of(m, 1) for m in SETS), "images learnt from", "targets learnt from"):
+        assert one.key(name) != other.key(name), name
     for method in (*SETS, "ssl-random", *ON_ALL):
-        assert one.encoder(method, 1) != other.encoder(method, 1), method
+        assert one.key(encoder_of(method, 1)) != other.key(encoder_of(method, 1)), method
 
 
 def test_where_nothing_is_left_out_a_seeds_subset_is_found_again(tiny_recipe: Recipe) -> None:
     whole = with_holdout(tiny_recipe, 0)
-    one, other = (Keys(replace(whole, seed=seed)) for seed in (1, 2))
-    assert one.distilled("random", 1) == other.distilled("random", 1)
-    assert one.encoder("ssl-random", 1) == other.encoder("ssl-random", 1)
-    assert Keys(tiny_recipe).images != Keys(whole).images
+    one, other = (Graph(whole.having(seed=seed)) for seed in (1, 2))
+    for name in (set_of("random", 1), encoder_of("ssl-random", 1)):
+        assert one.key(name) == other.key(name)
+    name = "images learnt from"
+    assert Graph(tiny_recipe).key(name) != Graph(whole).key(name)
+    assert Graph(tiny_recipe).key("images") == Graph(whole).key("images")  # which is the pool
 
 
 @pytest.mark.parametrize("holdout", [-0.1, 1.0, 1.5, math.nan, math.inf])
 def test_a_share_that_is_none_is_refused(holdout: float) -> None:
-    with pytest.raises(DecoctError, match=r"images\.holdout is .*; give a share in \[0, 1\)"):
+    with pytest.raises(
+        DecoctError, match=r"images\.holdout is .*; it must be at least 0 and below 1"
+    ):
         ImagesConfig(holdout=holdout)
 
 
@@ -173,15 +196,15 @@ def test_a_recipe_and_a_flag_with_a_bad_share_are_refused(
     with pytest.raises(DecoctError, match=r"mine\.yaml: images\.holdout is 1\.25"):
         load_recipe(path)
     assert main(["load-images", str(path), "--out", str(tmp_path / "run")]) == 2
-    assert "give a share in [0, 1)" in capsys.readouterr().err
+    assert "it must be at least 0 and below 1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     "change, sentence",
     [
-        (lambda r: replace(r, size=31), "31 images cannot be made from 30"),
+        (lambda r: r.having(size=31), "31 images cannot be made from 30"),
         (lambda r: with_holdout(r, 0.99), "9 images cannot be made from 0"),
-        (lambda r: with_holdout(replace(r, size=0), 0.99), "a distilled set of 0"),
+        (lambda r: with_holdout(r.having(size=0), 0.99), "a distilled set of 0"),
     ],
 )
 def test_a_set_that_the_rest_cannot_give_is_refused_early(
@@ -192,15 +215,18 @@ def test_a_set_that_the_rest_cannot_give_is_refused_early(
     tiny_images: Images,
     tiny_task: Task,
 ) -> None:
-    check_run(replace(tiny_recipe, size=30), images=tiny_images, tasks=[tiny_task], folder=tmp_path)
+    def check(recipe: Recipe) -> None:
+        check_run(Graph(recipe), images=tiny_images, tasks=[tiny_task], folder=tmp_path)
+
+    check(tiny_recipe.having(size=30))
     with pytest.raises(DecoctError, match=sentence):
-        check_run(change(tiny_recipe), images=tiny_images, tasks=[tiny_task], folder=tmp_path)
+        check(change(tiny_recipe))
 
 
 def test_the_doctor_counts_what_is_learnt_from(tiny_recipe: Recipe) -> None:
-    sizes = measure_sizes(replace(tiny_recipe, size=0, fraction=0.5))
+    sizes = measure_sizes(tiny_recipe.having(size=0, fraction=0.5))
     assert sizes is not None
-    assert (sizes.pool, sizes.kept) == (40, 15)
+    assert (sizes.pool, sizes.images, sizes.count) == (40, 30, 15)
 
 
 # Rows in a file

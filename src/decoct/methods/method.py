@@ -128,7 +128,8 @@ class Method(Settings, ABC):
         """What pre-training one encoder takes."""
         if not self.trains:
             return {}
-        epoch, batch = self.seen(sizes), self.training_batch()
+        epoch = sizes.images if self.whole_pool else self.seen(sizes)  # which may be cut short
+        batch = self.training_batch()
         images = epoch * self.steps(sizes, pretraining) / steps_an_epoch(epoch, batch)
         return {training_step(pretraining.network, batch): images}
 
