@@ -280,9 +280,7 @@ def _parameters(mean: Tensor, mean_z: Tensor, z: Tensor, weight: Tensor) -> list
 def _convolution_backward(
     g: Tensor, x: Tensor, weight: Tensor, mask: tuple[bool, bool, bool]
 ) -> tuple[Any, ...]:
-    found: tuple[Any, ...] = torch.ops.aten.convolution_backward(
-        g, x, weight, None, *_CONV, mask
-    )
+    found: tuple[Any, ...] = torch.ops.aten.convolution_backward(g, x, weight, None, *_CONV, mask)
     return found
 
 

@@ -1,7 +1,7 @@
 """`Inputs`: what a stage or a method is made from, and no more than it said that it needs."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 from torch import Tensor
 
@@ -35,12 +35,44 @@ def chooser(need: str) -> str:
     return need.removeprefix(_CHOSEN) if need.startswith(_CHOSEN) else ""
 
 
+T = TypeVar("T")
+
+
+class Maker(Protocol):
+    """What gives things by name, each made or read when it is first used."""
+
+    def get(self, name: str) -> Any:
+        """The thing of that name."""
+
+
+class Made(Generic[T]):
+    """An attribute that its owner makes or reads, under a name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, owner: Maker, kind: Any = None) -> T:
+        found: T = owner.get(self.name)
+        return found
+
+
 class Inputs:
     """What was asked for by name, each made or read when it is first used.
 
     `count` images are to be in a set; `seed` chooses them and initialises an encoder, which is
     trained as `pretraining` says, for `steps` gradient steps.
     """
+
+    images = Made[Images]("images")  # that are learnt from
+    targets = Made[Targets]("targets")  # what the teacher says of each of them
+    teacher = Made[Encoder]("teacher")
+    trajectories = Made[Trajectories]("experts")
+    ssl_trajectories = Made[Trajectories]("ssl-experts")  # of experts without targets
+    assistant = Made[Assistant]("assistant")
+    difficulty = Made[Tensor]("difficulty")  # how hard students find each image: N
+    tasks = Made[list[Task]]("tasks")
+    encoder = Made[Encoder]("encoder")  # that is to be judged
+    distilled = Made[DistilledSet]("distilled")  # the method's own set
 
     def __init__(
         self,
@@ -54,65 +86,12 @@ class Inputs:
         self._sources, self.count, self.seed = sources, count, seed
         self.pretraining, self.steps = pretraining or PretrainConfig(), steps
 
-    def __getitem__(self, name: str) -> Any:
+    def get(self, name: str) -> Any:
+        """What was asked for under a name."""
         assert name in self._sources, f"{name} is used, but not among what is needed"
         return self._sources[name]()
 
-    @property
-    def images(self) -> Images:
-        """The images that are learnt from."""
-        found: Images = self["images"]
-        return found
-
-    @property
-    def targets(self) -> Targets:
-        """What the teacher says of each of them."""
-        found: Targets = self["targets"]
-        return found
-
-    @property
-    def teacher(self) -> Encoder:
-        """The network whose representations are distilled."""
-        found: Encoder = self["teacher"]
-        return found
-
-    @property
-    def trajectories(self) -> Trajectories:
-        """The experts' parameters, epoch by epoch."""
-        found: Trajectories = self["experts"]
-        return found
-
-    @property
-    def ssl_trajectories(self) -> Trajectories:
-        """As `trajectories`, of experts that train by self-supervision."""
-        found: Trajectories = self["ssl-experts"]
-        return found
-
-    @property
-    def assistant(self) -> Assistant:
-        """The small network that says a view's target."""
-        found: Assistant = self["assistant"]
-        return found
-
-    @property
-    def difficulty(self) -> Tensor:
-        """How hard students find each image: N."""
-        found: Tensor = self["difficulty"]
-        return found
-
-    @property
-    def tasks(self) -> list[Task]:
-        """The labelled sets that encoders are judged by."""
-        found: list[Task] = self["tasks"]
-        return found
-
-    @property
-    def distilled(self) -> DistilledSet:
-        """The method's own set."""
-        found: DistilledSet = self["distilled"]
-        return found
-
     def images_of(self, method: str) -> Tensor:
         """The images that another method chooses: rows of `images` (int64, m), increasing."""
-        found: Tensor = self[images_of(method)]
+        found: Tensor = self.get(images_of(method))
         return found

@@ -169,6 +169,16 @@ def with_shared(method: Method, sections: Mapping[str, Any]) -> Method:
     return replace(method, **{name: sections[name] for name in shared_fields(type(method))})
 
 
+def without_rule(method: Method) -> Method:
+    """The method with the usual rule: how its set is trained on has no part in which images it has.
+
+    >>> without_rule(Method()) == Method()
+    True
+    """
+    has_rule = "rule" in shared_fields(type(method))
+    return replace(method, **{"rule": TrainingRule()} if has_rule else {})
+
+
 def total(*parts: Mapping[Unit, float]) -> dict[Unit, float]:
     """The sum of several works."""
     found: Counter[Unit] = Counter()

@@ -6,6 +6,7 @@ from typing import Any
 
 from decoct.core import storage
 from decoct.core.errors import DecoctError
+from decoct.methods.inputs import chooser
 from decoct.run.recipe import Recipe
 from decoct.run.stage import Stage
 from decoct.run.stages import method_stages, probe_of, set_of, shared_stages
@@ -40,11 +41,25 @@ class Graph:
         """The digest of all that a stage depends on: it is made afresh when that changes."""
         if name not in self._keys:
             stage = self.stage(name)
-            sources = [(self.key(source), self.stage(source).read) for source in stage.inputs]
-            self._keys[name] = storage.digest(
-                stage.name if stage.seed is None else "", stage.version, stage.settings, sources
-            )
+            self._keys[name] = self._digest(stage, stage.settings)
         return self._keys[name]
+
+    def _choice_key(self, name: str) -> str:
+        """As `key`, of the images that a set holds: however they are trained on."""
+        stage = self.stage(name)
+        return self._digest(stage, ("choice", stage.choice))
+
+    def _digest(self, stage: Stage[Any], settings: object) -> str:
+        chosen = {source for need, source in stage.aliases.items() if chooser(need)}
+        sources = [
+            (
+                self._choice_key(source) if source in chosen else self.key(source),
+                self.stage(source).read,
+            )
+            for source in stage.inputs
+        ]
+        name = stage.name if stage.seed is None else ""
+        return storage.digest(name, stage.version, settings, sources)
 
     def reachable(self, names: Iterable[str]) -> list[Stage[Any]]:
         """The stages that `names` are made from, themselves among them, each after its inputs."""

@@ -21,18 +21,29 @@ from decoct.data.images import Images
 from decoct.data.tasks import Task
 from decoct.evaluation.probe import ProbeScore
 from decoct.evaluation.scores import Score
-from decoct.methods.inputs import Inputs, chooser
+from decoct.methods.inputs import Inputs, Made, chooser
 from decoct.methods.sizes import Sizes
 from decoct.run.folder import StageFolders
 from decoct.run.graph import Graph
 from decoct.run.preflight import check_run
 from decoct.run.recipe import Recipe
 from decoct.run.stage import Stage
-from decoct.run.stages import encoder_of, probe_of, set_of
+from decoct.run.stages import Split, encoder_of, probe_of, set_of
 
 
 class Run:
     """The stages of a recipe, made in a folder or found there."""
+
+    pool = Made[Images]("images")  # all unlabelled images, those left out among them
+    split = Made[Split]("split")
+    images = Made[Images]("images learnt from")  # the pool but for what is left out
+    tasks = Made[list[Task]]("tasks")  # the labelled sets that encoders are judged by
+    teacher = Made[Encoder]("teacher")
+    pool_targets = Made[Targets]("targets")  # of every image of the pool
+    targets = Made[Targets]("targets learnt from")  # of every image that is learnt from
+    trajectories = Made[Trajectories]("experts")
+    difficulty = Made[Tensor]("difficulty")
+    assistant = Made[Assistant]("assistant")
 
     def __init__(self, recipe: Recipe, folder: Path | str, *, alike: "Run | None" = None) -> None:
         """`alike` is a run whose pool and tasks are the same, which it has loaded already."""
@@ -109,66 +120,6 @@ class Run:
     def check(self) -> None:
         """Refuse what cannot work before hours are spent on it."""
         check_run(self.graph, images=self.pool, tasks=self.tasks, folder=self.folder)
-
-    @property
-    def pool(self) -> Images:
-        """All unlabelled images, those left out among them."""
-        found: Images = self.get("images")
-        return found
-
-    @property
-    def split(self) -> tuple[Tensor, Tensor]:
-        """Rows of the pool (int64, increasing): those that are learnt from, and those left out."""
-        found: tuple[Tensor, Tensor] = self.get("split")
-        return found
-
-    @property
-    def images(self) -> Images:
-        """The images that everything is learnt from: the pool but for what is left out."""
-        found: Images = self.get("images learnt from")
-        return found
-
-    @property
-    def tasks(self) -> list[Task]:
-        """The labelled sets that encoders are judged by."""
-        found: list[Task] = self.get("tasks")
-        return found
-
-    @property
-    def teacher(self) -> Encoder:
-        """The network whose representations are distilled."""
-        found: Encoder = self.get("teacher")
-        return found
-
-    @property
-    def pool_targets(self) -> Targets:
-        """What the teacher says of every image of the pool."""
-        found: Targets = self.get("targets")
-        return found
-
-    @property
-    def targets(self) -> Targets:
-        """What the teacher says of every image that is learnt from."""
-        found: Targets = self.get("targets learnt from")
-        return found
-
-    @property
-    def trajectories(self) -> Trajectories:
-        """The experts' parameters, epoch by epoch."""
-        found: Trajectories = self.get("experts")
-        return found
-
-    @property
-    def difficulty(self) -> Tensor:
-        """How hard students find each image: N."""
-        found: Tensor = self.get("difficulty")
-        return found
-
-    @property
-    def assistant(self) -> Assistant:
-        """The small network that says what a view's target is."""
-        found: Assistant = self.get("assistant")
-        return found
 
     def distilled(self, method: str, seed: int) -> DistilledSet:
         """A method's set: synthetic images, or a few real ones."""

@@ -60,6 +60,7 @@ class Stage(Generic[A]):
     artefact: Artefact[A] | None = None
     fills_folder: bool = False
     read: object = None  # what of it is read: counts for what is made from it, not for itself
+    choice: object = None  # what of `settings` counts where only the choice of its images is read
     aliases: Mapping[str, str] = field(default_factory=dict)  # what `make` calls its inputs
     work: Callable[[Sizes], Mapping[Unit, float]] = _no_work
     disk: Callable[[Sizes], int] = _no_bytes

@@ -28,7 +28,7 @@ from decoct.data.sources import load_images
 from decoct.data.tasks import Task, load_task
 from decoct.evaluation.probe import ProbeScore, probe
 from decoct.methods.inputs import Inputs, chooser
-from decoct.methods.method import FLOAT, Method
+from decoct.methods.method import FLOAT, Method, without_rule
 from decoct.methods.mtt_ssl import ssl_matching_step, train_ssl_experts
 from decoct.methods.sizes import Sizes
 from decoct.methods.units import Unit, gradient_step, ssl_step, training_step
@@ -40,7 +40,7 @@ from decoct.training.experts import ExpertsConfig, difficulty, train_experts
 from decoct.training.pretrained import load_teacher
 from decoct.training.teacher import train_teacher
 
-Rows = tuple[Tensor, Tensor]  # of the pool (int64, increasing): learnt from, and left out
+Split = tuple[Tensor, Tensor]  # rows of the pool (int64, increasing): learnt from, and left out
 _SWEEP = 4  # gradients that a step of a sweep by autograd takes the time of
 _FORWARD = 1 / 3  # of the time of a step
 # What methods and training call images and targets are those that are learnt from.
@@ -116,9 +116,9 @@ def _images(recipe: Recipe) -> Stage[Images]:
     )
 
 
-def _split(recipe: Recipe) -> Stage[Rows]:
-    def make(inputs: Inputs, place: Place) -> Rows:
-        pool: Images = inputs["images"]
+def _split(recipe: Recipe) -> Stage[Split]:
+    def make(inputs: Inputs, place: Place) -> Split:
+        pool: Images = inputs.get("images")
         count = recipe.images.left_out(len(pool))
         seed = seeding.derive(recipe.seed, "holdout")
         out = torch.zeros(len(pool), dtype=torch.bool)
@@ -132,8 +132,8 @@ def _split(recipe: Recipe) -> Stage[Rows]:
 
 def _images_learnt_from(recipe: Recipe) -> Stage[Images]:
     def make(inputs: Inputs, place: Place) -> Images:
-        pool: Images = inputs["images"]
-        kept, left_out = inputs["split"]
+        pool: Images = inputs.get("images")
+        kept, left_out = inputs.get("split")
         return pool.part(kept) if len(left_out) else pool
 
     return Stage(name=_LEARNT["images"], inputs=("images", "split"), settings=(), make=make)
@@ -157,7 +157,7 @@ def _teacher(recipe: Recipe) -> Stage[Encoder]:
     def brought(inputs: Inputs, place: Place) -> Encoder:
         return load_teacher(
             source,
-            images=inputs["images"],
+            images=inputs.get("images"),
             network=config.ssl.network,
             size=config.size or None,
         )
@@ -196,7 +196,7 @@ def _targets(recipe: Recipe) -> Stage[Targets]:
     def make(inputs: Inputs, place: Place) -> Targets:
         teacher = None if source else inputs.teacher
         return compute_targets(
-            images=inputs["images"], teacher=teacher, config=config, device=place.device
+            images=inputs.get("images"), teacher=teacher, config=config, device=place.device
         )
 
     return Stage(
@@ -212,7 +212,7 @@ def _targets(recipe: Recipe) -> Stage[Targets]:
 
 def _targets_learnt_from(recipe: Recipe) -> Stage[Targets]:
     def make(inputs: Inputs, place: Place) -> Targets:
-        kept, left_out = inputs["split"]
+        kept, left_out = inputs.get("split")
         return inputs.targets.part(kept) if len(left_out) else inputs.targets
 
     return Stage(name=_LEARNT["targets"], inputs=("targets", "split"), settings=(), make=make)
@@ -401,7 +401,7 @@ def _set(recipe: Recipe, method: Method, seed: int) -> Stage[DistilledSet]:
         found = method.make(inputs, place)
         if found.index is None:
             return found
-        kept, _ = inputs["split"]  # rows of what is learnt from; people count in their pool
+        kept, _ = inputs.get("split")  # rows of what is learnt from; people count in their pool
         return replace(found, index=kept[found.index])
 
     def save(distilled: DistilledSet, path: Path) -> None:
@@ -412,6 +412,7 @@ def _set(recipe: Recipe, method: Method, seed: int) -> Stage[DistilledSet]:
         inputs=tuple(dict.fromkeys([*needed.values(), "split"])),
         aliases=needed,
         settings=(method.name, method, _size(recipe, method), seed),
+        choice=(method.name, without_rule(method), _size(recipe, method), seed),
         make=make,
         artefact=Artefact("distilled.safetensors", "distilled", DistilledSet.load, save),
         work=method.work,
@@ -459,7 +460,8 @@ def _probe(recipe: Recipe, method: Method, seed: int) -> Stage[list[ProbeScore]]
     encoder = encoder_of(method.name, seed)
 
     def make(inputs: Inputs, place: Place) -> list[ProbeScore]:
-        found, judged = [], inputs["encoder"]
+        found: list[ProbeScore] = []
+        judged = inputs.encoder
         for task in inputs.tasks:
             found += probe(
                 encoder=judged, task=task, config=recipe.probe, seed=seed, device=place.device
