@@ -1,10 +1,18 @@
 """What each method costs, and the tables that say so."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
+from decoct.core import storage
 from decoct.evaluation.scores import Score, Scores
+from decoct.methods.registry import METHODS
 from decoct.report.costs import Cost, cost_rows, costs
 from decoct.report.table import columns, margin_rows, markdown, summary_rows, text_table
+from decoct.run.pipeline import Run
+from decoct.run.recipe import Recipe
+from decoct.studies.compare import compare
 
 FACTS = {
     "none": {},
@@ -32,6 +40,19 @@ SECONDS = {
     "probe-mkdt-seed0": 9.0,
     "tune-random-seed0": 7.0,
 }
+# What run.json says of mkdt that starts from the images of highest loss.
+INPUTS = {
+    "teacher": ["images"],
+    "targets": ["images", "teacher"],
+    "experts": ["images", "targets"],
+    "difficulty": ["images", "targets", "experts"],
+    "random-seed0": ["images", "targets"],
+    "random-seed1": ["images", "targets"],
+    "high-loss-seed0": ["images", "targets", "difficulty"],
+    "mkdt-seed0": ["images", "targets", "experts", "high-loss-seed0"],
+    "mkdt-seed1": ["images", "targets", "experts", "high-loss-seed0"],
+    "encoder-mkdt-seed0": ["mkdt-seed0"],
+}
 
 
 def scores_of(accuracies: dict[str, list[float]], labels: tuple[str, ...] = ("5%",)) -> Scores:
@@ -41,18 +62,24 @@ def scores_of(accuracies: dict[str, list[float]], labels: tuple[str, ...] = ("5%
         for method, own in accuracies.items()
         for seed, accuracy in enumerate(own)
     )
-    return Scores(tuple(scores), {m: FACTS.get(m, {}) for m in accuracies})
+    return Scores(tuple(scores), {m: FACTS.get(m, {}) | same_steps(m) for m in accuracies})
+
+
+def same_steps(method: str) -> dict[str, str]:
+    """What a method's facts say where it is another one for fewer steps."""
+    longer = METHODS[method].as_many_steps_as
+    return {"as_many_steps_as": longer} if longer else {}
 
 
 def test_costs_by_hand() -> None:
-    found = {cost.method: cost for cost in costs(Scores((), FACTS), SECONDS)}
+    found = {cost.method: cost for cost in costs(Scores((), FACTS), SECONDS, INPUTS)}
     assert list(found) == ["random", "high-loss", "mkdt", "ssl-random", "full"]  # what has any
     assert found["mkdt"] == Cost(
         method="mkdt",
         images=9,
         bytes=6_000_000,
         steps=20,
-        shared_s=30.0,
+        shared_s=34.0,  # experts, and the difficulty that chooses what it starts from
         make_s=120.0,
         pretrain_s=4.0,
     )
@@ -66,8 +93,42 @@ def test_costs_by_hand() -> None:
     assert found["full"].pretrain_s == 70.0
 
 
+def test_what_starts_from_random_images_needs_no_difficulty() -> None:
+    inputs = {
+        **INPUTS,
+        "mkdt-seed0": ["images", "targets", "experts", "random-seed0"],
+        "mkdt-seed1": ["images", "targets", "experts", "random-seed1"],
+    }
+    found = {cost.method: cost for cost in costs(Scores((), FACTS), SECONDS, inputs)}
+    assert found["mkdt"].shared_s == 30.0
+    assert found["high-loss"].shared_s == 34.0
+
+
+def test_without_inputs_nothing_is_said_to_be_shared() -> None:
+    """An old run.json has none."""
+    found = costs(Scores((), FACTS), SECONDS)
+    assert {cost.shared_s for cost in found} == {None}
+    assert [cost.make_s for cost in found if cost.method == "mkdt"] == [120.0]
+
+
+def test_a_runs_own_inputs_say_what_is_shared(tiny_recipe: Recipe, tmp_path: Path) -> None:
+    """From the stages of a real run, through its run.json: as `report` and `results` read it."""
+    recipe = tiny_recipe.having(
+        compare=replace(tiny_recipe.compare, methods=("random", "high-loss", "mkdt", "views"))
+    )
+    run = Run(recipe, tmp_path / "run")
+    scores = compare(run)
+    run.save_manifest()
+    found = storage.load_json(tmp_path / "run/run.json", kind="run")
+    seconds = dict.fromkeys(found["seconds"], 0.0)
+    seconds |= {"targets": 1000.0, "experts": 30.0, "difficulty": 4.0, "assistant": 0.5}
+    shared = {c.method: c.shared_s for c in costs(scores, seconds, found["inputs"])}
+    assert recipe.mkdt.init == "high-loss"
+    assert shared == {"random": None, "high-loss": 34.0, "mkdt": 34.0, "views": 0.5}
+
+
 def test_costs_are_said_as_text() -> None:
-    rows = cost_rows(costs(Scores((), FACTS), SECONDS))
+    rows = cost_rows(costs(Scores((), FACTS), SECONDS, INPUTS))
     assert rows[0] == [
         "method",
         "images",
@@ -77,7 +138,7 @@ def test_costs_are_said_as_text() -> None:
         "to make, s",
         "to pre-train, s",
     ]
-    assert rows[3] == ["mkdt", "9", "6.0 MB", "20", "30", "120", "4.0"]
+    assert rows[3] == ["mkdt", "9", "6.0 MB", "20", "34", "120", "4.0"]
     assert rows[5] == ["full", "18,880", "3.0 GB", "41,960", "", "", "70"]
     assert {len(row) for row in rows} == {7}
     assert cost_rows([]) == rows[:1]
@@ -121,13 +182,14 @@ def test_on_equal_terms_the_full_data_is_what_it_says() -> None:
 @pytest.mark.parametrize("epochs, name", [(20, "equal epochs"), (6, "own epochs")])
 def test_epochs_are_called_equal_where_they_are(epochs: int, name: str) -> None:
     scores = scores_of(EVERY)
-    facts = {"random": {"epochs": 20}, "full": {"epochs": epochs}}
+    facts = scores.facts | {"random": {"epochs": 20}, "full": {"epochs": epochs}}
     assert [found for found, _ in Scores(scores.scores, facts).terms()] == ["equal steps", name]
 
 
 def test_facts_go_with_their_scores() -> None:
     scores = scores_of(EVERY)
-    facts = {**scores.facts, "full-steps": {"steps": 1200, "images": 18_880}}
+    shorter = {"steps": 1200, "images": 18_880} | same_steps("full-steps")
+    facts = {**scores.facts, "full-steps": shorter}
     steps, epochs = (part for _, part in Scores(scores.scores, facts).terms())
     assert steps.facts["full"] == {"steps": 1200, "images": 18_880}
     assert epochs.facts["full"] == FACTS["full"]

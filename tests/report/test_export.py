@@ -13,6 +13,7 @@ from decoct.artefacts.distilled import DistilledSet, TrainingRule, load_distille
 from decoct.core.errors import DecoctError
 from decoct.data.images import Images, normalise
 from decoct.report.export import export
+from decoct.report.show import describe
 
 
 @pytest.fixture(params=[3, 1], ids=["colour", "grey"])
@@ -26,7 +27,7 @@ def distilled(request: pytest.FixtureRequest, tiny_images: Images) -> DistilledS
         targets=noise.flatten(1)[:, :4].contiguous(),
         mean=images.mean,
         std=images.std,
-        start=real,
+        initial=real,
         index=torch.arange(6),
         method="mkdt",
         rule=TrainingRule(lr=0.25, momentum=0.0, weight_decay=0.0, batch=4),
@@ -59,11 +60,13 @@ def test_what_is_said_of_it_is_enough_to_train(
     out = export(path, out=tmp_path / "set")
     facts = json.loads((out / "set.json").read_text())
     assert facts["rule"] == {
-        "optimiser": "SGD",
+        "optimiser": "sgd",
         "lr": 0.25,
         "momentum": 0.0,
         "weight_decay": 0.0,
         "batch": 4,
+        "schedule": "constant",
+        "warm_up": 0,
     }
     mean, std = torch.tensor(facts["mean"]), torch.tensor(facts["std"])
     again = normalise(distilled.pixels(), mean, std)
@@ -75,6 +78,16 @@ def test_what_is_said_of_it_is_enough_to_train(
     assert "SGD, learning rate 0.25, momentum 0, weight decay 0, batch 4" in text
 
 
+def test_another_optimiser_is_not_called_sgd(distilled: DistilledSet, tmp_path: Path) -> None:
+    rule = TrainingRule(lr=0.001, batch=4, optimiser="adam", schedule="cosine", warm_up=3)
+    replace(distilled, rule=rule).save(tmp_path / "distilled.safetensors")
+    out = export(tmp_path / "distilled.safetensors", out=tmp_path / "set")
+    assert json.loads((out / "set.json").read_text())["rule"]["optimiser"] == "adam"
+    said = "Adam, learning rate 0.001, weight decay 0.0001, batch 4, cosine, warm-up 3 epochs"
+    assert said in (out / "README.txt").read_text()
+    assert said in describe(tmp_path / "distilled.safetensors")
+
+
 def test_uint8_file_is_a_set_again(distilled: DistilledSet, path: Path, tmp_path: Path) -> None:
     file = export(path, out=tmp_path / "small.safetensors", uint8=True)
     again = load_distilled(file)
@@ -82,18 +95,18 @@ def test_uint8_file_is_a_set_again(distilled: DistilledSet, path: Path, tmp_path
     error = (again.images - distilled.images).abs().amax((0, 2, 3))
     assert bool((error <= 0.51 * step).all())  # rounded, and nothing clipped
     assert torch.equal(again.targets, distilled.targets)
-    assert again.start is not None and distilled.start is not None
-    torch.testing.assert_close(again.start, distilled.start, atol=0.02, rtol=0)
+    assert again.initial is not None and distilled.initial is not None
+    torch.testing.assert_close(again.initial, distilled.initial, atol=0.02, rtol=0)
     assert (again.rule, again.method, again.provenance) == (distilled.rule, "mkdt", {"seed": 0})
     assert torch.equal(again.history["loss"], distilled.history["loss"])
     assert file.stat().st_size < 0.5 * path.stat().st_size
 
 
-def test_uint8_of_a_set_without_a_start(distilled: DistilledSet, tmp_path: Path) -> None:
-    replace(distilled, start=None, index=None).save(tmp_path / "a.safetensors")
+def test_uint8_of_a_set_without_initial_images(distilled: DistilledSet, tmp_path: Path) -> None:
+    replace(distilled, initial=None, index=None).save(tmp_path / "a.safetensors")
     file = export(tmp_path / "a.safetensors", out=tmp_path / "folder", uint8=True)
     assert file == tmp_path / "folder" / "distilled.safetensors"
-    assert load_distilled(file).start is None
+    assert load_distilled(file).initial is None
 
 
 def test_a_constant_channel_survives_uint8(distilled: DistilledSet, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import io
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -16,32 +17,37 @@ from decoct.artefacts.distilled import DistilledSet, TrainingRule
 from decoct.core import storage
 from decoct.core.errors import DecoctError
 from decoct.evaluation.scores import Interval, Score, Scores
-from decoct.report.page import write_report
+from decoct.report.contents import read_contents
+from decoct.report.page import render, write_report
 from decoct.report.plots import Whisker, curves, intervals
+from decoct.run.recipe import Recipe
 
 EVIL = '<script>alert(1)</script> & "co" $x^2$ 猫'
 RECIPE = """\
 name: {name}
+method: {method}
 teacher: {{source: embedded, train: false}}
 targets: {{source: ''}}
 """
 METHODS = {"none": 40.0, "random": 42.0, "high-loss": 42.1, "mkdt": 45.0, "full": 47.0}
 
 
-def distilled_set(seed: int, *, source: str, count: int, iterations: int) -> DistilledSet:
+def distilled_set(
+    seed: int, *, source: str, count: int, iterations: int, method: str = "mkdt"
+) -> DistilledSet:
     draws = torch.Generator().manual_seed(seed)
-    start = torch.rand(count, 3, 8, 8, generator=draws)
+    initial = torch.rand(count, 3, 8, 8, generator=draws)
     return DistilledSet(
-        images=start + 0.1,
+        images=initial + 0.1,
         targets=torch.zeros(count, 2),
         mean=torch.zeros(3),
         std=torch.ones(3),
         rule=TrainingRule(lr=0.1, momentum=0.0, weight_decay=0.0, batch=4),
-        method="mkdt",
-        start=start,
+        method=method,
+        initial=initial,
         history={
             "loss": torch.linspace(1, 0.8, iterations),
-            "rate": torch.linspace(0.1, 0.2, iterations),
+            "lr": torch.linspace(0.1, 0.2, iterations),
         },
         provenance={"images": source, "seed": seed},
     )
@@ -61,20 +67,30 @@ def make_scores(*, seeds: int, task: str = "animals") -> Scores:
 
 
 def make_run(
-    folder: Path, *, seeds: int = 3, name: str = "small", task: str = "animals", sets: bool = True
+    folder: Path,
+    *,
+    seeds: int = 3,
+    name: str = "small",
+    task: str = "animals",
+    sets: bool = True,
+    method: str = "mkdt",
 ) -> Path:
-    stages, seconds = {"images": "images-0"}, {"images": 0.5}
+    stages, seconds, sorts = {"images": "images-0"}, {"images": 0.5}, {"images": "images"}
     for seed in range(seeds):
-        seconds[f"encoder-mkdt-seed{seed}"] = 30.0
+        label = f"{method}-seed{seed}"
+        seconds[f"encoder-{label}"], sorts[f"encoder-{label}"] = 30.0, "pre-training"
         if sets:
-            label = f"mkdt-seed{seed}"
             stages[label], seconds[label] = f"{label}-0", 61.0
-            found = distilled_set(seed, source=name, count=60, iterations=80)
+            sorts[label] = f"distilling ({method})"
+            found = distilled_set(seed, source=name, count=60, iterations=80, method=method)
             found.save(folder / stages[label] / "distilled.safetensors")
-    content = {"stages": stages, "seconds": seconds, "decoct": "0.1.0", "torch": "2.0-of-run"}
+    content = {"stages": stages, "seconds": seconds, "sorts": sorts}
+    content |= {"decoct": "0.1.0", "torch": "2.0-of-run"}
     storage.save_json(folder / "run.json", content, kind="run")
     make_scores(seeds=seeds, task=task).save(folder / "scores.json")
-    (folder / "recipe.yaml").write_text(RECIPE.format(name=repr(name)), encoding="utf-8")
+    (folder / "recipe.yaml").write_text(
+        RECIPE.format(name=repr(name), method=method), encoding="utf-8"
+    )
     return folder
 
 
@@ -124,7 +140,7 @@ def test_the_page_says_what_the_run_found(tmp_path: Path) -> None:
 def test_there_are_pairs_and_plots(tmp_path: Path) -> None:
     page = read(make_run(tmp_path))
     assert page.tags.count("img") == 2 * 60
-    # loss, rate and the teacher's loss; accuracy and difference for two choices of labels
+    # loss, learning rate and the teacher's loss; accuracy and difference for two choices of labels
     assert page.tags.count("svg") == 3 + 2 * 2
     assert all(f"seed {seed}" in page.text for seed in range(3))
 
@@ -178,7 +194,7 @@ def test_pieces_that_are_missing_are_said_to_be(tmp_path: Path) -> None:
     (tmp_path / "scores.json").unlink()
     (tmp_path / "recipe.yaml").unlink()
     page = read(tmp_path)
-    assert "no set distilled by mkdt" in page.text
+    assert "There is no distilled set in this run" in page.text
     assert "no learning curves" in page.text
     assert "Nothing has been compared" in page.text
     assert tmp_path.name in page.text
@@ -209,14 +225,77 @@ def test_what_is_damaged_is_named_and_the_rest_shown(tmp_path: Path) -> None:
     assert "all 60 pairs, seed 1" in page.text
 
 
-def test_a_set_without_start_images_is_shown_alone(tmp_path: Path) -> None:
+def test_a_set_without_initial_images_is_shown_alone(tmp_path: Path) -> None:
     make_run(tmp_path, seeds=1)
     small = distilled_set(0, source="x", count=3, iterations=2)
-    object.__setattr__(small, "start", None)
-    small.save(tmp_path / "mkdt-seed0-0/distilled.safetensors")
+    replace(small, initial=None).save(tmp_path / "mkdt-seed0-0/distilled.safetensors")
     page = read(tmp_path)
     assert page.tags.count("img") == 3
     assert "The synthetic images: all 3, seed 0" in page.text
+
+
+def test_stages_of_an_old_run_are_added_up_by_their_names(tmp_path: Path) -> None:
+    """Its run.json does not say of what sort they are."""
+    make_run(tmp_path)
+    content = storage.load_json(tmp_path / "run.json", kind="run")
+    del content["sorts"]
+    storage.save_json(tmp_path / "run.json", content, kind="run")
+    text = read(tmp_path).text.replace(" ", "")
+    assert "mkdt33min03s" in text and "encoder-mkdt31min30s" in text
+
+
+# What stands out is the recipe's own method, whichever it is.
+
+
+def ours(html: str) -> list[str]:
+    """The methods whose lines are highlighted, in the verdicts and in the tables."""
+    found = re.findall(r'class="ours">\s*<(?:b|th scope="row")>([^<]+)<', html)
+    assert found
+    return found
+
+
+def coloured(html: str) -> list[str]:
+    """The methods whose names have a colour of their own in the plots."""
+    return re.findall(r"<text [^>]*fill: var\(--accent\)[^>]*>([^<]+)<", html)
+
+
+@pytest.mark.parametrize("method", ["mkdt", "views", "krr-st"])
+def test_the_recipes_own_method_stands_out(tmp_path: Path, method: str) -> None:
+    make_run(tmp_path, method=method)
+    scores = make_scores(seeds=3)
+    more = [
+        replace(s, method=m)
+        for m in ("views", "krr-st")
+        for s in scores.scores
+        if s.method == "mkdt"
+    ]
+    facts = {m: scores.facts["mkdt"] for m in ("mkdt", "views", "krr-st")}
+    Scores((*scores.scores, *more), facts).save(tmp_path / "scores.json")
+    contents = read_contents(tmp_path)
+    assert contents.hero == method
+    html = render(contents)
+    assert set(ours(html)) == {method}
+    assert len(ours(html)) == 2 + 2 + 1  # verdicts and lines for two choices of labels; its cost
+    assert coloured(html) == [method] * 4
+    page = Reader(html)
+    # The number to see first is its own, then those of what is proposed.
+    cards = re.findall(r"([a-z-]+) over random, 5% of the labels", page.text)
+    assert cards[0] == method
+    assert set(cards) == {method, "mkdt", "views"}
+
+
+def test_a_recipe_that_names_no_method_has_the_default_one(tmp_path: Path) -> None:
+    make_run(tmp_path)
+    (tmp_path / "recipe.yaml").write_text("name: small\n")
+    assert read_contents(tmp_path).hero == Recipe().method
+
+
+def test_the_sets_that_are_shown_are_the_recipes_own(tmp_path: Path) -> None:
+    make_run(tmp_path, method="krr-st")
+    found = read_contents(tmp_path).sets
+    assert {s.method for s in found.values()} == {"krr-st"} and list(found) == [0, 1, 2]
+    page = read(tmp_path)
+    assert page.tags.count("img") == 2 * 60 and "distilled a set of 60 synthetic ones" in page.text
 
 
 def test_a_folder_of_no_run_gets_a_sentence(tmp_path: Path) -> None:

@@ -23,16 +23,16 @@ COLOUR = {"mean": torch.full((3,), 0.5), "std": torch.full((3,), 0.25)}
 CONFIG = {"network": {"name": "convnet", "width": 4, "depth": 3}}
 
 
-def distilled_set(*, start: bool = True, count: int = 5) -> DistilledSet:
+def distilled_set(*, initial: bool = True, count: int = 5) -> DistilledSet:
     images = torch.randn(count, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     return DistilledSet(
         images=images,
         targets=torch.zeros(count, 2),
         **COLOUR,
         rule=TrainingRule(lr=0.125, momentum=0.0, weight_decay=0.0, batch=4),
-        method="mkdt" if start else "random",
-        start=-images if start else None,
-        history={"loss": torch.tensor([1.0, 0.75]), "rate": torch.tensor([0.1, 0.125])},
+        method="mkdt" if initial else "random",
+        initial=-images if initial else None,
+        history={"loss": torch.tensor([1.0, 0.75]), "lr": torch.tensor([0.1, 0.125])},
         provenance={"images": "pictures", "seed": 3, "decoct": "0.1.0", "torch": "2"},
     )
 
@@ -102,15 +102,15 @@ def test_real_and_synthetic_images_stand_side_by_side(folder: Path) -> None:
     with Image.open(picture) as image:
         array = np.asarray(image)
     scale, expected = 4, distilled_set()
-    start = expected.initial_pixels()
-    assert start is not None
-    for pixels, left in ((start, 0), (expected.pixels(), 3 * 10 - 2 + 12)):
+    real = expected.initial_pixels()
+    assert real is not None
+    for pixels, left in ((real, 0), (expected.pixels(), 3 * 10 - 2 + 12)):
         tile = array[::scale, left * scale :: scale][:8, :8, :3]
         np.testing.assert_array_equal(tile, pixels[0].permute(1, 2, 0))
 
 
 def test_a_set_of_real_images_has_one_grid(tmp_path: Path) -> None:
-    distilled_set(start=False).save(tmp_path / "distilled.safetensors")
+    distilled_set(initial=False).save(tmp_path / "distilled.safetensors")
     assert "all 5 images: " in show(tmp_path)
     with Image.open(tmp_path / "distilled.png") as image:
         assert image.size == (4 * 28, 4 * 18)

@@ -3,22 +3,26 @@
 from dataclasses import replace
 from typing import Any
 
-import msgspec
 import pytest
+import yaml
 
 from decoct.artefacts.targets import TargetsConfig
 from decoct.core.errors import DecoctError
-from decoct.methods.mkdt import MKDTConfig
+from decoct.matching.loop import MatchingConfig
+from decoct.methods.mkdt import MKDT
 from decoct.run.recipe import Recipe, TeacherConfig, load_recipe
-from decoct.studies.axes import AXES, plan
+from decoct.studies.axes import plan
 from decoct.training.experts import ExpertsConfig
 from decoct.training.teacher import SSLConfig
 
+COMMON = ("teacher", "size")
 BASE = Recipe(
+    method="mkdt",
     fraction=0.05,
     experts=ExpertsConfig(count=6, epochs=6),
-    distill=MKDTConfig(start="random", inner_steps=10, max_start_epoch=4, expert_epochs=2),
-)
+    matching=MatchingConfig(inner_steps=10, max_start_epoch=4, expert_epochs=2),
+).having(mkdt=MKDT(init="random"))
+AXES = ("init", "targets", "lr", "experts", "max-start-epoch", "expert-epochs", "steps", *COMMON)
 
 
 def flat(value: Any, path: str = "") -> dict[str, Any]:
@@ -33,7 +37,7 @@ def flat(value: Any, path: str = "") -> dict[str, Any]:
 
 def differences(recipe: Recipe, base: Recipe = BASE) -> dict[str, Any]:
     """The settings in which a recipe differs from the base."""
-    own, other = (flat(msgspec.to_builtins(r)) for r in (recipe, base))
+    own, other = (flat(yaml.safe_load(r.to_yaml())) for r in (recipe, base))
     assert own.keys() == other.keys()
     return {name: value for name, value in own.items() if value != other[name]}
 
@@ -48,9 +52,9 @@ def changes(axis: str, base: Recipe = BASE) -> dict[str, dict[str, Any]]:
 @pytest.mark.parametrize(
     "axis, expected",
     [
-        ("start", {"random": {}, "high-loss": {"distill.start": "high-loss"}}),
-        ("targets", {"learnt": {}, "fixed": {"distill.lr_targets": 0.0}}),
-        ("rate", {"learnt": {}, "fixed": {"distill.lr_log_lr": 0.0}}),
+        ("init", {"random": {}, "high-loss": {"mkdt.init": "high-loss"}}),
+        ("targets", {"learnt": {}, "fixed": {"matching.lr_targets": 0.0}}),
+        ("lr", {"learnt": {}, "fixed": {"matching.lr_log_lr": 0.0}}),
         (
             "experts",
             {
@@ -62,14 +66,14 @@ def changes(axis: str, base: Recipe = BASE) -> dict[str, dict[str, Any]]:
             },
         ),
         (
-            "max-start",
-            {"1": {"distill.max_start_epoch": 1}, "2": {"distill.max_start_epoch": 2}, "4": {}},
+            "max-start-epoch",
+            {"1": {"matching.max_start_epoch": 1}, "2": {"matching.max_start_epoch": 2}, "4": {}},
         ),
         (
             "expert-epochs",
-            {"1": {"distill.expert_epochs": 1}, "2": {}, "3": {"distill.expert_epochs": 3}},
+            {"1": {"matching.expert_epochs": 1}, "2": {}, "3": {"matching.expert_epochs": 3}},
         ),
-        ("steps", {"5": {"distill.inner_steps": 5}, "10": {}, "20": {"distill.inner_steps": 20}}),
+        ("steps", {"5": {"matching.inner_steps": 5}, "10": {}, "20": {"matching.inner_steps": 20}}),
         (
             "teacher",
             {
@@ -102,16 +106,14 @@ def test_each_value_changes_what_it_says_and_nothing_else(
 
 def test_all_axes_are_varied_unless_some_are_named() -> None:
     assert list(dict.fromkeys(v.axis for v in plan(BASE))) == list(AXES)
-    assert [v.axis for v in plan(BASE, ["steps=1", "start", "start"])] == ["steps"] * 2 + [
-        "start"
-    ] * 2
+    assert [v.axis for v in plan(BASE, ["steps=1", "init", "init"])] == ["steps"] * 2 + ["init"] * 2
     for axis in AXES:
         assert [v.recipe for v in plan(BASE, [axis])].count(BASE) == 1
 
 
 @pytest.mark.parametrize("name", ["demo", "cifar10-2pct", "tinyimagenet-5pct"])
 def test_shipped_recipes_can_be_ablated(name: str) -> None:
-    recipe = load_recipe(name)
+    recipe = load_recipe(name).having(method="mkdt")
     variants = plan(recipe)
     assert {v.axis for v in variants} == set(AXES)
     # Experts are shared: nothing but their number, the teacher and the seed decides on them.
@@ -147,26 +149,26 @@ def test_what_experts_are_too_short_for_is_left_out_and_said(
     short = replace(
         BASE,
         experts=replace(BASE.experts, epochs=3),
-        distill=replace(BASE.distill, max_start_epoch=2),
+        matching=replace(BASE.matching, max_start_epoch=2),
     )
-    assert list(changes("max-start", short)) == ["1", "2"]
-    assert "axis max-start: 4 is left out" in (said := capsys.readouterr().err)
+    assert list(changes("max-start-epoch", short)) == ["1", "2"]
+    assert "axis max-start-epoch: 4 is left out" in (said := capsys.readouterr().err)
     assert "experts.epochs is 3" in said
-    with pytest.raises(DecoctError, match=r"axis max-start, value 4: .*experts.epochs is 3"):
-        plan(short, ["max-start=4"])
+    with pytest.raises(DecoctError, match=r"axis max-start-epoch, value 4: .*experts.epochs is 3"):
+        plan(short, ["max-start-epoch=4"])
 
 
 def test_what_is_not_learnt_has_no_rate_to_learn_at() -> None:
-    fixed = replace(BASE, distill=replace(BASE.distill, lr_targets=0.0))
+    fixed = replace(BASE, matching=replace(BASE.matching, lr_targets=0.0))
     assert {v.axis for v in plan(fixed)} == set(AXES) - {"targets"}
     with pytest.raises(DecoctError, match=r"axis targets: there is nothing to compare .* fixed"):
         plan(fixed, ["targets"])
-    with pytest.raises(DecoctError, match=r"value learnt: .*distill.lr_targets is 0; set it"):
+    with pytest.raises(DecoctError, match=r"value learnt: .*matching.lr_targets is 0; set it"):
         plan(fixed, ["targets=learnt"])
 
 
 def test_a_single_step_is_not_halved() -> None:
-    single = replace(BASE, distill=replace(BASE.distill, inner_steps=1))
+    single = replace(BASE, matching=replace(BASE.matching, inner_steps=1))
     assert list(changes("steps", single)) == ["1", "2"]
 
 
@@ -175,17 +177,17 @@ def test_a_single_step_is_not_halved() -> None:
     [
         (["expert"], "there is no axis expert; perhaps you meant experts"),
         (["teachers=simclr"], "there is no axis teachers; perhaps you meant teacher"),
-        (["start=hard"], "axis start, value hard: .* there are random, high-loss"),
-        (["start=highloss"], "axis start, value highloss: .*perhaps you meant high-loss"),
+        (["init=hard"], "axis init, value hard: .*unknown"),
+        (["init=highloss"], "axis init, value highloss: .*perhaps you meant high-loss"),
         (["teacher=byol"], "axis teacher, value byol"),
         (["experts=few"], "axis experts, value few: a whole number"),
         (["experts=0"], "axis experts, value 0: .*at least 1"),
-        (["steps=0"], "axis steps, value 0: distill.inner_steps is 0; at least 1"),
+        (["steps=0"], "axis steps, value 0: matching.inner_steps is 0; it must be at least 1"),
         (["size=0"], "axis size, value 0: .*fraction"),
         (["size=101%"], "axis size, value 101%: .*fraction"),
         (["size=all"], "axis size, value all: a share of the pool"),
         (["size=nan"], "axis size, value nan"),
-        (["rate=slow"], "axis rate, value slow"),
+        (["lr=slow"], "axis lr, value slow"),
         (["experts=6"], "axis experts: there is nothing to compare the recipe's 6 with"),
     ],
 )

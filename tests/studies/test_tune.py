@@ -16,10 +16,10 @@ from decoct.core.errors import DecoctError
 from decoct.evaluation.target_probe import target_probe_error
 from decoct.run.pipeline import Run
 from decoct.run.recipe import Recipe, load_recipe
-from decoct.studies.tune import TUNED, Trial, TuneConfig, Tuning, tune, tuning_rows
+from decoct.studies.tune import Trial, TuneConfig, Tuning, tune, tuned, tuning_rows
 
 HUGE = 1e30  # a factor with which nothing converges
-CONFIG = TuneConfig(rates=(0.5, HUGE), epochs=(1, 2), methods=("random", "ssl-random"))
+CONFIG = TuneConfig(lr_factors=(0.5, HUGE), epochs=(1, 2), methods=("random", "ssl-random"))
 
 
 def trials(**errors: dict[tuple[float, int], float]) -> Tuning:
@@ -39,13 +39,13 @@ def test_every_trial_is_the_pool_error_of_what_it_pre_trains(
 ) -> None:
     tuning = tune(recipe=tiny_recipe, folder=tmp_path / "run", config=CONFIG)
     cells = [(t.method, t.rate, t.epochs) for t in tuning.trials]
-    expected = {(m, r, e) for m in CONFIG.methods for r in CONFIG.rates for e in CONFIG.epochs}
+    expected = {(m, r, e) for m in CONFIG.methods for r in CONFIG.lr_factors for e in CONFIG.epochs}
     assert set(cells) == expected and len(cells) == 8
     for trial in tuning.trials:
         if trial.rate == HUGE:
             assert trial.error == math.inf or trial.error > 0.9  # diverged, or says nothing
             continue
-        pretraining = replace(tiny_recipe.pretrain, rate=trial.rate, epochs=trial.epochs)
+        pretraining = replace(tiny_recipe.pretrain, lr_factor=trial.rate, epochs=trial.epochs)
         run = Run(replace(tiny_recipe, pretrain=pretraining), tmp_path / "other")
         known, left_out = run.split
         assert trial.error == target_probe_error(
@@ -71,14 +71,14 @@ def test_every_trial_is_found_again(
     real: Callable[..., Any] = Run.pretrained
 
     def count(run: Run, method: str, seed: int, **more: Any) -> Any:
-        trained.append(run.recipe.pretrain.rate)
+        trained.append(run.recipe.pretrain.lr_factor)
         return real(run, method, seed, **more)
 
     monkeypatch.setattr(Run, "pretrained", count)
     assert tune(recipe=tiny_recipe, folder=tmp_path / "run", config=config) == first
     assert files(tmp_path / "run") == written and not trained
     # A wider grid makes what is new in it, and no more.
-    wider = replace(config, rates=(*config.rates, 2.0))
+    wider = replace(config, lr_factors=(*config.lr_factors, 2.0))
     found = tune(recipe=tiny_recipe, folder=tmp_path / "run", config=wider)
     assert trained == [2.0, 2.0]
     assert set(first.trials) < set(found.trials)
@@ -89,7 +89,7 @@ def test_a_trial_depends_on_the_targets_that_it_is_judged_by(
     tiny_recipe: Recipe, tmp_path: Path
 ) -> None:
     """Also where the encoder does not: it is trained without a teacher."""
-    config = TuneConfig(rates=(1.0,), epochs=(1,), methods=("ssl-random",))
+    config = TuneConfig(lr_factors=(1.0,), epochs=(1,), methods=("ssl-random",))
     fewer = replace(tiny_recipe, targets=replace(tiny_recipe.targets, components=1))
     one, other = (
         tune(recipe=r, folder=tmp_path / "run", config=config) for r in (tiny_recipe, fewer)
@@ -100,7 +100,7 @@ def test_a_trial_depends_on_the_targets_that_it_is_judged_by(
 
 def test_the_error_is_the_mean_over_seeds(tiny_recipe: Recipe, tmp_path: Path) -> None:
     def error(seed: int, seeds: int) -> float:
-        config = TuneConfig(rates=(1.0,), epochs=(1,), seeds=seeds, methods=("random",))
+        config = TuneConfig(lr_factors=(1.0,), epochs=(1,), seeds=seeds, methods=("random",))
         # A trial's seed is its encoder's; what is left out is by the recipe's.
         recipe = replace(tiny_recipe, seed=seed)
         return tune(recipe=recipe, folder=tmp_path / "run", config=config).trials[0].error
@@ -118,11 +118,11 @@ def test_the_error_is_the_mean_over_seeds(tiny_recipe: Recipe, tmp_path: Path) -
 
 
 def test_the_recipes_own_factors_do_not_count(tiny_recipe: Recipe, tmp_path: Path) -> None:
-    config = TuneConfig(rates=(1.0,), epochs=(1,), methods=("random",))
+    config = TuneConfig(lr_factors=(1.0,), epochs=(1,), methods=("random",))
     own = replace(
         tiny_recipe,
-        pretrain=replace(tiny_recipe.pretrain, rate=3.0),
-        compare=replace(tiny_recipe.compare, rates={"random": 4.0}),
+        pretrain=replace(tiny_recipe.pretrain, lr_factor=3.0),
+        compare=replace(tiny_recipe.compare, lr_factors={"random": 4.0}),
     )
     found = [tune(recipe=r, folder=tmp_path / "run", config=config) for r in (tiny_recipe, own)]
     assert found[0] == found[1]
@@ -133,7 +133,7 @@ def test_without_names_it_tunes_what_is_compared_on_a_small_budget(
 ) -> None:
     methods = ("none", "random", "full", "full-steps", "teacher")
     recipe = replace(tiny_recipe, compare=replace(tiny_recipe.compare, methods=methods))
-    config = TuneConfig(rates=(1.0,), epochs=(1,))
+    config = TuneConfig(lr_factors=(1.0,), epochs=(1,))
     found = tune(recipe=recipe, folder=tmp_path / "run", config=config)
     assert found.methods() == ["random", "full-steps"]
     nothing = replace(recipe, compare=replace(recipe.compare, methods=("none", "full")))
@@ -160,11 +160,11 @@ def test_it_needs_images_left_out(
         ({"methods": ("rnadom",)}, "'rnadom' is unknown; perhaps you meant random?"),
         ({"methods": ("full",)}, "method 'full' is unknown"),  # trained as long as one says
         ({"methods": ("none",)}, "method 'none' is unknown"),
-        ({"rates": ()}, "at least one rate"),
+        ({"lr_factors": ()}, "at least one lr factor"),
         ({"epochs": ()}, "one number of epochs"),
-        ({"seeds": 0}, "one seed"),
-        ({"rates": (1.0, 0.0)}, "rates must be positive"),
-        ({"epochs": (0, 5)}, "epochs at least 1"),
+        ({"seeds": 0}, "tune.seeds is 0; it must be at least 1"),
+        ({"lr_factors": (1.0, 0.0)}, "tune.lr_factors is 0; it must be above 0"),
+        ({"epochs": (0, 5)}, "tune.epochs is 0; it must be at least 1"),
     ],
 )
 def test_bad_grids_are_refused(settings: dict[str, Any], sentence: str) -> None:
@@ -174,8 +174,8 @@ def test_bad_grids_are_refused(settings: dict[str, Any], sentence: str) -> None:
 
 
 def test_what_is_tuned_is_what_pre_trains_as_the_small_sets_do() -> None:
-    assert set(TUNED).isdisjoint({"none", "full", "ssl-full", "teacher"})
-    assert {"random", "mkdt", "mtt-ssl", "krr-st", "ssl-random", "full-steps"} < set(TUNED)
+    assert set(tuned()).isdisjoint({"none", "full", "ssl-full", "teacher"})
+    assert {"random", "mkdt", "mtt-ssl", "krr-st", "ssl-random", "full-steps"} < set(tuned())
 
 
 # What it says
@@ -187,7 +187,7 @@ def test_the_baseline_chooses_the_length() -> None:
     )
     assert tuning.epochs() == 20
     assert tuning.best("mkdt").epochs == 10
-    assert tuning.rates(20) == {"mkdt": 1, "random": 2}
+    assert tuning.lr_factors(20) == {"mkdt": 1, "random": 2}
 
 
 def test_without_it_the_least_mean_does() -> None:
@@ -203,7 +203,7 @@ def test_of_equal_trials_the_first_is_taken() -> None:
     assert tuning.best("random") == Trial("random", 2, 10, 0.5)
     assert tuning.epochs() == 10
     nothing = trials(random={(1, 10): math.inf, (2, 20): math.inf})
-    assert nothing.epochs() == 10 and nothing.rates(10) == {"random": 1}
+    assert nothing.epochs() == 10 and nothing.lr_factors(10) == {"random": 1}
 
 
 def test_it_is_kept_as_json_that_others_can_read(tmp_path: Path) -> None:
@@ -240,7 +240,7 @@ def test_the_verb_prints_what_a_recipe_takes(
     tiny_recipe: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path, out = tmp_path / "mine.yaml", tmp_path / "run"
-    flags = ["--tune.rates", "1", "2", "--tune.epochs", "1", "2", "--out", str(out)]
+    flags = ["--tune.lr-factors", "1", "2", "--tune.epochs", "1", "2", "--out", str(out)]
     methods = ["--tune.methods", "random", "ssl-random"]
     assert main(["tune", str(path), *flags, *methods]) == 0
     said = capsys.readouterr().out
@@ -255,7 +255,7 @@ def test_the_verb_prints_what_a_recipe_takes(
     recipe = load_recipe(path)
     assert recipe.pretrain.epochs == tuning.epochs()
     for method in ("random", "ssl-random"):
-        assert recipe.pretraining(method).rate == tuning.best(method, tuning.epochs()).rate
+        assert recipe.pretraining(method).lr_factor == tuning.best(method, tuning.epochs()).rate
         # Pre-training as it says is what was tried.
         run = Run(recipe, tmp_path / "other")
         error = target_probe_error(
@@ -273,7 +273,7 @@ def test_the_verb_prints_what_a_recipe_takes(
     [
         (["--images.holdout", "0"], "0 pool images are left out"),
         (["--tune.methods", "mdkt"], "perhaps you meant mkdt?"),
-        (["--tune.rates", "-1"], "rates must be positive"),
+        (["--tune.lr-factors", "-1"], "tune.lr_factors is -1; it must be above 0"),
     ],
 )
 def test_the_verb_says_what_is_wrong(
@@ -295,8 +295,8 @@ def test_the_verb_says_what_is_wrong(
 
 def test_divergence_in_the_last_step_is_divergence(tiny_recipe: Recipe, tmp_path: Path) -> None:
     """The loss of the only step is that of the network as initialised, and finite."""
-    recipe = replace(tiny_recipe, distill=replace(tiny_recipe.distill, batch=9))
-    config = TuneConfig(rates=(1.0, 1e38), epochs=(1,), methods=("random",))
+    recipe = tiny_recipe.set("rule.batch", 9)
+    config = TuneConfig(lr_factors=(1.0, 1e38), epochs=(1,), methods=("random",))
     tuning = tune(recipe=recipe, folder=tmp_path / "run", config=config)
     assert tuning.trials[0].error < math.inf
     assert tuning.trials[1].error == math.inf

@@ -75,7 +75,7 @@ def test_each_is_the_loss_of_its_name(
         elif name == "supervised":
             expected = F.cross_entropy(network(images), tiny_task.train_labels[index])
         else:
-            views = differentiable_augmenter(Objective().views, mean=mean, std=std, size=16)
+            views = differentiable_augmenter(Objective().augment, mean=mean, std=std, size=16)
             outputs = network(torch.cat([views(images), views(images)]))
             expected = SSL_LOSSES[name](*outputs.chunk(2))
     slope = torch.autograd.grad(expected, list(network.parameters()))
