@@ -15,10 +15,10 @@ from decoct.methods.real_images import RealImages
 from decoct.methods.registry import METHODS
 from decoct.report.page import write_report
 from decoct.run.graph import Graph
+from decoct.run.method_stages import set_of
 from decoct.run.pipeline import Run
 from decoct.run.recipe import Recipe, load_recipe
 from decoct.run.sizes import measure_sizes
-from decoct.run.stages import set_of
 from decoct.run.timing import stage_seconds
 from decoct.studies.compare import compare
 

@@ -20,11 +20,11 @@ from decoct.data.tasks import Task
 from decoct.methods.real_images import RealImages
 from decoct.methods.registry import METHODS
 from decoct.run.graph import Graph
+from decoct.run.method_stages import encoder_of, set_of
 from decoct.run.pipeline import Run
 from decoct.run.preflight import check_run
 from decoct.run.recipe import ImagesConfig, Recipe, load_recipe
 from decoct.run.sizes import measure_sizes
-from decoct.run.stages import encoder_of, set_of
 
 SETS = tuple(name for name, kind in METHODS.items() if kind.makes_set)
 ON_ALL = tuple(name for name, kind in METHODS.items() if kind.whole_pool)

@@ -18,9 +18,9 @@ from decoct.methods.registry import METHODS
 from decoct.methods.ssl_random import SSLRandom
 from decoct.models.registry import NetworkConfig
 from decoct.run.graph import Graph
+from decoct.run.method_stages import encoder_of, set_of
 from decoct.run.pipeline import Run
 from decoct.run.recipe import CompareConfig, Recipe, load_recipe
-from decoct.run.stages import encoder_of, set_of
 from decoct.training.pretrain import PretrainConfig, pretrain, pretrain_on_all
 
 FACTORS = [0.3, 1.0, 2.0, 7.5]

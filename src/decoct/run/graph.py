@@ -7,9 +7,10 @@ from typing import Any
 from decoct.core import storage
 from decoct.core.errors import DecoctError
 from decoct.methods.inputs import chooser
+from decoct.run.method_stages import method_stages, probe_of, set_of
 from decoct.run.recipe import Recipe
 from decoct.run.stage import Stage
-from decoct.run.stages import method_stages, probe_of, set_of, shared_stages
+from decoct.run.stages import shared_stages
 
 
 class Graph:

@@ -25,10 +25,11 @@ from decoct.methods.inputs import Inputs, Made, chooser
 from decoct.methods.sizes import Sizes
 from decoct.run.folder import StageFolders
 from decoct.run.graph import Graph
+from decoct.run.method_stages import encoder_of, probe_of, set_of
 from decoct.run.preflight import check_run
 from decoct.run.recipe import Recipe
 from decoct.run.stage import Stage
-from decoct.run.stages import Split, encoder_of, probe_of, set_of
+from decoct.run.stages import Split
 
 
 class Run:

@@ -1,12 +1,10 @@
-"""The stage table: everything that a run makes, each in one place.
+"""The stage table: what a run makes once for all seeds, each stage in one place.
 
-`shared_stages` are made once for all seeds; `method_stages` are a set, an encoder and its scores,
-for one method and one seed.
+`method_stages.py` has what is made for one method and one seed.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,6 @@ import torch
 from torch import Tensor
 
 from decoct.artefacts.assistant import Assistant
-from decoct.artefacts.distilled import DistilledSet
 from decoct.artefacts.encoder import Encoder
 from decoct.artefacts.targets import Targets, compute_targets
 from decoct.artefacts.trajectories import Trajectories
@@ -26,15 +23,14 @@ from decoct.data.fingerprint import fingerprint
 from decoct.data.images import Images
 from decoct.data.sources import load_images
 from decoct.data.tasks import Task, load_task
-from decoct.evaluation.probe import ProbeScore, probe
-from decoct.methods.inputs import Inputs, chooser
-from decoct.methods.method import FLOAT, Method, without_rule
+from decoct.methods.inputs import Inputs
+from decoct.methods.method import FLOAT
 from decoct.methods.mtt_ssl import ssl_matching_step, train_ssl_experts
 from decoct.methods.sizes import Sizes
 from decoct.methods.units import Unit, gradient_step, ssl_step, training_step
 from decoct.run.recipe import Recipe
 from decoct.run.stage import Artefact, Stage
-from decoct.run.unit_costs import embedding, fitting
+from decoct.run.unit_costs import embedding
 from decoct.training.assistant import train_assistant
 from decoct.training.experts import ExpertsConfig, difficulty, train_experts
 from decoct.training.pretrained import load_teacher
@@ -44,26 +40,7 @@ Split = tuple[Tensor, Tensor]  # rows of the pool (int64, increasing): learnt fr
 _SWEEP = 4  # gradients that a step of a sweep by autograd takes the time of
 _FORWARD = 1 / 3  # of the time of a step
 # What methods and training call images and targets are those that are learnt from.
-_LEARNT = {"images": "images learnt from", "targets": "targets learnt from"}
-
-
-def set_of(method: str, seed: int) -> str:
-    """The stage that makes a method's set.
-
-    >>> set_of("mkdt", 0)
-    'mkdt-seed0'
-    """
-    return f"{method}-seed{seed}"
-
-
-def encoder_of(method: str, seed: int) -> str:
-    """The stage that pre-trains a method's encoder."""
-    return f"encoder-{set_of(method, seed)}"
-
-
-def probe_of(method: str, seed: int) -> str:
-    """The stage that judges a method's encoder."""
-    return f"probe-{set_of(method, seed)}"
+LEARNT = {"images": "images learnt from", "targets": "targets learnt from"}
 
 
 def shared_stages(recipe: Recipe) -> list[Stage[Any]]:
@@ -82,13 +59,6 @@ def shared_stages(recipe: Recipe) -> list[Stage[Any]]:
         _assistant,
     ]  # in this order
     return [make(recipe) for make in makers]
-
-
-def method_stages(recipe: Recipe, name: str, seed: int) -> list[Stage[Any]]:
-    """A method's set, if it makes one, its encoder, and that one's scores."""
-    method = recipe.configured(name)
-    sets = [_set(recipe, method, seed)] if method.makes_set else []
-    return [*sets, _encoder(recipe, method, seed), _probe(recipe, method, seed)]
 
 
 def _images(recipe: Recipe) -> Stage[Images]:
@@ -136,7 +106,7 @@ def _images_learnt_from(recipe: Recipe) -> Stage[Images]:
         kept, left_out = inputs.get("split")
         return pool.part(kept) if len(left_out) else pool
 
-    return Stage(name=_LEARNT["images"], inputs=("images", "split"), settings=(), make=make)
+    return Stage(name=LEARNT["images"], inputs=("images", "split"), settings=(), make=make)
 
 
 def _tasks(recipe: Recipe) -> Stage[list[Task]]:
@@ -177,8 +147,8 @@ def _teacher(recipe: Recipe) -> Stage[Encoder]:
         return Stage(name="teacher", inputs=("images",), settings=settings, make=brought)
     return Stage(
         name="teacher",
-        inputs=(_LEARNT["images"],),
-        aliases={"images": _LEARNT["images"]},
+        inputs=(LEARNT["images"],),
+        aliases={"images": LEARNT["images"]},
         settings=(config.ssl, recipe.seed),
         make=trained,
         artefact=Artefact("teacher.safetensors", "encoder", Encoder.load, Encoder.save),
@@ -215,7 +185,7 @@ def _targets_learnt_from(recipe: Recipe) -> Stage[Targets]:
         kept, left_out = inputs.get("split")
         return inputs.targets.part(kept) if len(left_out) else inputs.targets
 
-    return Stage(name=_LEARNT["targets"], inputs=("targets", "split"), settings=(), make=make)
+    return Stage(name=LEARNT["targets"], inputs=("targets", "split"), settings=(), make=make)
 
 
 def trajectory_bytes(config: ExpertsConfig, parameters: int) -> int:
@@ -277,8 +247,8 @@ def _experts(recipe: Recipe) -> Stage[Trajectories]:
 
     return Stage(
         name="experts",
-        inputs=tuple(_LEARNT.values()),
-        aliases=_LEARNT,
+        inputs=tuple(LEARNT.values()),
+        aliases=LEARNT,
         settings=(_but_count(config), recipe.seed),
         make=make,
         work=work,
@@ -310,8 +280,8 @@ def _difficulty(recipe: Recipe) -> Stage[Tensor]:
 
     return Stage(
         name="difficulty",
-        inputs=(*_LEARNT.values(), "experts"),
-        aliases=_LEARNT,
+        inputs=(*LEARNT.values(), "experts"),
+        aliases=LEARNT,
         settings=(),
         make=make,
         artefact=Artefact("difficulty.safetensors", "difficulty", load, save),
@@ -342,8 +312,8 @@ def _ssl_experts(recipe: Recipe) -> Stage[Trajectories]:
 
     return Stage(
         name="ssl-experts",
-        inputs=(_LEARNT["images"],),
-        aliases=_LEARNT,
+        inputs=(LEARNT["images"],),
+        aliases=LEARNT,
         settings=(_but_count(config), own.objective, recipe.seed),
         make=make,
         work=work,
@@ -369,8 +339,8 @@ def _assistant(recipe: Recipe) -> Stage[Assistant]:
 
     return Stage(
         name="assistant",
-        inputs=tuple(_LEARNT.values()),
-        aliases=_LEARNT,
+        inputs=tuple(LEARNT.values()),
+        aliases=LEARNT,
         settings=(config, augment, recipe.seed),
         make=make,
         artefact=Artefact("assistant.safetensors", "assistant", Assistant.load, Assistant.save),
@@ -378,113 +348,4 @@ def _assistant(recipe: Recipe) -> Stage[Assistant]:
             training_step(config.network, config.batch): config.epochs * sizes.images
         },
         networks=lambda dimensions: ((config.network, dimensions),),
-    )
-
-
-def _needed(method: Method, seed: int) -> dict[str, str]:
-    """The stages that a method needs, by the names under which it asks for them."""
-    return {
-        need: set_of(chooser(need), seed) if chooser(need) else _LEARNT.get(need, need)
-        for need in method.needs()
-    }
-
-
-def _size(recipe: Recipe, method: Method) -> tuple[float, ...]:
-    """What of the recipe a method's size follows from; nothing, where it takes all images."""
-    return () if method.own_length() else (recipe.size, recipe.fraction)
-
-
-def _set(recipe: Recipe, method: Method, seed: int) -> Stage[DistilledSet]:
-    needed = _needed(method, seed)
-
-    def make(inputs: Inputs, place: Place) -> DistilledSet:
-        found = method.make(inputs, place)
-        if found.index is None:
-            return found
-        kept, _ = inputs.get("split")  # rows of what is learnt from; people count in their pool
-        return replace(found, index=kept[found.index])
-
-    def save(distilled: DistilledSet, path: Path) -> None:
-        distilled.save(path, uint8=distilled.views is not None)  # which are real pixels
-
-    return Stage(
-        name=set_of(method.name, seed),
-        inputs=tuple(dict.fromkeys([*needed.values(), "split"])),
-        aliases=needed,
-        settings=(method.name, method, _size(recipe, method), seed),
-        choice=(method.name, without_rule(method), _size(recipe, method), seed),
-        make=make,
-        artefact=Artefact("distilled.safetensors", "distilled", DistilledSet.load, save),
-        work=method.work,
-        memory=method.memory,
-        networks=method.networks,
-        check=method.check,
-        sort=f"distilling ({method.name})" if method.synthetic or method.proposed else method.name,
-        seed=seed,
-        given=lambda sizes: {"count": sizes.count, "seed": seed},
-    )
-
-
-def _encoder(recipe: Recipe, method: Method, seed: int) -> Stage[Encoder]:
-    pretraining = recipe.pretraining(method.name)
-    own = {"distilled": set_of(method.name, seed)} if method.makes_set else _needed(method, seed)
-    settings: tuple[object, ...] = (pretraining, seed)
-    if not method.makes_set:
-        settings = (method.name, method, _size(recipe, method), *settings)
-    if method.another_network:
-        settings = ()
-    return Stage(
-        name=encoder_of(method.name, seed),
-        inputs=tuple(own.values()),
-        aliases=own,
-        settings=settings,
-        make=method.pretrain,
-        artefact=Artefact("encoder.safetensors", "encoder", Encoder.load, Encoder.save)
-        if method.keeps_encoder
-        else None,
-        work=partial(method.pretraining_work, pretraining=pretraining),
-        networks=lambda dimensions: ((pretraining.network, dimensions),),
-        check=method.check,
-        sort="pre-training",
-        seed=seed,
-        given=lambda sizes: {
-            "count": sizes.count,
-            "seed": seed,
-            "pretraining": pretraining,
-            "steps": method.steps(sizes, pretraining),
-        },
-    )
-
-
-def _probe(recipe: Recipe, method: Method, seed: int) -> Stage[list[ProbeScore]]:
-    encoder = encoder_of(method.name, seed)
-
-    def make(inputs: Inputs, place: Place) -> list[ProbeScore]:
-        found: list[ProbeScore] = []
-        judged = inputs.encoder
-        for task in inputs.tasks:
-            found += probe(
-                encoder=judged, task=task, config=recipe.probe, seed=seed, device=place.device
-            )
-        return found
-
-    def load(path: Path) -> list[ProbeScore]:
-        return [ProbeScore(**s) for s in storage.load_json(path, kind="probe")["scores"]]
-
-    def save(scores: list[ProbeScore], path: Path) -> None:
-        storage.save_json(path, {"scores": [asdict(s) for s in scores]}, kind="probe")
-
-    def work(sizes: Sizes) -> Mapping[Unit, float]:
-        return fitting(recipe.probe, recipe.pretrain.network, sizes)
-
-    return Stage(
-        name=probe_of(method.name, seed),
-        inputs=(encoder, "tasks"),
-        aliases={"encoder": encoder},
-        settings=(recipe.probe, seed),
-        make=make,
-        artefact=Artefact("probe.json", "probe", load, save),
-        work=work,
-        sort="probing",
-        seed=seed,
     )

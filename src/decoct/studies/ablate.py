@@ -13,9 +13,9 @@ from decoct.core.errors import DecoctError
 from decoct.evaluation.scores import REFERENCE, UPPER, Score
 from decoct.methods.registry import method_kind
 from decoct.run.doctor import duration_text
+from decoct.run.method_stages import set_of
 from decoct.run.pipeline import Run
 from decoct.run.recipe import Recipe
-from decoct.run.stages import set_of
 from decoct.studies.ablation import Ablation, Outcome, ends
 from decoct.studies.axes import Variant, axes_of, plan
 

@@ -19,9 +19,9 @@ from decoct.core.spelling import suggest
 from decoct.evaluation.scores import REFERENCE
 from decoct.evaluation.target_probe import check_left_out, target_probe_error
 from decoct.methods.registry import METHODS
+from decoct.run.method_stages import encoder_of
 from decoct.run.pipeline import Run
 from decoct.run.recipe import Recipe
-from decoct.run.stages import encoder_of
 
 _LENGTH = REFERENCE  # the method whose best length all are given
 

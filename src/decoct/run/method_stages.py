@@ -1,0 +1,156 @@
+"""The stage table: what a run makes for one method and one seed: a set, an encoder, its scores."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from decoct.artefacts.distilled import DistilledSet
+from decoct.artefacts.encoder import Encoder
+from decoct.core import storage
+from decoct.core.place import Place
+from decoct.evaluation.probe import ProbeScore, probe
+from decoct.methods.inputs import Inputs, chooser
+from decoct.methods.method import Method, without_rule
+from decoct.methods.sizes import Sizes
+from decoct.methods.units import Unit
+from decoct.run.recipe import Recipe
+from decoct.run.stage import Artefact, Stage
+from decoct.run.stages import LEARNT
+from decoct.run.unit_costs import fitting
+
+
+def set_of(method: str, seed: int) -> str:
+    """The stage that makes a method's set.
+
+    >>> set_of("mkdt", 0)
+    'mkdt-seed0'
+    """
+    return f"{method}-seed{seed}"
+
+
+def encoder_of(method: str, seed: int) -> str:
+    """The stage that pre-trains a method's encoder."""
+    return f"encoder-{set_of(method, seed)}"
+
+
+def probe_of(method: str, seed: int) -> str:
+    """The stage that judges a method's encoder."""
+    return f"probe-{set_of(method, seed)}"
+
+
+def method_stages(recipe: Recipe, name: str, seed: int) -> list[Stage[Any]]:
+    """A method's set, if it makes one, its encoder, and that one's scores."""
+    method = recipe.configured(name)
+    sets = [_set(recipe, method, seed)] if method.makes_set else []
+    return [*sets, _encoder(recipe, method, seed), _probe(recipe, method, seed)]
+
+
+def _needed(method: Method, seed: int) -> dict[str, str]:
+    """The stages that a method needs, by the names under which it asks for them."""
+    return {
+        need: set_of(chooser(need), seed) if chooser(need) else LEARNT.get(need, need)
+        for need in method.needs()
+    }
+
+
+def _size(recipe: Recipe, method: Method) -> tuple[float, ...]:
+    """What of the recipe a method's size follows from; nothing, where it takes all images."""
+    return () if method.own_length() else (recipe.size, recipe.fraction)
+
+
+def _set(recipe: Recipe, method: Method, seed: int) -> Stage[DistilledSet]:
+    needed = _needed(method, seed)
+
+    def make(inputs: Inputs, place: Place) -> DistilledSet:
+        found = method.make(inputs, place)
+        if found.index is None:
+            return found
+        kept, _ = inputs.get("split")  # rows of what is learnt from; people count in their pool
+        return replace(found, index=kept[found.index])
+
+    def save(distilled: DistilledSet, path: Path) -> None:
+        distilled.save(path, uint8=distilled.views is not None)  # which are real pixels
+
+    return Stage(
+        name=set_of(method.name, seed),
+        inputs=tuple(dict.fromkeys([*needed.values(), "split"])),
+        aliases=needed,
+        settings=(method.name, method, _size(recipe, method), seed),
+        choice=(method.name, without_rule(method), _size(recipe, method), seed),
+        make=make,
+        artefact=Artefact("distilled.safetensors", "distilled", DistilledSet.load, save),
+        work=method.work,
+        memory=method.memory,
+        networks=method.networks,
+        check=method.check,
+        sort=f"distilling ({method.name})" if method.synthetic or method.proposed else method.name,
+        seed=seed,
+        given=lambda sizes: {"count": sizes.count, "seed": seed},
+    )
+
+
+def _encoder(recipe: Recipe, method: Method, seed: int) -> Stage[Encoder]:
+    pretraining = recipe.pretraining(method.name)
+    own = {"distilled": set_of(method.name, seed)} if method.makes_set else _needed(method, seed)
+    settings: tuple[object, ...] = (pretraining, seed)
+    if not method.makes_set:
+        settings = (method.name, method, _size(recipe, method), *settings)
+    if method.another_network:
+        settings = ()
+    return Stage(
+        name=encoder_of(method.name, seed),
+        inputs=tuple(own.values()),
+        aliases=own,
+        settings=settings,
+        make=method.pretrain,
+        artefact=Artefact("encoder.safetensors", "encoder", Encoder.load, Encoder.save)
+        if method.keeps_encoder
+        else None,
+        work=partial(method.pretraining_work, pretraining=pretraining),
+        networks=lambda dimensions: ((pretraining.network, dimensions),),
+        check=method.check,
+        sort="pre-training",
+        seed=seed,
+        given=lambda sizes: {
+            "count": sizes.count,
+            "seed": seed,
+            "pretraining": pretraining,
+            "steps": method.steps(sizes, pretraining),
+        },
+    )
+
+
+def _probe(recipe: Recipe, method: Method, seed: int) -> Stage[list[ProbeScore]]:
+    encoder = encoder_of(method.name, seed)
+
+    def make(inputs: Inputs, place: Place) -> list[ProbeScore]:
+        found: list[ProbeScore] = []
+        judged = inputs.encoder
+        for task in inputs.tasks:
+            found += probe(
+                encoder=judged, task=task, config=recipe.probe, seed=seed, device=place.device
+            )
+        return found
+
+    def load(path: Path) -> list[ProbeScore]:
+        return [ProbeScore(**s) for s in storage.load_json(path, kind="probe")["scores"]]
+
+    def save(scores: list[ProbeScore], path: Path) -> None:
+        storage.save_json(path, {"scores": [asdict(s) for s in scores]}, kind="probe")
+
+    def work(sizes: Sizes) -> Mapping[Unit, float]:
+        return fitting(recipe.probe, recipe.pretrain.network, sizes)
+
+    return Stage(
+        name=probe_of(method.name, seed),
+        inputs=(encoder, "tasks"),
+        aliases={"encoder": encoder},
+        settings=(recipe.probe, seed),
+        make=make,
+        artefact=Artefact("probe.json", "probe", load, save),
+        work=work,
+        sort="probing",
+        seed=seed,
+    )
