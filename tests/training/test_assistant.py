@@ -10,14 +10,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from decoct.artefacts.assistant import Assistant
 from decoct.artefacts.targets import Targets
 from decoct.core import seeding
-from decoct.core.console import Metrics
 from decoct.core.errors import DecoctError, DivergedError
 from decoct.data.images import Images
 from decoct.data.stored_views import show_views
 from decoct.models.registry import NetworkConfig, create_network
-from decoct.training.assistant import Assistant, AssistantConfig, train_assistant
+from decoct.training.assistant import AssistantConfig, train_assistant
+from tests.training.interruption import Interrupted, interrupt_in
 
 NETWORK = NetworkConfig(width=4, depth=2)
 CONFIG = AssistantConfig(network=NETWORK, epochs=3, batch=16, lr=0.05)
@@ -26,16 +27,6 @@ CONFIG = AssistantConfig(network=NETWORK, epochs=3, batch=16, lr=0.05)
 def unit(images: Images) -> Tensor:
     """Pictures in [0, 1], as `label` takes them."""
     return images.pixels[:].float() / 255
-
-
-def interrupt_in(epoch: int, patch: pytest.MonkeyPatch) -> None:
-    """Stop training before the checkpoint of this epoch."""
-
-    def write(self: Metrics, **values: Any) -> None:
-        if values["epoch"] == epoch:
-            raise KeyboardInterrupt
-
-    patch.setattr(Metrics, "write", write)
 
 
 def test_it_learns(tiny_images: Images, tiny_targets: Targets) -> None:
@@ -120,7 +111,7 @@ def test_interrupted_and_resumed_it_is_as_if_unbroken(
 ) -> None:
     of: dict[str, Any] = {"images": tiny_images, "targets": tiny_targets, "config": CONFIG}
     whole, state = train_assistant(**of), tmp_path / "state.safetensors"
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
         interrupt_in(epoch, patch)
         train_assistant(**of, state=state)
     assert state.exists() == (epoch > 0)
@@ -150,7 +141,7 @@ def test_another_number_of_targets_is_refused(tiny_images: Images, tiny_targets:
 
 @pytest.mark.parametrize("bad", [{"epochs": 0}, {"batch": 0}, {"plain": 2.0}, {"plain": -0.1}])
 def test_bad_settings_are_refused(bad: dict[str, Any]) -> None:
-    with pytest.raises(DecoctError, match=f"assistant.*{next(iter(bad))}"):
+    with pytest.raises(DecoctError, match=rf"assistant\.{next(iter(bad))} is .*; it must be"):
         AssistantConfig(**bad)
 
 

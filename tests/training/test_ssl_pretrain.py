@@ -1,6 +1,7 @@
 """Self-supervision without a teacher: the same start, the same steps, the same subset."""
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from decoct.run.keys import Keys
 
 from decoct.artefacts.encoder import Encoder
 from decoct.core.errors import DecoctError
@@ -17,21 +17,26 @@ from decoct.core.seeding import random_subset
 from decoct.data.augment import AugmentConfig
 from decoct.data.images import Images
 from decoct.data.tasks import Task
+from decoct.methods import ssl_random
+from decoct.methods.registry import METHODS
+from decoct.methods.sizes import Sizes
 from decoct.models.registry import NetworkConfig
-from decoct.run import pipeline
 from decoct.run.doctor import doctor
+from decoct.run.graph import Graph
+from decoct.run.method_stages import encoder_of
 from decoct.run.pipeline import Run
 from decoct.run.preflight import check_run
-from decoct.run.recipe import METHODS, CompareConfig, Recipe, load_recipe
+from decoct.run.recipe import CompareConfig, Recipe, load_recipe
 from decoct.run.sizes import measure_sizes, memory
 from decoct.run.timing import stage_seconds
-from decoct.training import teacher as training
+from decoct.studies.compare import compare
 from decoct.training.pretrain import fresh_encoder
 from decoct.training.ssl_pretrain import SSLPretrainConfig, pretrain_by_ssl
+from tests.training.interruption import Interrupted, assert_same, interrupt_in
 
 CONVNET = NetworkConfig(width=4, depth=2)
 RESNET = NetworkConfig(name="resnet10-small", width=4)
-CONFIG = SSLPretrainConfig(views=AugmentConfig(min_crop=0.5), batch=16, projector=16)
+CONFIG = SSLPretrainConfig(augment=AugmentConfig(min_crop=0.5), batch=16, projector=16)
 NEW = ("ssl-random", "ssl-full", "mtt-ssl")
 
 
@@ -65,7 +70,7 @@ def test_it_takes_so_many_steps(
 
 @pytest.mark.parametrize("network", [CONVNET, RESNET], ids=["convnet", "resnet"])
 def test_it_starts_where_no_pre_training_ends(network: NetworkConfig, tiny_images: Images) -> None:
-    still = replace(CONFIG, lr=0.0)
+    still = replace(CONFIG, lr=1e-300)  # 0 in float32; 0 is refused
     got = pretrain_by_ssl(images=tiny_images, network=network, steps=2, config=still, seed=3)
     none = fresh_encoder(network, mean=tiny_images.mean, std=tiny_images.std, size=16, seed=3)
     assert bodies_equal(got, none)
@@ -86,30 +91,21 @@ def test_it_depends_on_the_seed_alone(tiny_images: Images) -> None:
 def test_resumed_in_the_short_epoch_is_bit_equal_to_unbroken(
     tiny_images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Interrupted(Exception):
-        pass
-
     def train(state: Path | None = None) -> Encoder:
         return pretrain_by_ssl(
             images=tiny_images, network=RESNET, steps=5, config=CONFIG, state=state
         )
 
-    real, left = training._epoch, iter("ab")
-
-    def two(*arguments: Any) -> float:
-        if next(left, None) is None:
-            raise Interrupted
-        return real(*arguments)
-
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
-        patch.setattr(training, "_epoch", two)
+        interrupt_in(2, patch)  # the last, of a single step
         train(tmp_path / "state.safetensors")
-    assert bodies_equal(train(tmp_path / "state.safetensors"), train())
+    assert_same(train(tmp_path / "state.safetensors"), train())
 
 
 @pytest.mark.parametrize("bad", [{"epochs": -1}, {"full_epochs": -1}, {"batch": 1}])
 def test_bad_settings_are_refused(bad: dict[str, int]) -> None:
-    with pytest.raises(DecoctError, match="ssl: "):
+    ((name, value),) = bad.items()
+    with pytest.raises(DecoctError, match=rf"ssl\.{name} is {value}; it must be at least"):
         SSLPretrainConfig(**bad)  # type: ignore[arg-type]
 
 
@@ -121,17 +117,22 @@ def test_the_methods_are_known_and_not_compared_unasked() -> None:
     assert set(NEW).isdisjoint(CompareConfig().methods)
 
 
+def steps(recipe: Recipe, method: str) -> int:
+    """Gradient steps of pre-training, where 132 of 2641 images are in a set."""
+    sizes = Sizes(pool=2641, images=2641, count=132, channels=3, size=32, dimensions=4)
+    return recipe.configured(method).steps(sizes, recipe.pretraining(method))
+
+
 def test_equal_terms_are_equal_steps_unless_epochs_are_given() -> None:
-    demo = load_recipe("demo")
+    recipe = load_recipe("demo").set("ssl.full_epochs", 0)
     # 132 images in batches of 66, 40 epochs; 6 of all
-    recipe = replace(demo, ssl=replace(demo.ssl, full_epochs=0))
-    assert recipe.steps("ssl-random", 132) == recipe.steps("mkdt", 132) == 80
+    assert steps(recipe, "ssl-random") == steps(recipe, "mkdt") == 80
     # 40 batches of 66, and a single image that joins the last of them.
-    assert recipe.steps("ssl-full", 2641) == recipe.steps("full", 2641) == 16 * 40
-    own = replace(recipe, ssl=SSLPretrainConfig(epochs=7, full_epochs=2))
-    assert own.steps("ssl-random", 132) == 7  # one batch of all
-    assert own.steps("ssl-full", 2641) == 2 * 10
-    assert own.steps("mkdt", 132) == 80
+    assert steps(recipe, "ssl-full") == steps(recipe, "full") == 16 * 40
+    own = recipe.having(ssl=SSLPretrainConfig(epochs=7, full_epochs=2))
+    assert steps(own, "ssl-random") == 7  # one batch of all
+    assert steps(own, "ssl-full") == 2 * 10
+    assert steps(own, "mkdt") == 80
 
 
 _RECIPE = """
@@ -140,7 +141,8 @@ fraction: 0.25
 images: {source: pool.npz, size: 16}
 targets: {source: targets.npy}
 experts: {count: 1, epochs: 2, batch: 16, network: {width: 4, depth: 2}}
-distill: {start: random, iterations: 2, inner_steps: 2, expert_epochs: 1, batch: 8}
+rule: {batch: 8}
+matching: {iterations: 2, inner_steps: 2, expert_epochs: 1, batch: 8}
 mtt_ssl: {objective: {projector: 8, algorithm: simclr}}
 ssl: {projector: 16, batch: 8}
 pretrain: {epochs: 2, network: {width: 4, depth: 2}}
@@ -160,7 +162,7 @@ def recipe(tiny_folder: Path) -> Recipe:
 def test_a_run_compares_them(recipe: Recipe, tmp_path: Path) -> None:
     run = Run(recipe, tmp_path / "run")
     run.check()
-    scores = run.compare()
+    scores = compare(run)
     run.save_manifest()
     assert {s.method for s in scores.scores} == {"random", *NEW}
     pixels = 3 * 16 * 16
@@ -169,7 +171,7 @@ def test_a_run_compares_them(recipe: Recipe, tmp_path: Path) -> None:
     assert scores.facts["mtt-ssl"] == {"images": 10, "bytes": 40 * pixels, "steps": 4, "epochs": 2}
     assert {"ssl-experts", "mtt-ssl-seed0", "encoder-ssl-full-seed0"} <= set(run.stages.used)
     before = {f: f.read_bytes() for f in run.folder.rglob("*.safetensors")}
-    again = Run(recipe, tmp_path / "run").compare()  # from cache
+    again = compare(Run(recipe, tmp_path / "run"))  # from cache
     assert again == scores
     assert {f: f.read_bytes() for f in run.folder.rglob("*.safetensors")} == before
 
@@ -183,7 +185,7 @@ def test_ssl_random_sees_only_the_subset_that_random_has(
         seen[len(images)] = images.pixels[:]
         return pretrain_by_ssl(images=images, steps=1, **more)
 
-    monkeypatch.setattr(pipeline, "pretrain_by_ssl", record)
+    monkeypatch.setattr(ssl_random, "pretrain_by_ssl", record)
     run = Run(recipe, tmp_path / "run")
     for method in ("ssl-random", "ssl-full"):
         run.encoder(method, 4)
@@ -197,36 +199,44 @@ def test_the_doctor_says_what_they_take(recipe: Recipe, tmp_path: Path) -> None:
     text = doctor(recipe, folder=tmp_path)
     # Two blocks of convolution and norm, 64 features to 8 outputs.
     parameters = 3 * 4 * 9 + 4 + 8 + 4 * 4 * 9 + 4 + 8 + 64 * 8 + 8
-    assert f"mtt-ssl's     as many of {parameters} parameters = 9.6 kB" in text
+    assert 3 * 4 * parameters == 9552  # an expert at its start and after two epochs
+    assert re.search(r"^ +disk\n +ssl-experts +9\.6 kB$", text, re.MULTILINE)
     sizes = measure_sizes(recipe)
     assert sizes is not None
-    both = memory(recipe, sizes)["trajectories"]
-    assert both == 3 * 4 * (parameters + sizes.parameters)
-    found = stage_seconds(recipe, sizes, torch.device("cpu"))
-    assert found["mtt-ssl"] > 0
-    alone = replace(recipe, compare=replace(recipe.compare, methods=("random",)))
+    stages = Graph(recipe).of_a_run()
+    # Nobody asks for the experts of the targets.
+    assert memory(stages, sizes)["trajectories without targets"] == 3 * 4 * parameters
+    assert "trajectories" not in memory(stages, sizes)
+    found = stage_seconds(stages, sizes, torch.device("cpu"))
+    assert found["ssl-experts"] > 0 and found["distilling (mtt-ssl)"] > 0
+    alone = Graph(recipe.set("compare.methods", ("random",))).of_a_run()
     without = stage_seconds(alone, sizes, torch.device("cpu"))
-    assert "mtt-ssl" not in without
+    assert not any("ssl" in sort for sort in without)
     assert found["pre-training"] > without["pre-training"]
 
 
 def test_what_they_do_not_depend_on_does_not_make_them_afresh(recipe: Recipe) -> None:
     def keys(recipe: Recipe) -> dict[str, str]:
-        return {method: Keys(recipe).encoder(method, 0) for method in (*NEW, "random")}
+        return {m: Graph(recipe).key(encoder_of(m, 0)) for m in (*NEW, "random")}
 
     before = keys(recipe)
-    targets = keys(replace(recipe, targets=replace(recipe.targets, components=2)))
+    targets = keys(recipe.set("targets.components", 2))
     assert {m for m in before if targets[m] != before[m]} == {"random"}
-    lr = keys(replace(recipe, ssl=replace(recipe.ssl, lr=1e-2)))
+    lr = keys(recipe.set("ssl.lr", 1e-2))
     assert {m for m in before if lr[m] != before[m]} == {"ssl-random", "ssl-full"}
-    own = keys(replace(recipe, mtt_ssl=replace(recipe.mtt_ssl, lr=1e-2 / 3)))
+    own = keys(recipe.set("mtt_ssl.lr", 1e-2 / 3))
     assert {m for m in before if own[m] != before[m]} == {"mtt-ssl"}
+
+
+def test_nothing_asks_a_teacher_for_them(recipe: Recipe) -> None:
+    stages = Graph(recipe.set("compare.methods", NEW)).of_a_run()
+    assert {"targets", "teacher", "random-seed0"}.isdisjoint(stage.name for stage in stages)
 
 
 @pytest.mark.parametrize("method", ["ssl-random", "mtt-ssl"])
 def test_one_image_is_refused_early(
     method: str, recipe: Recipe, tmp_path: Path, tiny_images: Images, tiny_task: Task
 ) -> None:
-    one = replace(recipe, size=1, compare=replace(recipe.compare, methods=(method,)))
+    one = recipe.having(size=1).set("compare.methods", (method,))
     with pytest.raises(DecoctError, match="a set of 1 is too small"):
-        check_run(one, images=tiny_images, tasks=[tiny_task], folder=tmp_path)
+        check_run(Graph(one), images=tiny_images, tasks=[tiny_task], folder=tmp_path)

@@ -26,9 +26,9 @@ from decoct.matching.cuda_graph import Match
 from decoct.matching.inner_gradient import FlatLoss, InnerGradient, flat_network
 from decoct.matching.loop import MatchingConfig, learnt, match_trajectories
 from decoct.matching.unroll import matching_gradient
-from decoct.methods.inputs import Inputs, images_of
+from decoct.methods.inputs import Inputs
 from decoct.methods.matched import Matched
-from decoct.methods.random import Random
+from decoct.methods.random import random_rows
 from decoct.methods.sizes import Sizes
 from decoct.methods.units import Action, Bench, Unit
 from decoct.models.network import Network
@@ -59,7 +59,7 @@ class MTTSSL(Matched):
 
     def needs(self) -> tuple[str, ...]:
         """Experts that train without targets."""
-        return ("images", "ssl-experts", images_of(Random.name))
+        return ("images", "ssl-experts")
 
     @property
     def config(self) -> MatchingConfig:
@@ -71,7 +71,7 @@ class MTTSSL(Matched):
         return mtt_ssl(
             images=inputs.images,
             trajectories=inputs.ssl_trajectories,
-            index=inputs.images_of(Random.name),
+            index=random_rows(inputs),
             objective=self.objective,
             lr=self.lr,
             matching=self.config,

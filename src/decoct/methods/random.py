@@ -21,4 +21,9 @@ class Random(RealImages):
 
     def choose(self, inputs: Inputs, place: Place) -> Tensor:
         """Any images."""
-        return random_subset(total=len(inputs.images), count=inputs.count, seed=inputs.seed)
+        return random_rows(inputs)
+
+
+def random_rows(inputs: Inputs) -> Tensor:
+    """The images of `Random` (int64, m, increasing), for methods that have no targets."""
+    return random_subset(total=len(inputs.images), count=inputs.count, seed=inputs.seed)

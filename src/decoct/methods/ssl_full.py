@@ -16,10 +16,6 @@ class SSLFull(SSLRandom):
     summary: ClassVar[str] = "self-supervision on all images, without a teacher"
     whole_pool: ClassVar[bool] = True
 
-    def needs(self) -> tuple[str, ...]:
-        """Images alone."""
-        return ("images",)
-
     @property
     def epochs(self) -> int:
         """Its own."""

@@ -8,9 +8,9 @@ from decoct.artefacts.encoder import Encoder
 from decoct.artefacts.rule import TrainingRule
 from decoct.core.place import Place
 from decoct.data.images import Images
-from decoct.methods.inputs import Inputs, images_of
+from decoct.methods.inputs import Inputs
 from decoct.methods.method import Method, Shared, shared
-from decoct.methods.random import Random
+from decoct.methods.random import random_rows
 from decoct.methods.sizes import Sizes
 from decoct.methods.units import Unit, ssl_step
 from decoct.training.pretrain import PretrainConfig
@@ -30,7 +30,7 @@ class SSLRandom(Method):
 
     def needs(self) -> tuple[str, ...]:
         """Images alone."""
-        return ("images", images_of(Random.name))
+        return ("images",)
 
     @property
     def epochs(self) -> int:
@@ -39,7 +39,7 @@ class SSLRandom(Method):
 
     def images(self, inputs: Inputs) -> Images:
         """What it trains on."""
-        return inputs.images.subset(inputs.images_of(Random.name))
+        return inputs.images.subset(random_rows(inputs))
 
     def pretrain(self, inputs: Inputs, place: Place) -> Encoder:
         """On two augmented views of each image."""
