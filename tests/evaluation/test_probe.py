@@ -363,10 +363,16 @@ def test_every_encoder_gets_the_same_labelled_examples(
 
 
 @pytest.mark.parametrize(
-    "bad", [{"protocol": "best"}, {"fractions": (0.0,)}, {"fractions": (2.0,)}]
+    "bad, message",
+    [
+        ({"protocol": "best"}, r"probe\.protocol is 'best'; it must be standard or paper"),
+        ({"fractions": (0.0,)}, r"probe\.fractions is 0; it must be above 0"),
+        ({"fractions": (0.5, 2.0)}, r"probe\.fractions is 2; it must be above 0 and at most 1"),
+        ({"per_class": (0,)}, r"probe\.per_class is 0; it must be at least 1"),
+    ],
 )
-def test_bad_settings_are_refused(bad: dict[str, object]) -> None:
-    with pytest.raises(DecoctError):
+def test_bad_settings_are_refused(bad: dict[str, object], message: str) -> None:
+    with pytest.raises(DecoctError, match=message):
         ProbeConfig(**bad)  # type: ignore[arg-type]
 
 

@@ -200,9 +200,15 @@ def test_an_unknown_network_is_refused_with_those_there_are() -> None:
         NetworkConfig(name="resnet19")
 
 
-@pytest.mark.parametrize("bad", [{"width": -1}, {"depth": 0}])
-def test_sizes_that_cannot_be_are_refused(bad: dict[str, int]) -> None:
-    with pytest.raises(DecoctError, match="must be positive"):
+@pytest.mark.parametrize(
+    "bad, message",
+    [
+        ({"width": -1}, r"network\.width is -1; it must be at least 0"),
+        ({"depth": 0}, r"network\.depth is 0; it must be at least 1"),
+    ],
+)
+def test_sizes_that_cannot_be_are_refused(bad: dict[str, int], message: str) -> None:
+    with pytest.raises(DecoctError, match=message):
         NetworkConfig(**bad)  # type: ignore[arg-type]
 
 
