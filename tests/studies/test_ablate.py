@@ -1,15 +1,23 @@
 """An ablation end to end: what is shared is made once, and an interrupt costs nothing."""
 
 import itertools
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
+import torch
 
+from decoct.artefacts.distilled import load_distilled
 from decoct.cli import main
+from decoct.core import storage
 from decoct.core.errors import DecoctError
+from decoct.core.place import Place
 from decoct.evaluation.scores import Interval, Score
+from decoct.methods.axis import Axis, one_of
+from decoct.methods.inputs import Inputs
+from decoct.methods.real_images import RealImages
+from decoct.methods.registry import METHODS
 from decoct.report.ablation_table import (
     ablation_legend,
     ablation_markdown,
@@ -23,15 +31,18 @@ from decoct.run.recipe import Recipe, load_recipe
 from decoct.studies import ablate as module
 from decoct.studies.ablate import ablate
 from decoct.studies.ablation import Ablation, Outcome, ends
+from decoct.studies.compare import compare
 
 RECIPE = """
+method: mkdt
 device: cpu
 fraction: 0.2
 images: {source: pool.npz, size: 16}
 targets: {source: targets.npy}
 experts: {count: 2, epochs: 2, batch: 16, network: {width: 4, depth: 2}}
-distill:
-  {start: random, iterations: 3, inner_steps: 2, expert_epochs: 1, max_start_epoch: 1, batch: 8,
+mkdt: {init: random}
+matching:
+  {iterations: 3, inner_steps: 2, expert_epochs: 1, max_start_epoch: 1, batch: 8,
    optimiser: adam, lr_images: 0.1, lr_targets: 0.1, checkpoint_every: 1}
 pretrain: {epochs: 1, network: {width: 4, depth: 2}}
 probe: {fractions: [0.3, 0.5]}
@@ -80,7 +91,7 @@ def test_two_axes_end_to_end(
 
     # The folder is still the recipe's, and the accuracies are those that `compare` finds.
     assert (folder / "recipe.yaml").read_text() == recipe.to_yaml()
-    scores = Run(recipe, folder).compare()
+    scores = compare(Run(recipe, folder))
     own = next(o for o in found.outcomes if (o.axis, o.base) == ("size", True))
     assert sorted(own.scores, key=str) == sorted(scores.scores, key=str)
     row = next(r for r in scores.table() if (r.method, r.labels) == ("mkdt", "50%"))
@@ -103,7 +114,7 @@ def test_two_axes_end_to_end(
     assert "left" in capsys.readouterr().err
 
     # More axes go on from what there is; that experts were looked for adds to their seconds.
-    more = ablate(recipe=recipe, folder=folder, axes=(*AXES, "rate"))
+    more = ablate(recipe=recipe, folder=folder, axes=(*AXES, "lr"))
     assert more.outcomes[: len(VALUES)] == found.outcomes
     after = stage_files(folder)
     touched = {name for name, file in before.items() if after[name] != file}
@@ -144,9 +155,9 @@ def test_interrupted_and_resumed_it_is_as_if_unbroken(
 def test_what_cannot_work_is_refused_before_any_work(recipe: Recipe, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     with pytest.raises(DecoctError, match=r"axis size, value 1%: .*set of 0.*--axes size=\.\.\."):
-        ablate(recipe=recipe, folder=folder, axes=["start", "size"])
-    with pytest.raises(DecoctError, match="there is no axis stat; perhaps you meant start"):
-        ablate(recipe=recipe, folder=folder, axes=["stat"])
+        ablate(recipe=recipe, folder=folder, axes=["init", "size"])
+    with pytest.raises(DecoctError, match="there is no axis inti; perhaps you meant init"):
+        ablate(recipe=recipe, folder=folder, axes=["inti"])
     untasked = replace(recipe, compare=replace(recipe.compare, tasks=()))
     with pytest.raises(DecoctError, match=r"compare\.tasks is empty"):
         ablate(recipe=untasked, folder=folder)
@@ -221,6 +232,7 @@ def test_a_sure_difference_is_not_called_noise() -> None:
             outcome("5%", True, mkdt=OWN, random=RANDOM),
             outcome("10%", False, mkdt=shifted, random=OWN),
         ),
+        {"size": "the size of the set, as a share of the pool"},
     )
     header, _, second = ablation_rows(found, "size", "5%")
     assert "gap recovered" not in header
@@ -230,6 +242,114 @@ def test_a_sure_difference_is_not_called_noise() -> None:
     assert text.endswith(ablation_legend(found)) and "2 seeds" in ablation_legend(found)
     table = [line for line in ablation_markdown(found).splitlines() if line.startswith("|")]
     assert len(table) == 4 and {line.count("|") for line in table} == {len(header) + 1}
+
+
+def test_an_old_file_is_still_read(tmp_path: Path) -> None:
+    """It says neither what its axes are in a phrase, nor calls its method anything but mkdt."""
+    outcomes = (
+        outcome("5%", True, mkdt=OWN, random=RANDOM),
+        outcome("10%", False, mkdt=BETTER, random=OWN),
+    )
+    old = {"name": "mine", "outcomes": [asdict(o) for o in outcomes]}
+    storage.save_json(tmp_path / "ablation.json", old, kind="ablation")
+    found = Ablation.load(tmp_path / "ablation.json")
+    assert found == Ablation("mine", outcomes) and found.method == "mkdt"
+    assert [line.to_base for line in found.lines("size", "5%")] == [(0.0, 0.0), (3.0, 2.0)]
+    assert ablation_text(found).startswith("size: size; 5% of the labels\n")
+    assert describe(tmp_path / "ablation.json").endswith(ablation_text(found))
+    storage.save_json(tmp_path / "run.json", {"stages": {}, "seconds": {}}, kind="run")
+    assert 'id="ablation"' in write_report(tmp_path).read_text(encoding="utf-8")
+
+
+# Of any method that says what of it may be varied
+
+
+def own_axes(method: str) -> set[str]:
+    return {axis.name for axis in METHODS[method]().axes()}
+
+
+def test_methods_that_can_be_ablated() -> None:
+    assert own_axes("mkdt") and own_axes("views") == {"views", "select", "labels", "assistant"}
+
+
+def test_views_along_their_own_axes(recipe: Recipe, tmp_path: Path) -> None:
+    """The recipe's method is varied; what it is not made from is not made."""
+    recipe = recipe.set("method", "views").set("views.count", 2).set("assistant.epochs", 1)
+    recipe = recipe.set("assistant.network", recipe.experts.network).set("compare.seeds", 1)
+    axes = ("views=1,3", "select=random", "labels", "assistant=2", "size=30%")
+    folder = tmp_path / "run"
+    found = ablate(recipe=recipe, folder=folder, axes=axes)
+    assert found.method == "views"
+    assert [(o.axis, o.value) for o in found.outcomes] == [
+        *[("views", v) for v in "123"],
+        *[("select", v) for v in ("k-means", "random")],
+        *[("labels", v) for v in ("assistant", "image")],
+        *[("assistant", v) for v in "12"],
+        *[("size", v) for v in ("20%", "30%")],
+    ]
+    assert [o.value for o in found.outcomes if o.base] == ["2", "k-means", "assistant", "1", "20%"]
+    assert {s.method for o in found.outcomes for s in o.scores} == {"views", "random", "full"}
+    assert all(o.loss is None for o in found.outcomes)  # nothing is matched
+    assert not list(folder.glob("experts-*")) and not list(folder.glob("mkdt-*"))
+    # Of 40 images a fifth or three tenths, each in as many views as the variant has.
+    sets = [load_distilled(f) for f in folder.glob("views-seed0-*/distilled.safetensors")]
+    shapes = sorted((len(s.images), s.views_each) for s in sets)
+    assert shapes == [(8, 1), (8, 2), (8, 2), (8, 2), (8, 2), (8, 3), (12, 2)]
+    assert len(list(folder.glob("assistant-*"))) == 2  # by its epochs
+    text = ablation_text(Ablation.load(folder / "ablation.json"))
+    for words in ("views: how many views an image has; ", "labels: who labels the views; "):
+        assert words in text
+    for line in found.lines("views", "30%"):
+        assert line.accuracy.mean == pytest.approx(line.random.mean + line.over_random[0])
+    page = write_report(folder).read_text(encoding="utf-8")
+    assert page.count("paired difference to") == 5 * 2
+
+
+@dataclass(frozen=True)
+class Neighbours(RealImages):
+    """Images in a row: a method of somebody else's, with an axis."""
+
+    name: ClassVar[str] = "neighbours"
+    summary: ClassVar[str] = "images in a row"
+    first: int = 0
+
+    def choose(self, inputs: Inputs, place: Place) -> torch.Tensor:
+        return torch.arange(self.first, self.first + inputs.count)
+
+    def axes(self) -> tuple[Axis, ...]:
+        return (Axis("first", "where they begin", "neighbours.first", one_of(0, 7)),)
+
+
+def test_any_method_with_axes(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(METHODS, "neighbours", Neighbours)
+    path = tmp_path / "mine.yaml"
+    path.write_text(RECIPE.replace("method: mkdt", "method: neighbours\nneighbours: {first: 3}"))
+    own = replace(load_recipe(path), data=recipe.data).set("compare.seeds", 1)
+    found = ablate(recipe=own, folder=tmp_path / "run", axes=["first"])
+    assert [(o.value, o.base) for o in found.outcomes] == [("0", False), ("3", True), ("7", False)]
+    assert found.method == "neighbours"
+    files = (tmp_path / "run").glob("neighbours-seed0-*/distilled.safetensors")
+    indices = [load_distilled(file).index for file in files]
+    assert sorted(index[0].item() for index in indices if index is not None) == [0, 3, 7]
+
+
+def test_what_makes_no_set_is_not_ablated(recipe: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(DecoctError, match="full makes no set; choose another --method to ablate"):
+        ablate(recipe=recipe.set("method", "full"), folder=tmp_path / "run")
+
+
+def test_the_verb_takes_the_method(
+    tmp_path: Path, recipe: Recipe, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--data", str(tmp_path), "--out", str(tmp_path / "run"), "--compare.seeds", "1"]
+    flags += ["--assistant.epochs", "1", "--assistant.network.width", "4"]
+    command = ["ablate", str(tmp_path / "mine.yaml"), *flags, "--method", "views"]
+    assert main([*command, "--axes", "views=1,2", "--views.count", "2"]) == 0
+    assert "views: how many views an image has; 30% of the labels" in capsys.readouterr().out
+    assert main([*command, "--axes", "init"]) == 2  # mkdt's
+    assert "there is no axis init" in capsys.readouterr().err
 
 
 def test_ends_average_the_first_and_last_twentieth() -> None:

@@ -1,14 +1,17 @@
 """`decoct diagnose variance` on a recipe of seconds: what it writes, says, resumes and shows."""
 
+import json
 import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from decoct.cli import main
+from decoct.core import storage
 from decoct.core.errors import DecoctError
 from decoct.data.images import Images
 from decoct.data.tasks import Task
@@ -33,8 +36,8 @@ images: {{source: {folder}/pool.npz, size: 16}}
 targets: {{source: {folder}/targets.npy}}
 experts: {{count: 1, epochs: 2, batch: 16, lr: 0.05, network: {{width: 4, depth: 2}}}}
 mtt_ssl: {{objective: {{projector: 6}}}}
-distill:
-  start: random
+mkdt: {{init: random}}
+matching:
   iterations: 1
   inner_steps: 3
   expert_epochs: 1
@@ -113,7 +116,7 @@ def test_every_objective_is_measured_at_every_place(done: tuple[Path, Variance])
 
 def test_the_start_is_one_for_all_objectives_but_for_the_head(done: tuple[Path, Variance]) -> None:
     found = done[1]
-    assert {f.matching.rate[0] > 0 for f in found.findings} == {True}
+    assert {f.matching.lr[0] > 0 for f in found.findings} == {True}
     first = {f.name: f.at("batches", 0, 8) for f in found.findings}
     assert len({noise.trace for noise in first.values() if noise}) == len(NAMES)
 
@@ -193,6 +196,28 @@ def test_a_damaged_file_is_left_out_of_the_page(tmp_path: Path) -> None:
     assert "Left out" in write_report(tmp_path).read_text(encoding="utf-8")
 
 
+def old_names(content: Any) -> Any:
+    """As format version 1 has it."""
+    if isinstance(content, list):
+        return [old_names(item) for item in content]
+    if not isinstance(content, dict):
+        return content
+    matching = {"loss", "lr", "moved"} == content.keys()
+    return {("rate" if matching and k == "lr" else k): old_names(v) for k, v in content.items()}
+
+
+def test_old_files_are_still_read(done: tuple[Path, Variance], tmp_path: Path) -> None:
+    """Those in which the inner learning rate of matching is called `rate`."""
+    folder, found = done
+    parts = sorted(folder.glob("variance-*/findings.json"))
+    for kind, path in [("variance", folder / "variance.json"), ("findings", parts[0])]:
+        old = old_names(storage.load_json(path, kind=kind))
+        assert '"rate"' in json.dumps(old) and '"lr"' in json.dumps(old)  # an objective's own
+        storage.save_json(tmp_path / f"{kind}.json", old, kind=kind)
+    assert Variance.load(tmp_path / "variance.json") == found
+    assert Findings.load(tmp_path / "findings.json") == Findings.load(parts[0])
+
+
 # Words
 
 
@@ -243,10 +268,10 @@ def test_first_and_last_are_tenths_of_the_iterations_or_more_and_never_overlap()
 @pytest.mark.parametrize(
     "settings, sentence",
     [
-        ({"repeats": 2}, "repeats is 2; at least 3"),
-        ({"runs": 1}, "runs is 1; at least 2"),
+        ({"repeats": 2}, "diagnose.repeats is 2; it must be at least 3"),
+        ({"runs": 1}, "diagnose.runs is 1; it must be at least 2"),
         ({"points": (0, 4)}, "from 0 to epochs"),
-        ({"batches": (1,)}, "none below 2"),
+        ({"batches": (1,)}, "diagnose.batches is 1; it must be at least 2"),
         ({"objectives": ()}, "name at least one"),
     ],
 )
