@@ -1,7 +1,8 @@
 """Tests of what decoct says of its artefacts, and of the pictures it makes of them."""
 
-import dataclasses
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,14 +10,23 @@ import pytest
 import torch
 from PIL import Image
 
+import decoct
 from decoct.artefacts.distilled import DistilledSet, TrainingRule
 from decoct.artefacts.targets import TargetsConfig, fit_targets
-from decoct.core import storage
+from decoct.core import checkpoint, storage
 from decoct.core.errors import DecoctError
 from decoct.data.images import Images
 from decoct.evaluation.scores import Score, Scores
 from decoct.models.registry import NetworkConfig
+from decoct.report.descriptions import DESCRIBERS
 from decoct.report.show import describe, show
+from decoct.studies.ablation import Ablation, Outcome
+from decoct.studies.tune import Trial, Tuning
+from decoct.studies.variance.findings import Findings, NoiseAt, Variance
+from decoct.studies.variance.gradient_variance import Noise
+from decoct.studies.variance.matching import Matching
+from decoct.studies.variance.spread import Spread
+from decoct.training.assistant import AssistantConfig, train_assistant
 from decoct.training.pretrain import fresh_encoder
 
 COLOUR = {"mean": torch.full((3,), 0.5), "std": torch.full((3,), 0.25)}
@@ -37,6 +47,19 @@ def distilled_set(*, initial: bool = True, count: int = 5) -> DistilledSet:
     )
 
 
+def findings() -> Findings:
+    noise = NoiseAt("batches", 0, 16, Noise(2.0, 1.0, 0.1, 4, 0.5))
+    return Findings(
+        name="simclr",
+        images=60,
+        lr=0.05,
+        losses=(3.0, 2.0),
+        noise=(noise,),
+        spread=(Spread(1, 0.5, 0.1, 3, 0.9),),
+        matching=Matching((1.0, 0.5), (0.1, 0.1), 0.25),
+    )
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """One artefact of each kind, as a run would leave them."""
@@ -46,9 +69,7 @@ def folder(tmp_path: Path) -> Path:
     images.save(tmp_path / "images/images.safetensors")
     encoder = fresh_encoder(NetworkConfig(width=4), **COLOUR, size=8, seed=0)
     provenance = {"method": "mkdt", "losses": [2.0, 0.5]}
-    dataclasses.replace(encoder, provenance=provenance).save(
-        tmp_path / "encoder/encoder.safetensors"
-    )
+    replace(encoder, provenance=provenance).save(tmp_path / "encoder/encoder.safetensors")
     config = TargetsConfig(components=2)
     fit_targets(torch.randn(30, 6), config).save(tmp_path / "targets/targets.safetensors")
     for k in range(2):
@@ -66,6 +87,26 @@ def folder(tmp_path: Path) -> Path:
     Scores((score,)).save(tmp_path / "scores.json")
     found = {"task": "animals", "labels": "5%", "draw": 0, "accuracy": 61.25}
     storage.save_json(tmp_path / "probe/probe.json", {"scores": [found]}, kind="probe")
+    assistant = train_assistant(
+        images=images,
+        targets=fit_targets(torch.randn(30, 2), TargetsConfig()),
+        config=AssistantConfig(epochs=1, network=NetworkConfig(width=4)),
+    )
+    assistant.save(tmp_path / "assistant/assistant.safetensors")
+    error = {"error": 0.25}
+    storage.save_json(tmp_path / "tune/error.json", error, kind="target-probe")
+    storage.save_json(tmp_path / "diverged/error.json", {"error": None}, kind="target-probe")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(storage, "FORMAT_VERSION", 1)
+        storage.save_json(tmp_path / "old-tune/error.json", error, kind="pool-error")
+    Tuning((Trial("random", 2.0, 10, 0.5),)).save(tmp_path / "tuning.json")
+    measured = findings()
+    measured.save(tmp_path / "variance-simclr/findings.json")
+    Variance((measured,), (), 16, "adam", False).save(tmp_path / "variance.json")
+    outcomes = [Outcome("size", "5%", True, (score, replace(score, method="random")), None, 1.0)]
+    Ablation("mine", tuple(outcomes)).save(tmp_path / "ablation.json")
+    state = {"network.weight": torch.zeros(3, 4)}
+    checkpoint.save(tmp_path / "state.safetensors", state, meta={"losses": [2.0, 1.5]})
     content = {"stages": {"images": "images"}, "seconds": {"images": 1.5}, "decoct": "0.1.0"}
     storage.save_json(tmp_path / "run.json", content, kind="run")
     return tmp_path
@@ -85,6 +126,16 @@ def folder(tmp_path: Path) -> Path:
         ("scores.json", ["animals", "61.2"]),
         ("probe/probe.json", ["animals, 5%", "61.2 %"]),
         ("run.json", ["1 stages", "1.5 s"]),
+        ("assistant", ["assistant, convnet, width 4", "2 dimensions of any view"]),
+        ("tune", ["target-probe error", "0.2500"]),
+        ("tune/error.json", ["target-probe error", "0.2500"]),
+        ("diverged", ["target-probe error", "training diverged"]),
+        ("old-tune", ["target-probe error", "0.2500"]),
+        ("variance-simclr", ["simclr", "60", "0.05", "3 at first, 2 at the end", "noise at 1"]),
+        ("variance.json", ["1 objectives", "simclr"]),
+        ("ablation.json", ["mine with one thing changed", "size"]),
+        ("tuning.json", ["1 trials", "10 epochs, x 2"]),
+        ("state.safetensors", ["interrupted", "12", "2 at first, 1.5 at the end"]),
         ("", ["1 stages", "decoct 0.1.0"]),
     ],
 )
@@ -93,6 +144,33 @@ def test_every_artefact_is_described(folder: Path, name: str, words: list[str]) 
     assert len(text.splitlines()) > 1
     for word in words:
         assert word in text
+
+
+def written_kinds() -> set[str]:
+    """The kinds of all files that the code writes, by what its lines say."""
+    text = "\n".join(
+        path.read_text(encoding="utf-8")
+        for path in Path(decoct.__file__).parent.rglob("*.py")
+        if path.parent.name != "report"  # which reads
+    )
+    found = re.findall(r'kind="([a-z-]+)"', text)  # to write, and to read again
+    found += re.findall(r'_KIND = "([a-z-]+)"', text)
+    found += re.findall(r'Artefact\(\s*"[^"]+",\s*"([a-z-]+)"', text)
+    return set(found)
+
+
+def kind_of(path: Path) -> str:
+    if path.suffix == ".json":
+        return str(json.loads(path.read_text())["kind"])
+    return str(storage.read_header(path)["kind"])
+
+
+def test_every_kind_that_is_written_is_described(folder: Path) -> None:
+    assert {"findings", "target-probe", "checkpoint", "difficulty"} < written_kinds()
+    old = {"pool-error"}
+    assert set(DESCRIBERS) == written_kinds() | old
+    there = {kind_of(path) for path in folder.rglob("*") if path.is_file()}
+    assert there == set(DESCRIBERS)  # and tried, in the test above
 
 
 def test_real_and_synthetic_images_stand_side_by_side(folder: Path) -> None:

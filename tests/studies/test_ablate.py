@@ -244,14 +244,16 @@ def test_a_sure_difference_is_not_called_noise() -> None:
     assert len(table) == 4 and {line.count("|") for line in table} == {len(header) + 1}
 
 
-def test_an_old_file_is_still_read(tmp_path: Path) -> None:
+def test_an_old_file_is_still_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It says neither what its axes are in a phrase, nor calls its method anything but mkdt."""
     outcomes = (
         outcome("5%", True, mkdt=OWN, random=RANDOM),
         outcome("10%", False, mkdt=BETTER, random=OWN),
     )
     old = {"name": "mine", "outcomes": [asdict(o) for o in outcomes]}
-    storage.save_json(tmp_path / "ablation.json", old, kind="ablation")
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "FORMAT_VERSION", 1)
+        storage.save_json(tmp_path / "ablation.json", old, kind="ablation")
     found = Ablation.load(tmp_path / "ablation.json")
     assert found == Ablation("mine", outcomes) and found.method == "mkdt"
     assert [line.to_base for line in found.lines("size", "5%")] == [(0.0, 0.0), (3.0, 2.0)]

@@ -288,6 +288,18 @@ def _describe_target_probe(path: Path, kind: str = "target-probe") -> str:
     )
 
 
+def _describe_checkpoint(path: Path) -> str:
+    tensors, meta = storage.load_tensors(path, kind="checkpoint")
+    return _lines(
+        f"{path.name}: the state of interrupted training, which the same command goes on from",
+        {
+            "numbers": f"{sum(tensor.numel() for tensor in tensors.values()):,}",
+            "loss": _course(meta.get("losses", meta.get("loss", []))),
+            "on disk": size_text(path.stat().st_size),
+        },
+    )
+
+
 DESCRIBERS: dict[str, Callable[[Path], str]] = {
     "images": _describe_images,
     "encoder": _describe_encoder,
@@ -304,5 +316,6 @@ DESCRIBERS: dict[str, Callable[[Path], str]] = {
     "target-probe": _describe_target_probe,
     "pool-error": partial(_describe_target_probe, kind="pool-error"),  # its name in version 1
     "tuning": _describe_tuning,
+    "checkpoint": _describe_checkpoint,
     "run": _describe_run,
 }

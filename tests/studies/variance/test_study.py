@@ -206,9 +206,12 @@ def old_names(content: Any) -> Any:
     return {("rate" if matching and k == "lr" else k): old_names(v) for k, v in content.items()}
 
 
-def test_old_files_are_still_read(done: tuple[Path, Variance], tmp_path: Path) -> None:
+def test_old_files_are_still_read(
+    done: tuple[Path, Variance], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Those in which the inner learning rate of matching is called `rate`."""
     folder, found = done
+    monkeypatch.setattr(storage, "FORMAT_VERSION", 1)
     parts = sorted(folder.glob("variance-*/findings.json"))
     for kind, path in [("variance", folder / "variance.json"), ("findings", parts[0])]:
         old = old_names(storage.load_json(path, kind=kind))
