@@ -6,6 +6,7 @@ from torch import Tensor
 
 _TENSORS = {"start": "initial", "history.rate": "history.lr"}
 _META = {"story": "provenance"}
+_OBJECTIVE = {"views": "augment"}
 
 
 def upgraded(
@@ -16,10 +17,15 @@ def upgraded(
     >>> upgraded({}, {"story": {"seed": 0}})
     ({}, {'provenance': {'seed': 0}})
     """
-    return (
-        {_renamed(name): tensor for name, tensor in tensors.items()},
-        {_META.get(name, name): value for name, value in meta.items()},
-    )
+    found = {_META.get(name, name): value for name, value in meta.items()}
+    provenance = found.get("provenance", {})
+    if "objective" in provenance:  # what a set without targets is trained on by
+        found["provenance"] = provenance | {"objective": _objective(provenance["objective"])}
+    return {_renamed(name): tensor for name, tensor in tensors.items()}, found
+
+
+def _objective(old: dict[str, Any]) -> dict[str, Any]:
+    return {_OBJECTIVE.get(name, name): value for name, value in old.items()}
 
 
 def _renamed(name: str) -> str:
