@@ -1,5 +1,7 @@
 """The public names, against a committed list; and what the README shows, run as it stands."""
 
+import ast
+import importlib
 import inspect
 import os
 import re
@@ -17,6 +19,33 @@ README = Path(__file__).parents[1] / "README.md"
 def test_the_public_names_are_the_committed_ones():
     assert sorted(decoct.__all__) == NAMES.read_text().split()
     assert all(hasattr(decoct, name) for name in decoct.__all__)
+
+
+def test_the_stub_says_where_each_name_comes_from():
+    """It is what the names are loaded by, and what type checkers read."""
+    tree = ast.parse(Path(decoct.__file__).with_suffix(".pyi").read_text("utf-8"))
+    sources = {
+        alias.name: f"decoct.{node.module}"
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    (listed,) = [
+        ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+    ]
+    assert sorted(sources) == sorted(listed) == sorted(decoct.__all__)
+    for name, module in sources.items():
+        found = getattr(decoct, name)
+        assert found is getattr(importlib.import_module(module), name)
+        assert getattr(found, "__module__", module) == module, name  # where it is defined
+    assert set(sources) <= set(dir(decoct))
+
+
+def test_a_name_that_is_none():
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = decoct.no_such_name
 
 
 def test_every_public_name_is_documented():

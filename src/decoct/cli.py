@@ -2,6 +2,7 @@
 
 import errno
 import sys
+import textwrap
 from collections.abc import Sequence
 
 from decoct import __version__
@@ -31,7 +32,7 @@ What came out:
   export FILE --out DIR   a distilled set as PNG images and targets, or as bytes (--uint8)
   doctor [RECIPE]         versions, devices, extras; what a recipe would take
 
-RECIPE is a YAML file of yours, or one of: {recipes}.
+{recipes}
 decoct VERB --help says more.
 """
 
@@ -49,7 +50,7 @@ Every setting of a recipe is a flag, --SECTION.SETTING VALUE, and flags win over
 Sections: images, teacher, targets, experts, assistant, rule, matching, ssl, pretrain, probe,
 compare; of single methods: sas, views, mkdt, mtt_ssl, krr_st.
 decoct {verb} RECIPE --help lists all settings, with the recipe's values.
-RECIPE is a YAML file of yours, or one of: {recipes}.
+{recipes}
 """
 
 # Verbs that take a recipe, and what each does.
@@ -70,6 +71,11 @@ OF_A_RECIPE = {
     "pretrain": "Pre-train an encoder by one method.",
     "probe": "Judge one method's encoder by linear probes.",
 }
+_DEMO = """\
+decoct demo [flags]
+
+The same as decoct run demo: every stage of the embedded recipe, the comparison and
+the report, in minutes on a CPU. decoct run --help says what flags there are."""
 _OWN_FLAGS = {
     "ablate": "  --axes init experts=1,5 what is varied; all axes of the method unless given\n"
     "  --markdown              print Markdown tables\n",
@@ -122,7 +128,7 @@ def help_text(arguments: Sequence[str]) -> str | None:
     """
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         verb = " ".join(arguments[1:])
-        return _verb_help(verb) or _USAGE.format(recipes=", ".join(recipe_names()))
+        return _verb_help(verb) or _USAGE.format(recipes=_recipes())
     if arguments[0] == "--version":
         return f"decoct {__version__}"
     verb = " ".join(arguments[:-1])
@@ -133,14 +139,24 @@ def _verb_help(verb: str) -> str | None:
     """What a verb does and takes, on a screen."""
     if verb in OF_A_FILE:
         return OF_A_FILE[verb]
+    if verb == "demo":
+        return _DEMO
+    if verb == "diagnose":
+        verb = "diagnose variance"
     if verb not in OF_A_RECIPE:
         return None
     flags = _SETTINGS.format(
         own=_OWN_FLAGS.get(verb, ""),
         verb=verb,
-        recipes=", ".join(recipe_names()),
+        recipes=_recipes(),
     )
     return f"decoct {verb} RECIPE [flags]\n\n{OF_A_RECIPE[verb]}\n{flags}"
+
+
+def _recipes() -> str:
+    """What a recipe is, in lines for a screen."""
+    text = f"RECIPE is a YAML file of yours, or one of: {', '.join(recipe_names())}."
+    return textwrap.fill(text, 80, break_on_hyphens=False)
 
 
 def _run(arguments: list[str]) -> None:
