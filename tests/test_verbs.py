@@ -28,6 +28,31 @@ def test_any_method_one_stage_at_a_time(
 
 
 @pytest.mark.parametrize(
+    "method, stages",
+    [
+        ("views", {"assistant", "k-means-seed0", "views-seed0"}),
+        ("krr-st", {"random-seed0", "krr-st-seed0"}),
+        ("mtt-ssl", {"ssl-experts", "mtt-ssl-seed0"}),
+        ("mkdt", {"experts", "difficulty", "high-loss-seed0", "mkdt-seed0"}),
+    ],
+)
+def test_without_tasks_a_run_is_the_recipes_methods_set(
+    method: str,
+    stages: set[str],
+    tiny_recipe: Recipe,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(path.read_text().replace("tasks: [stripes.npz]", "tasks: []"))
+    out = tmp_path / "run"
+    status, said = say(capsys, "run", path, "--out", out, "--method", method)
+    assert status == 0 and "9 images" in said and (out / "report.html").exists()
+    made = {folder.name.rpartition("-")[0] for folder in out.glob("*/")}
+    assert made - {"images", "targets"} == stages
+
+
+@pytest.mark.parametrize(
     "verb, method, sentence",
     [
         ("distill", "sass", "method 'sass' is unknown; perhaps you meant sas?"),

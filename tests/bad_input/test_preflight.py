@@ -27,7 +27,9 @@ def recipe(data: Path) -> Recipe:
 
 def _check(recipe: Recipe, task: Task, **more: Any) -> None:
     images = load_images(recipe.source("pool.npz"), size=16)
-    check_run(Graph(recipe), folder=Path(recipe.data), **({"images": images, "tasks": [task]} | more))
+    check_run(
+        Graph(recipe), folder=Path(recipe.data), **({"images": images, "tasks": [task]} | more)
+    )
 
 
 def test_a_sound_recipe_passes(recipe: Recipe, tiny_task: Task) -> None:
