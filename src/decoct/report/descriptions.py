@@ -1,6 +1,7 @@
 """What each kind of artefact has to say for itself, in a few lines of text."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,7 @@ def _describe_encoder(path: Path) -> str:
     }
     count = sum(p.numel() for p in encoder.network.body.parameters())
     return _lines(
-        f"{path.name}: encoder, {_network(vars(encoder.config))}",
+        f"{path.name}: encoder, {_network(asdict(encoder.config))}",
         {
             "parameters": f"{count:,}",
             "input": f"{encoder.channels} x {encoder.size} x {encoder.size}",
@@ -103,7 +104,7 @@ def _describe_assistant(path: Path) -> str:
     assistant = Assistant.load(path)
     losses = assistant.provenance.get("losses", [])
     return _lines(
-        f"{path.name}: assistant, {_network(vars(assistant.config))}",
+        f"{path.name}: assistant, {_network(asdict(assistant.config))}",
         {
             "parameters": f"{sum(p.numel() for p in assistant.network.parameters()):,}",
             "input": f"{len(assistant.mean)} x {assistant.size} x {assistant.size}",
@@ -148,7 +149,7 @@ def describe_experts(folder: Path) -> str:
     experts = Trajectories.load(folder)
     last = [storage.load_tensors(f, kind="expert")[0]["losses"][-1].item() for f in experts.files]
     return _lines(
-        f"{folder.name}: {len(experts)} experts, {_network(vars(experts.network))}",
+        f"{folder.name}: {len(experts)} experts, {_network(asdict(experts.network))}",
         {
             "epochs": f"{experts.epochs}, and the initial parameters",
             "parameters": f"{experts.expert(0).shape[1]:,}",
@@ -188,7 +189,7 @@ def _describe_distilled(path: Path) -> str:
             "in memory": size_text(distilled.bytes),
             "on disk": size_text(path.stat().st_size),
             "train with": rule,
-            "made with": _network(vars(distilled.network)),
+            "made with": _network(asdict(distilled.network)),
             "from": provenance.get("images", ""),
             "seed": provenance.get("seed", ""),
             "iterations": len(history.get("loss", [])) or "",
