@@ -97,7 +97,7 @@ def _one_epoch(
         name: partial(_ours, images, targets, replace(config, compile=choice), device, folder)
         for name, choice in choices.items()
     }
-    with multiprocessing.get_context("spawn").Population(1) as apart:
+    with multiprocessing.get_context("spawn").Pool(1) as apart:
         loop = partial(apart.apply, _loader_loop, (options, str(device)))
         ways = {"DataLoader loop": loop, **ways}
         seconds = in_turn(ways, repeats=options.repeats, device=device)

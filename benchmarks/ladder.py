@@ -14,33 +14,45 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from decoct.artefacts.distilled import resolve_size
 from decoct.core import storage
-from decoct.data.stored_views import NUMBERS
 from decoct.evaluation.scores import REFERENCE, UPPER, Score, Scores, mark
-from decoct.models.registry import NetworkConfig
+from decoct.methods.registry import METHODS
 from decoct.report.table import markdown
+from decoct.run.method_stages import set_of
 from decoct.run.pipeline import Run
 from decoct.run.recipe import Recipe, load_recipe
 
-# Settings of `views`; `_METHODS` have their own method. All but `views` have `--parts` views.
-RUNGS: dict[str, dict[str, Any]] = {
-    "none": {},
-    "random, as many steps": {},
-    "mkdt": {},
-    "random images, the assistant's targets": {"count": 1, "start": "random"},
-    "views of random images, each its image's target": {"start": "random", "labels": "image"},
-    "views of random images, the teacher's targets": {"start": "random", "labels": "teacher"},
-    "views of random images, the assistant's targets": {"start": "random"},
-    "views of k-means' images": {},
-    "8 views, a small assistant": {
-        "count": 8,
-        "assistant": {"epochs": 4, "network": NetworkConfig(name="convnet", width=32)},
-    },
-    "views": {},
-    "full": {},
+# Each is a method, and what of the recipe is changed. All but `views` have `--parts` views.
+RUNGS: dict[str, tuple[str, dict[str, Any]]] = {
+    "none": ("none", {}),
+    "random, as many steps": (REFERENCE, {}),
+    "mkdt": ("mkdt", {}),
+    "random images, the assistant's targets": (
+        "views",
+        {"views.count": 1, "views.select": "random"},
+    ),
+    "views of random images, each its image's target": (
+        "views",
+        {"views.select": "random", "views.labels": "image"},
+    ),
+    "views of random images, the teacher's targets": (
+        "views",
+        {"views.select": "random", "views.labels": "teacher"},
+    ),
+    "views of random images, the assistant's targets": ("views", {"views.select": "random"}),
+    "views of k-means' images": ("views", {}),
+    "8 views, a small assistant": (
+        "views",
+        {
+            "views.count": 8,
+            "assistant.epochs": 4,
+            "assistant.network.name": "convnet",
+            "assistant.network.width": 32,
+        },
+    ),
+    "views": ("views", {}),
+    "full": (UPPER, {}),
 }
-_METHODS = {n: n for n in ("none", "mkdt", "full")} | {"random, as many steps": "random"}
 _FLOAT16 = 2
 
 
@@ -56,48 +68,50 @@ class Rung:
     seconds: float  # to make what it needs, one set of it
 
 
-def climb(
-    recipe: Recipe, folder: Path, names: list[str], seeds: range, parts: int
-) -> Iterator[Rung]:
-    """The rungs asked for, one after the other; the recipe gives the size."""
+def climb(base: Run, names: list[str], seeds: range, parts: int) -> Iterator[Rung]:
+    """The rungs asked for, one after the other; the base gives the size."""
     for name in names:
-        settings = {"count": recipe.views.count if name == "views" else parts, **RUNGS[name]}
-        method = _METHODS.get(name, "views")
-        epochs = recipe.pretrain.epochs * (parts if name == "random, as many steps" else 1)
-        assistant = replace(recipe.assistant, **settings.pop("assistant", {}))
-        changed = replace(
-            recipe,
-            assistant=assistant,
-            views=replace(recipe.views, **settings),
-            pretrain=replace(recipe.pretrain, epochs=epochs),
-        )
-        views = changed.views
-        run = Run(changed, folder)
-        dimensions = run.targets.dimensions
-        image = run.images.channels * run.images.size**2
-        alone = image + _FLOAT16 * dimensions  # bytes of a random image
-        size, used = count(recipe, run), 0
-        if method == "views":
-            used = size * (image + views.count * (_FLOAT16 * dimensions + NUMBERS))
-        elif method == "mkdt":
-            used = size * alone  # once exported as bytes
-        more = Run(replace(recipe, size=round(used / alone)), folder) if used else None
-        kept = len(run.images) if method == UPPER else size
-        steps = 0 if method == "none" else changed.steps(method, kept)
-        shown = f"{views.count} {name}" if name.startswith("views of") else name
+        method, settings = RUNGS[name]
+        run = Run(changed(base.recipe, name, settings, parts), base.folder, alike=base)
+        used = bytes_of(run, method)
+        equal = Run(base.recipe.set("size", round(used / random_bytes(base))), base.folder)
+        shown = f"{run.recipe.views.count} {name}" if name.startswith("views of") else name
         yield Rung(
             shown,
             _scores(run, method, shown, seeds),
-            _scores(more, REFERENCE, REFERENCE, seeds) if more else (),
+            _scores(equal, REFERENCE, REFERENCE, seeds) if used else (),
             used,
-            steps,
+            run.facts(method).get("steps", 0),
             _seconds(run, method),
         )
 
 
-def count(recipe: Recipe, run: Run) -> int:
+def changed(recipe: Recipe, name: str, settings: dict[str, Any], parts: int) -> Recipe:
+    """The recipe of a rung."""
+    if name != "views":
+        recipe = recipe.set("views.count", parts)
+    if name == "random, as many steps":
+        recipe = recipe.set("pretrain.epochs", recipe.pretrain.epochs * parts)
+    for setting, value in settings.items():
+        recipe = recipe.set(setting, value)
+    return recipe
+
+
+def count(run: Run) -> int:
     """How many images a set has."""
-    return resolve_size(size=recipe.size, fraction=recipe.fraction, total=len(run.images))
+    return run.recipe.set_size(len(run.images))
+
+
+def random_bytes(run: Run) -> int:
+    """Bytes of a random image, and of its target."""
+    return run.images.channels * run.images.size**2 + _FLOAT16 * run.targets.dimensions
+
+
+def bytes_of(run: Run, method: str) -> int:
+    """Bytes of a set that is distilled, exported as bytes; 0 of what is none."""
+    if not METHODS[method].proposed:
+        return 0
+    return run.facts("views")["bytes"] if method == "views" else count(run) * random_bytes(run)
 
 
 def _scores(run: Run, method: str, name: str, seeds: range) -> tuple[Score, ...]:
@@ -107,17 +121,16 @@ def _scores(run: Run, method: str, name: str, seeds: range) -> tuple[Score, ...]
 
 
 def _seconds(run: Run, method: str) -> float:
-    """To make what is shared, and one set: as long as it took on the machine that made it."""
-    shared = {"views": "assistant", "mkdt": "experts"}.get(method)
-    labels = {shared: getattr(run.keys, shared)} if shared else {}
-    if method == "views" and run.recipe.views.labels != "assistant":
-        labels = {}
-    if method in ("views", "mkdt"):
-        labels[f"{method}-seed0"] = run.keys.distilled(method, 0)
-    for label, key in labels.items():
-        run.stages.path(label, key)
+    """To make a set, and what it is made from but for the targets, on the machine that did."""
+    if not METHODS[method].makes_set:
+        return 0.0
+    graph = run.graph
+    everybodys = {stage.name for stage in graph.reachable(["targets"])}
+    needed = {stage.name for stage in graph.reachable([set_of(method, run.recipe.seed)])}
+    for name in needed - everybodys:
+        run.stages.find(name, graph.key(name))
     times = run.stages.seconds()
-    return sum(times[label] for label in labels if label in times)
+    return sum(times[name] for name in needed - everybodys if name in times)
 
 
 def table(random: tuple[Score, ...], rungs: list[Rung]) -> list[list[str]]:
@@ -169,26 +182,30 @@ def main() -> None:
     parser.add_argument("--network", nargs=2, help="to pre-train: name and width")
     arguments = parser.parse_args()
     recipe = load_recipe(arguments.recipe)
-    compare = replace(recipe.compare, full_epochs=0)  # as many as the small sets
-    recipe = replace(recipe, data=arguments.data, compare=compare)
+    recipe = recipe.set("compare.full_epochs", 0)  # as many as the small sets
+    recipe = recipe.set("data", arguments.data)
     if arguments.network:
         name, width = arguments.network
-        network = replace(recipe.pretrain.network, name=name, width=int(width))
-        recipe = replace(recipe, pretrain=replace(recipe.pretrain, network=network))
+        recipe = recipe.set("pretrain.network.name", name)
+        recipe = recipe.set("pretrain.network.width", int(width))
     parts = arguments.parts or recipe.views.count
-    absent = "teacher" if recipe.targets.source else ""  # there is none to ask
-    names = arguments.rungs or [n for n, r in RUNGS.items() if r.get("labels") != absent]
+    names = arguments.rungs or [name for name in RUNGS if recipe.has_teacher or not _asks(name)]
     seeds = range(recipe.seed, recipe.seed + arguments.seeds)
-    for sized in [replace(recipe, size=size) for size in arguments.sizes] or [recipe]:
+    for sized in [recipe.set("size", size) for size in arguments.sizes] or [recipe]:
         run = Run(sized, arguments.out)
-        size, random = count(sized, run), _scores(run, REFERENCE, REFERENCE, seeds)
-        rungs = list(climb(sized, arguments.out, names, seeds, parts))
+        size, random = count(run), _scores(run, REFERENCE, REFERENCE, seeds)
+        rungs = list(climb(run, names, seeds, parts))
         print(f"\n{size} images, {arguments.seeds} seeds; {_accuracy(random)}\n")
         print(markdown(table(random, rungs)), flush=True)
         kept = {rung.name: [vars(s) for s in rung.scores + rung.equal_bytes] for rung in rungs}
         kept[REFERENCE] = [vars(s) for s in random]
         file = arguments.out / f"ladder-{recipe.pretrain.network.name}-{size}.json"
         storage.save_json(file, {"rungs": kept}, kind="ladder")
+
+
+def _asks(rung: str) -> bool:
+    """Whether a rung asks the teacher."""
+    return RUNGS[rung][1].get("views.labels") == "teacher"
 
 
 def _accuracy(random: tuple[Score, ...]) -> str:

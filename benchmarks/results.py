@@ -22,7 +22,9 @@ from decoct.studies.tune import Tuning, tuning_rows
 _SUMMARIES = ("accuracy", "over random", "gap recovered")
 
 
-def comparison(scores: Scores, seconds: dict[str, float], labels: list[str]) -> str:
+def comparison(
+    scores: Scores, seconds: dict[str, float], inputs: dict[str, list[str]], labels: list[str]
+) -> str:
     """Means over tasks, then tasks at a few choices of labels; on equal steps, on equal epochs."""
     parts = []
     for name, part in scores.terms():
@@ -36,7 +38,7 @@ def comparison(scores: Scores, seconds: dict[str, float], labels: list[str]) -> 
             parts.append(f"By task, {labels_phrase(choice)}:")
             parts.append(markdown(table_rows(part, choice)))
     parts += [legend(scores).replace("\n", " "), "#### What each costs"]
-    parts.append(markdown(cost_rows(costs(scores, seconds))))
+    parts.append(markdown(cost_rows(costs(scores, seconds, inputs))))
     return "\n\n".join(parts)
 
 
@@ -47,8 +49,9 @@ def main() -> None:
     parser.add_argument("--labels", default="5%,20%", help="whose tasks are shown one by one")
     arguments = parser.parse_args()
     folder: Path = arguments.run
-    seconds = storage.load_json(folder / "run.json", kind="run")["seconds"]
-    print(comparison(Scores.load(folder / "scores.json"), seconds, arguments.labels.split(",")))
+    run = storage.load_json(folder / "run.json", kind="run")
+    scores, labels = Scores.load(folder / "scores.json"), arguments.labels.split(",")
+    print(comparison(scores, run["seconds"], run.get("inputs", {}), labels))
     if (folder / "tuning.json").exists():
         print("\n#### Tuned on the pool\n")
         print(markdown(tuning_rows(Tuning.load(folder / "tuning.json"))))

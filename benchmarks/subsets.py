@@ -13,7 +13,8 @@ import importlib.util
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ from decoct.data.sources import load_images
 from decoct.methods.high_loss import high_loss_subset
 from decoct.methods.k_center import k_center_subset
 from decoct.methods.k_means import kmeans_subset
-from decoct.methods.sas import SASConfig, sas_subset
+from decoct.methods.sas import sas_subset
 
 Floats = NDArray[np.float32]
 Calls = Mapping[str, Callable[[], Tensor]]
@@ -201,19 +202,12 @@ def k_means(targets: Targets, count: int) -> Calls:
 
 def sas(targets: Targets, count: int) -> Calls:
     """With and without the penalty, in ten latent classes."""
-    with_penalty = SASConfig()
-    without = replace(with_penalty, penalty=False)
-    return {
-        "decoct": lambda: sas_subset(targets=targets, count=count, seed=0, config=with_penalty),
-        "decoct, no penalty": lambda: sas_subset(
-            targets=targets, count=count, seed=0, config=without
-        ),
-    }
+    choose = partial(sas_subset, targets=targets, count=count, seed=0)
+    return {"decoct": choose, "decoct, no penalty": partial(choose, penalty=False)}
 
 
 def sas_plain(targets: Targets, count: int, *, penalty: bool) -> Calls:
     """One class: without the matrix of similarities, and with it."""
-    config = SASConfig(classes=1, penalty=penalty)
 
     def similarities() -> Floats:
         values = targets.values.numpy()
@@ -238,7 +232,9 @@ def sas_plain(targets: Targets, count: int, *, penalty: bool) -> Calls:
         return torch.from_numpy(np.sort(model.fit(similarities()).ranking))
 
     calls: dict[str, Callable[[], Tensor]] = {
-        "decoct": lambda: sas_subset(targets=targets, count=count, seed=0, config=config),
+        "decoct": lambda: sas_subset(
+            targets=targets, count=count, seed=0, classes=1, penalty=penalty
+        ),
         "numpy": plain,
     }
     if penalty and importlib.util.find_spec("apricot"):

@@ -22,10 +22,10 @@ from torch import Tensor
 from unroll import Case, problem
 
 from decoct.core.device import raise_malloc_thresholds
+from decoct.matching import convnet_gradient
 from decoct.matching.convnet_gradient import ConvNetGradient
 from decoct.matching.inner_gradient import InnerGradient
 from decoct.matching.unroll import matching_gradient
-from decoct.models import convnet_gradient
 
 
 @dataclass(frozen=True)

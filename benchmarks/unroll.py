@@ -174,7 +174,7 @@ def peak_bytes(case: Case, name: str, device: torch.device, compile: bool) -> in
 
 def apart(case: Case, name: str, device: torch.device, compile: bool) -> int:
     """`peak_bytes` in a process of its own."""
-    with multiprocessing.get_context("spawn").Population(1) as pool:
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(peak_bytes, (case, name, device, compile))
 
 

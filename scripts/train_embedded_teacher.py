@@ -18,7 +18,7 @@ import torch
 
 import decoct
 
-FOLDER = Path(decoct.__file__).parent / "teachers" / "embedded"
+FOLDER = Path(decoct.__file__).parent / "artefacts" / "embedded_teacher"
 
 
 def main() -> None:
@@ -71,11 +71,6 @@ def probe(recipe: decoct.Recipe, teacher: decoct.Encoder) -> list[tuple[str, str
             ]
             rows.append((task.name, labels, round(float(means[0]), 1), round(float(means[1]), 1)))
     return rows
-
-
-def mean_accuracy(scores: list[decoct.ProbeScore], labels: str) -> float:
-    """Over the draws, in per cent."""
-    return round(float(np.mean([s.accuracy for s in scores if s.labels == labels])), 1)
 
 
 def write_csv(path: Path, header: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> None:
