@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from jaxtyping import Float16, Int64, UInt8
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -31,12 +31,12 @@ class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
     """
 
     images: Pictures  # normalised by mean and std
-    targets: Rows | Float16[Tensor, "image view dimension"]  # of no dimension: there are none
+    targets: Float[Tensor, "*_"]  # m x D (D is 0 where there are none); of views m x V x D
     mean: ByChannel  # in [0, 1] units
     std: ByChannel
     rule: TrainingRule  # what the encoder is trained with, unless the user says otherwise
     method: str
-    views: UInt8[Tensor, "image view 9"] | None = None  # how each view is made of its image
+    views: UInt8[Tensor, "_ _ _"] | None = None  # how each view is made of its image
     initial: Pictures | None = None  # the real images that it began from
     index: Int64[Tensor, " image"] | None = None  # where those stand in the pool
     network: NetworkConfig = field(default_factory=NetworkConfig)  # the student it was made with

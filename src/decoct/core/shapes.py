@@ -14,5 +14,5 @@ Rows = Float[Tensor, "image dimension"]  # targets, a row an image
 Features = Float[Tensor, "image feature"]
 Parameters = Float[Tensor, " parameter"]  # of a network, in one vector
 ByChannel = Float[Tensor, " channel"]  # means and deviations
-PerImage = Float[Tensor, " image"]
+PerImage = Float[Tensor, "image *_"]  # a number an image, perhaps with axes of length 1 behind
 Index = Int64[Tensor, " _"]  # of images

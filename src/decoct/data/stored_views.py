@@ -4,7 +4,7 @@ import math
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import UInt8
+from jaxtyping import Integer, UInt8
 from torch import Tensor
 
 from decoct.core.shapes import Pictures
@@ -56,7 +56,7 @@ def draw_views(
     return torch.cat(parts, 1).round().clamp(0, 255).to(torch.uint8)
 
 
-def show_views(images: Pictures, numbers: UInt8[Tensor, "image 9"]) -> Pictures:
+def show_views(images: Pictures, numbers: Integer[Tensor, "image 9"]) -> Pictures:
     """A view of each image: B x C x H x W in [0, 1] and B x 9 to B x C x H x W in [0, 1].
 
     Differentiable in the images. Cropped and flipped first, bilinearly; then brightness (a factor),

@@ -1,7 +1,7 @@
 """`Inputs`: what a stage or a method is made from, and no more than it said that it needs."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar, overload, runtime_checkable
 
 from torch import Tensor
 
@@ -38,6 +38,7 @@ def chooser(need: str) -> str:
 T = TypeVar("T")
 
 
+@runtime_checkable
 class Maker(Protocol):
     """What gives things by name, each made or read when it is first used."""
 
@@ -51,9 +52,13 @@ class Made(Generic[T]):
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def __get__(self, owner: Maker, kind: Any = None) -> T:
-        found: T = owner.get(self.name)
-        return found
+    @overload
+    def __get__(self, owner: None, kind: Any = None) -> Self: ...
+    @overload
+    def __get__(self, owner: Maker, kind: Any = None) -> T: ...
+
+    def __get__(self, owner: Maker | None, kind: Any = None) -> Any:
+        return self if owner is None else owner.get(self.name)
 
 
 class Inputs:

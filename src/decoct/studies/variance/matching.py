@@ -75,10 +75,11 @@ def match_objective(
     if problem.name == "supervised":
         return _match_labels(problem, trajectories, index, config, **common)
     if problem.name == "distillation":
-        nothing = torch.zeros(0)  # how the targets came about is of no account here
+        # how the targets came about is of no account here
+        as_they_are = torch.zeros(0), torch.zeros(0, 0), torch.ones(problem.values.shape[1])
         found = mkdt(
             images=problem.images,
-            targets=Targets(problem.values, nothing, nothing, nothing),
+            targets=Targets(problem.values, *as_they_are),
             trajectories=trajectories,
             index=index,
             config=config,
