@@ -12,6 +12,7 @@ import torch
 import yaml
 
 from decoct.cli import main
+from decoct.core import storage
 from decoct.core.errors import DecoctError
 from decoct.evaluation.target_probe import target_probe_error
 from decoct.run.pipeline import Run
@@ -38,14 +39,14 @@ def test_every_trial_is_the_pool_error_of_what_it_pre_trains(
     tiny_recipe: Recipe, tmp_path: Path
 ) -> None:
     tuning = tune(recipe=tiny_recipe, folder=tmp_path / "run", config=CONFIG)
-    cells = [(t.method, t.rate, t.epochs) for t in tuning.trials]
+    cells = [(t.method, t.lr_factor, t.epochs) for t in tuning.trials]
     expected = {(m, r, e) for m in CONFIG.methods for r in CONFIG.lr_factors for e in CONFIG.epochs}
     assert set(cells) == expected and len(cells) == 8
     for trial in tuning.trials:
-        if trial.rate == HUGE:
+        if trial.lr_factor == HUGE:
             assert trial.error == math.inf or trial.error > 0.9  # diverged, or says nothing
             continue
-        pretraining = replace(tiny_recipe.pretrain, lr_factor=trial.rate, epochs=trial.epochs)
+        pretraining = replace(tiny_recipe.pretrain, lr_factor=trial.lr_factor, epochs=trial.epochs)
         run = Run(replace(tiny_recipe, pretrain=pretraining), tmp_path / "other")
         known, left_out = run.split
         assert trial.error == target_probe_error(
@@ -55,9 +56,9 @@ def test_every_trial_is_the_pool_error_of_what_it_pre_trains(
             known=known,
             left_out=left_out,
         )
-    diverged = [t for t in tuning.trials if t.method == "random" and t.rate == HUGE]
+    diverged = [t for t in tuning.trials if t.method == "random" and t.lr_factor == HUGE]
     assert all(t.error == math.inf for t in diverged)
-    assert tuning.best("random").rate == 0.5
+    assert tuning.best("random").lr_factor == 0.5
     assert Tuning.load(tmp_path / "run/tuning.json") == tuning
 
 
@@ -227,7 +228,7 @@ def test_rows_by_hand() -> None:
         mkdt={(1, 10): 0.2, (2, 10): 0.3, (1, 20): 0.5, (2, 20): 0.4},
     )
     assert tuning_rows(tuning) == [
-        ["method", "10 epochs", "20 epochs", "best", "rate at 20 epochs"],
+        ["method", "10 epochs", "20 epochs", "best", "lr at 20 epochs"],
         ["random", "0.250 (x 2)", "0.125 (x 1)", "20 epochs, x 1", "x 1"],
         ["mkdt", "0.200 (x 1)", "0.400 (x 2)", "10 epochs, x 1", "x 2"],
     ]
@@ -255,7 +256,9 @@ def test_the_verb_prints_what_a_recipe_takes(
     recipe = load_recipe(path)
     assert recipe.pretrain.epochs == tuning.epochs()
     for method in ("random", "ssl-random"):
-        assert recipe.pretraining(method).lr_factor == tuning.best(method, tuning.epochs()).rate
+        assert (
+            recipe.pretraining(method).lr_factor == tuning.best(method, tuning.epochs()).lr_factor
+        )
         # Pre-training as it says is what was tried.
         run = Run(recipe, tmp_path / "other")
         error = target_probe_error(
@@ -301,3 +304,10 @@ def test_divergence_in_the_last_step_is_divergence(tiny_recipe: Recipe, tmp_path
     assert tuning.trials[0].error < math.inf
     assert tuning.trials[1].error == math.inf
     assert torch.tensor(tuning.trials[0].error).isfinite()
+
+
+def test_a_file_of_version_1_is_still_read(tmp_path: Path) -> None:
+    trials = [{"method": "random", "rate": 2.0, "epochs": 10, "error": None}]
+    storage.save_json(tmp_path / "tuning.json", {"trials": trials}, kind="tuning")
+    (trial,) = Tuning.load(tmp_path / "tuning.json").trials
+    assert trial.lr_factor == 2.0 and trial.error == math.inf

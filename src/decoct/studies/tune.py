@@ -7,7 +7,7 @@ its set comes with, and numbers of epochs.
 import math
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -56,7 +56,7 @@ class Trial:
     """One cell of a method's grid."""
 
     method: str
-    rate: float  # factor
+    lr_factor: float
     epochs: int
     error: float  # on pool images left out, mean over seeds; inf where training diverged
 
@@ -67,7 +67,7 @@ class Tuning:
 
     >>> trials = [Trial("random", r, e, (r - 1) ** 2 + 1 / e) for r in (1, 2) for e in (10, 20)]
     >>> tuning = Tuning((*trials, Trial("mkdt", 2.0, 20, 0.5)))
-    >>> tuning.epochs(), tuning.best("random").rate, tuning.lr_factors(20)
+    >>> tuning.epochs(), tuning.best("random").lr_factor, tuning.lr_factors(20)
     (20, 1, {'random': 1, 'mkdt': 2.0})
     """
 
@@ -95,7 +95,7 @@ class Tuning:
 
     def lr_factors(self, epochs: int) -> dict[str, float]:
         """Every method's best factor at one length: what goes into `compare.lr_factors`."""
-        return {method: self.best(method, epochs).rate for method in self.methods()}
+        return {method: self.best(method, epochs).lr_factor for method in self.methods()}
 
     def save(self, path: Path) -> None:
         """Write `tuning.json`; JSON has no inf, so null stands for it."""
@@ -106,7 +106,13 @@ class Tuning:
     def load(cls, path: Path) -> Self:
         """Read what `save` wrote; raises `DecoctError` for a damaged file."""
         trials = storage.load_json(path, kind="tuning")["trials"]
-        return cls(tuple(Trial(**t | {"error": _error_of(t["error"])}) for t in trials))
+        return cls(tuple(map(_trial, trials)))
+
+
+def _trial(content: dict[str, Any]) -> Trial:
+    """From a file's content; files of format version 1 call the factor `rate`."""
+    old = {"lr_factor": content.pop("rate")} if "rate" in content else {}
+    return Trial(**content | old | {"error": _error_of(content["error"])})
 
 
 def tune(*, recipe: Recipe, folder: Path | str, config: TuneConfig | None = None) -> Tuning:
@@ -122,19 +128,19 @@ def tune(*, recipe: Recipe, folder: Path | str, config: TuneConfig | None = None
     grid = [(m, r, e) for m in methods for e in config.epochs for r in config.lr_factors]
     trials = []
     with progress("tuning, trials", total=len(grid)) as advance:
-        for method, rate, epochs in grid:
-            run = Run(_variant(recipe, rate, epochs), folder)
+        for method, factor, epochs in grid:
+            run = Run(_variant(recipe, factor, epochs), folder)
             seeds = range(recipe.seed, recipe.seed + config.seeds)
             error = float(np.mean([_error(run, method, seed) for seed in seeds]))
-            trials.append(Trial(method, rate, epochs, error))
-            advance(f"{method}, rate x {rate:g}, {epochs} epochs: {error:.3f}")
+            trials.append(Trial(method, factor, epochs, error))
+            advance(f"{method}, lr x {factor:g}, {epochs} epochs: {error:.3f}")
     tuning = Tuning(tuple(trials))
     tuning.save(folder / "tuning.json")
     return tuning
 
 
-def _variant(recipe: Recipe, rate: float, epochs: int) -> Recipe:
-    pretraining = replace(recipe.pretrain, lr_factor=rate, epochs=epochs)
+def _variant(recipe: Recipe, lr_factor: float, epochs: int) -> Recipe:
+    pretraining = replace(recipe.pretrain, lr_factor=lr_factor, epochs=epochs)
     return replace(recipe, pretrain=pretraining, compare=replace(recipe.compare, lr_factors={}))
 
 
@@ -174,17 +180,17 @@ def tuning_rows(tuning: Tuning) -> list[list[str]]:
     """Header and a line for each method: the least error at each length, and the rate there."""
     lengths = sorted({t.epochs for t in tuning.trials})
     common = tuning.epochs()
-    rows = [["method", *(f"{n} epochs" for n in lengths), "best", f"rate at {common} epochs"]]
+    rows = [["method", *(f"{n} epochs" for n in lengths), "best", f"lr at {common} epochs"]]
     for method in tuning.methods():
         found = [tuning.best(method, n) for n in lengths]
         best = tuning.best(method)
-        cells = [f"{t.error:.3f} (x {t.rate:g})" for t in found]
+        cells = [f"{t.error:.3f} (x {t.lr_factor:g})" for t in found]
         rows.append(
             [
                 method,
                 *cells,
-                f"{best.epochs} epochs, x {best.rate:g}",
-                f"x {tuning.best(method, common).rate:g}",
+                f"{best.epochs} epochs, x {best.lr_factor:g}",
+                f"x {tuning.best(method, common).lr_factor:g}",
             ]
         )
     return rows
