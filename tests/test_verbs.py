@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from decoct.cli import main
-from decoct.run.recipe import Recipe
+from decoct.run.recipe import Recipe, load_recipe
 
 
 def say(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
@@ -80,3 +80,15 @@ def test_diagnose_without_its_word(capsys: pytest.CaptureFixture[str]) -> None:
         2,
         "decoct: decoct diagnose takes a word and a recipe: diagnose variance demo",
     )
+
+
+def test_flags_of_earlier_versions_are_understood(
+    tiny_recipe: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe, out = tmp_path / "mine.yaml", tmp_path / "run"
+    old = ("--distill.batch", 3, "--distill.rate=0.3", "--compare.methods", "random", "full")
+    status, said = say(capsys, "load-images", recipe, "--out", out, *old)
+    assert status == 0 and "--distill.rate is now --matching.inner-lr" in said
+    saved = load_recipe(out / "recipe.yaml")
+    assert saved.matching.batch == saved.rule.batch == 3 and saved.matching.inner_lr == 0.3
+    assert saved.compare.methods == ("random", "full")

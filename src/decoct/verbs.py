@@ -22,6 +22,7 @@ from decoct.report.show import describe, show
 from decoct.report.table import columns, labels_phrase, text_table
 from decoct.report.variance_table import variance_text
 from decoct.run.doctor import doctor
+from decoct.run.old_recipes import upgraded_flags
 from decoct.run.pipeline import Run
 from decoct.run.recipe import Recipe, load_recipe
 from decoct.run.recipes import recipe_names
@@ -66,7 +67,8 @@ def parse(verb: str, arguments: list[str]) -> Call:
         raise DecoctError(f"decoct {verb} needs a recipe: one of {', '.join(recipe_names())}")
     recipe = load_recipe(arguments[0])
     kind = _flags_of(recipe, verb)
-    found = tyro.cli(kind, prog=f"decoct {verb} {arguments[0]}", args=arguments[1:])
+    flags = upgraded_flags(arguments[1:])
+    found = tyro.cli(kind, prog=f"decoct {verb} {arguments[0]}", args=flags)
     own = {name: getattr(found, name) for name in sections()}
     return Call(found.recipe.having(**own), found)
 

@@ -121,6 +121,7 @@ def _counts(recipe: Recipe, sizes: Sizes) -> dict[str, str]:
     return {
         "pool": f"{sizes.pool:,} images of {images.channels} x {images.size} x {images.size}",
         "distilled set": f"{sizes.count:,} images, targets of {sizes.dimensions} dimensions",
+        "student": f"{sizes.parameters(sizes.student, sizes.dimensions):,} parameters",
         "tasks": known or "none",
     }
 

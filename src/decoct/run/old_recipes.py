@@ -1,6 +1,6 @@
 """Recipes with the setting names of earlier versions."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from decoct.core.console import note
@@ -43,6 +43,32 @@ def upgraded(content: dict[Any, Any], name: str) -> dict[Any, Any]:
         news = ", ".join(f"{path} is now {' and '.join(RENAMED[path])}" for path in old)
         note(f"recipe {name} has names of an earlier version: {news}")
     return found
+
+
+def upgraded_flags(arguments: Sequence[str]) -> list[str]:
+    """Flags of the command line under today's names; notes the flags that were renamed.
+
+    >>> upgraded_flags(["--distill.batch", "8", "--seed", "1"])
+    ['--matching.batch', '8', '--rule.batch', '8', '--seed', '1']
+    """
+    found: list[str] = []
+    for flag, values in _flags(arguments):
+        name, equals, value = flag.partition("=")
+        old, names = _today(name.removeprefix("--").replace("-", "_"))
+        new = [f"--{path.replace('_', '-')}" for path in names] if old else [name]
+        if old:
+            note(f"{name} is now {' and '.join(new)}")
+        for path in new:
+            found += [path + equals + value, *values]
+    return found
+
+
+def _flags(arguments: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+    """Each flag with the values that follow it."""
+    begins = [i for i, word in enumerate(arguments) if word.startswith("--")]
+    yield from ((word, []) for word in arguments[: begins[0] if begins else None])
+    for begin, end in zip(begins, [*begins[1:], len(arguments)], strict=True):
+        yield arguments[begin], list(arguments[begin + 1 : end])
 
 
 def _moves(content: dict[Any, Any], path: str) -> Iterator[tuple[str, str, Any]]:
