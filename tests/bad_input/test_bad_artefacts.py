@@ -53,7 +53,7 @@ def _empty_header(path: Path) -> None:
         (_cut, "is damaged"),
         (_alter, "its digest does not match its contents); delete it and make it again"),
         (_break_header, "is damaged"),
-        (_empty_header, "holds no header as decoct writes it"),
+        (_empty_header, "does not have the header that decoct writes"),
         (_other_version, "was written in format version 99; this decoct reads version"),
     ],
 )
@@ -77,7 +77,7 @@ def test_an_artefact_of_another_kind(refused: Refused, data: Path) -> None:
     assert "holds 'targets'; 'images' is needed here" in said
     safetensors.torch.save_file({"a": torch.zeros(1)}, data / "b.safetensors")
     said = refused("load-images", "--images.source", "b.safetensors")
-    assert "is a safetensors file, but not one that decoct wrote" in said
+    assert "is a safetensors file, but decoct did not write it" in said
 
 
 def test_a_damaged_stage_is_made_again(data: Path, capsys: pytest.CaptureFixture[str]) -> None:

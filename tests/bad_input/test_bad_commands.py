@@ -46,7 +46,7 @@ def test_verbs_and_flags(refused: Refused) -> None:
 def test_cuda_where_there_is_none(refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     said = refused("run", "--device", "cuda")
-    assert "device cuda was asked for, but torch sees no CUDA GPU here; use --device cpu" in said
+    assert "you asked for device cuda, but torch sees no CUDA GPU here; use --device cpu" in said
 
 
 @pytest.mark.parametrize("name", ["gpu", "meta", "cpu:x", ""])

@@ -38,7 +38,7 @@ def test_folder_of_which_too_few_can_be_read(refused: Refused, data: Path) -> No
         (folder / f"broken{i}.png").write_bytes(b"nonsense")
     said = refused("load-images", "--images.source", folder)
     assert "2 of 3 pictures cannot be read: broken0.png: not a picture broken1.png" in said
-    assert "too few are left to go on with" in said
+    assert "too few are left to continue" in said
 
 
 def test_folder_of_which_some_cannot_be_read_goes_on(

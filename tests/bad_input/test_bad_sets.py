@@ -79,7 +79,7 @@ def test_test_labels_unknown_in_training(refused: Refused, data: Path) -> None:
 def test_class_of_fewer_images_than_labels(refused: Refused, data: Path) -> None:
     said = refused("run", "--probe.per-class", 11)
     assert "task colours: class " in said and "has 10 training images" in said
-    assert "11 a class are asked for" in said
+    assert "11 per class are asked for" in said
     assert not list((data / "run").glob("experts-*"))
 
 

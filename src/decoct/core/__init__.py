@@ -1,1 +1,1 @@
-"""What knows nothing of distillation: files, checkpoints, seeds, devices, messages."""
+"""Infrastructure, independent of distillation: files, checkpoints, seeds, devices, messages."""

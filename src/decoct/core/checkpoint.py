@@ -15,24 +15,24 @@ _KIND = "checkpoint"
 
 
 def save(path: Path | None, tensors: Mapping[str, Tensor], *, meta: Mapping[str, Any]) -> None:
-    """Write a checkpoint; nothing where there is no path to keep one."""
+    """Write a checkpoint; do nothing if `path` is None."""
     if path is not None:
         storage.save_tensors(path, tensors, kind=_KIND, meta=meta)
 
 
 def load(path: Path | None) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """The checkpoint at `path`; None where there is none, or it is damaged and so no use."""
+    """The checkpoint at `path`; None if it does not exist or is damaged."""
     if path is None or not path.exists():
         return None
     try:
         return storage.load_tensors(path, kind=_KIND)
     except DecoctError as error:
-        note(f"{error}; starting this stage afresh")
+        note(f"{error}; restarting this stage from the beginning")
         return None
 
 
 def remove(path: Path | None) -> None:
-    """Delete the checkpoint of a stage that is done."""
+    """Delete the checkpoint of a finished stage."""
     if path is not None:
         path.unlink(missing_ok=True)
 
@@ -43,7 +43,7 @@ def module_tensors(prefix: str, module: torch.nn.Module) -> dict[str, Tensor]:
 
 
 def restore_module(prefix: str, module: torch.nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Put back what `module_tensors` took."""
+    """Load into a module what `module_tensors` returned."""
     module.load_state_dict(_under(prefix, tensors))
 
 
@@ -61,7 +61,7 @@ def optimiser_tensors(prefix: str, optimiser: torch.optim.Optimizer) -> dict[str
 def restore_optimiser(
     prefix: str, optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]
 ) -> None:
-    """Put back what `optimiser_tensors` took."""
+    """Load into an optimiser what `optimiser_tensors` returned."""
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in _under(prefix, tensors).items():
         index, _, name = key.partition(".")

@@ -1,4 +1,4 @@
-"""`torch.compile` where it pays: never in a run too short to earn its price back."""
+"""`torch.compile` where it pays off: never in a run too short to recover the compile time."""
 
 import functools
 from collections.abc import Callable
@@ -12,15 +12,15 @@ Compile = Literal["auto", "always", "never"]
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# Multiply-adds of a run above which compiling (half a minute to a minute, once) is paid back: a
-# CPU saves 10 to 20 % of a second for every 5e10, a GPU launches far fewer kernels.
+# Above this many multiply-adds, a run recovers the compile time (half a minute to a minute, once):
+# a CPU saves 10 to 20 % of a second for every 5e10, and a GPU launches far fewer kernels.
 _WORTH = {"cpu": 2e13, "cuda": 5e15}
 
 
 def pays(choice: Compile, *, multiply_adds: float, device: torch.device) -> bool:
-    """Whether to compile: asked for, or (`auto`) worth it by the arithmetic alone.
+    """Whether to compile: because the user asked for it or, with `auto`, if the run is long enough.
 
-    No clock has a say: the same recipe takes the same path, and so gives the same bits.
+    Nothing is timed, so the same recipe always takes the same path and gives the same bits.
 
     >>> pays("auto", multiply_adds=1e10, device=torch.device("cpu"))
     False
@@ -31,7 +31,7 @@ def pays(choice: Compile, *, multiply_adds: float, device: torch.device) -> bool
 
 
 def compiled(function: Callable[P, T]) -> Callable[P, T]:
-    """`function`, compiled for each shape it meets; as it is, with a warning, where that fails."""
+    """`function`, compiled for each shape it meets; if that fails, warn and run it uncompiled."""
     fast, works, told = torch.compile(function, dynamic=False), True, False
 
     @functools.wraps(function)
@@ -46,7 +46,7 @@ def compiled(function: Callable[P, T]) -> Callable[P, T]:
             except (RuntimeError, ImportError, OSError) as error:
                 works = False
                 reason = str(error).strip().splitlines() or [type(error).__name__]
-                note(f"torch.compile does not work here, going on without: {reason[0]}")
+                note(f"torch.compile does not work here; continuing without it: {reason[0]}")
         return function(*arguments, **options)
 
     return call

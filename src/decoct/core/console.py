@@ -1,4 +1,4 @@
-"""What a person sees while work goes on: progress with time left, notes, metrics as JSON lines."""
+"""What the user sees during a run: progress with the time left, notes, metrics as JSON lines."""
 
 import json
 import time
@@ -10,21 +10,21 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 console = Console(stderr=True, highlight=False)
-_LINE_EVERY_S = 20.0  # where there is no terminal: a line now and then instead of a bar
+_LINE_EVERY_S = 20.0  # without a terminal: print a line this often instead of drawing a bar
 
 Advance = Callable[[str], None]
 
 
 def note(text: str) -> None:
-    """Say one line to the person, on standard error."""
+    """Print one line to standard error."""
     console.print(text, markup=False, soft_wrap=True)
 
 
 @contextmanager
 def progress(description: str, *, total: int, done: int = 0) -> Iterator[Advance]:
-    """A progress bar with time left; the block gets a function that advances it by one.
+    """A progress bar with the time left; yields a function that advances it by one.
 
-    `done` is what an earlier, interrupted run has already finished.
+    `done` counts the steps that an earlier, interrupted run has already finished.
 
     >>> with progress("steps", total=2) as advance:
     ...     advance("loss 0.5")
@@ -71,7 +71,7 @@ def _duration(seconds: float) -> str:
 
 
 class Metrics:
-    """A JSON-lines file of numbers by step, for people and plots to follow a running stage."""
+    """A JSON-lines file of numbers by step, so that people and plots can follow a running stage."""
 
     def __init__(self, path: Path | None) -> None:
         self.path = path

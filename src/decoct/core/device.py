@@ -1,4 +1,4 @@
-"""Where the arithmetic runs, and what makes it run well there."""
+"""Choose the device to compute on, and set it up to run fast."""
 
 import ctypes
 import functools
@@ -11,7 +11,7 @@ import torch
 
 from decoct.core.errors import DecoctError
 
-Precision = Literal["float32", "tf32", "bfloat16"]  # of the operands of products
+Precision = Literal["float32", "tf32", "bfloat16"]  # of the operands of convolutions and products
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
@@ -20,8 +20,8 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 def raise_malloc_thresholds() -> bool:
     """Keep big tensors in the process instead of returning them to the system at each step.
 
-    glibc gives every block above 32 MiB back when it is freed and faults it in again at the next
-    step; plain training at batch 256 on a 2-core CPU was 1.4 times faster without that.
+    glibc returns every block above 32 MiB to the system when it is freed and faults it in again at
+    the next step. Without that, plain training at batch 256 on a 2-core CPU was 1.4 times faster.
     Returns whether the thresholds were raised (only glibc has them).
     """
     if platform.system() != "Linux" or platform.libc_ver()[0] != "glibc":
@@ -34,7 +34,7 @@ def raise_malloc_thresholds() -> bool:
 def resolve_device(name: str = "auto") -> torch.device:
     """The device called `name`: "auto" (CUDA, then mps, then CPU), "cpu", "cuda", "cuda:1", "mps".
 
-    Raises `DecoctError` where the device asked for is not there.
+    Raises `DecoctError` if that device is not available.
 
     >>> resolve_device("cpu")
     device(type='cpu')
@@ -51,14 +51,14 @@ def resolve_device(name: str = "auto") -> torch.device:
         raise DecoctError(f"device {name!r} is unknown; use auto, cpu, cuda or mps")
     if device.type == "cuda" and not cuda:
         raise DecoctError(
-            "device cuda was asked for, but torch sees no CUDA GPU here; use --device cpu"
+            "you asked for device cuda, but torch sees no CUDA GPU here; use --device cpu"
         )
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise DecoctError(
-            f"device {name} was asked for, but there are {torch.cuda.device_count()} GPUs"
+            f"you asked for device {name}, but there are {torch.cuda.device_count()} GPUs"
         )
     if device.type == "mps" and not mps:
-        raise DecoctError("device mps was asked for, but torch has no mps here; use --device cpu")
+        raise DecoctError("you asked for device mps, but torch has no mps here; use --device cpu")
     if device.type == "cpu":
         raise_malloc_thresholds()
     return device
@@ -68,8 +68,8 @@ def resolve_device(name: str = "auto") -> torch.device:
 def arithmetic(precision: Precision) -> Iterator[torch.dtype | None]:
     """Allow TF32 on CUDA inside the block for `tf32`, and forbid it otherwise.
 
-    Gives the type that convolutions' operands are to be rounded to, None to leave them. torch's
-    own default is TF32 in convolutions; nothing here uses it unasked.
+    Yields the type to which the operands of convolutions are rounded, or None for no rounding.
+    torch's own default is TF32 in convolutions; decoct uses it only on request.
     """
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     before = matmul.allow_tf32, cudnn.allow_tf32

@@ -1,9 +1,9 @@
-"""The exceptions that a user's mistake raises."""
+"""The exceptions for a user's mistakes."""
 
 
 class DecoctError(ValueError):
-    """Something in the input is wrong; the message says what, where, and what to do about it."""
+    """The input is wrong; the message says what is wrong, where, and what to do about it."""
 
 
 class DivergedError(DecoctError):
-    """Training came to numbers that are not finite: its learning rate is too high."""
+    """Training produced non-finite numbers: the learning rate is too high."""

@@ -1,4 +1,4 @@
-"""Optional extras, imported when they are asked for."""
+"""Optional dependencies, imported only when needed."""
 
 import importlib
 from typing import Any
@@ -7,10 +7,10 @@ from decoct.core.errors import DecoctError
 
 
 def import_extra(module: str, *, extra: str, package: str) -> Any:
-    """Import a module of an optional extra, or say how to get it."""
+    """Import a module of an optional extra, or say how to install it."""
     try:
         return importlib.import_module(module)
-    except (ImportError, RuntimeError) as error:  # torchvision on a foreign torch: RuntimeError
+    except (ImportError, RuntimeError) as error:  # RuntimeError: torchvision for another torch
         raise DecoctError(
-            f"{package} does not import ({error}); install it with: pip install 'decoct[{extra}]'"
+            f"{package} cannot be imported ({error}); run: pip install 'decoct[{extra}]'"
         ) from error

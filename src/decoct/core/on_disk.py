@@ -1,4 +1,4 @@
-"""`DiskTensor`: a uint8 tensor that stays in its file; indexing reads the rows asked for."""
+"""`DiskTensor`: a uint8 tensor that stays in its file; indexing reads only the rows asked for."""
 
 import json
 import os
@@ -17,22 +17,22 @@ from torch import Tensor
 from decoct.core.console import progress
 from decoct.core.errors import DecoctError
 
-_IN_MEMORY = 2_000_000_000  # bytes: what is larger stays in its file
-CHUNK = 2**25  # bytes at a time in a pass over all rows
+_IN_MEMORY = 2_000_000_000  # bytes: anything larger stays in its file
+CHUNK = 2**25  # bytes read at a time in a pass over all rows
 
 
 @dataclass(frozen=True)
 class DiskTensor:
-    """N rows of uint8 in a file, of which only those that are asked for are read into memory.
+    """N rows of uint8 in a file; only the rows asked for are read into memory.
 
-    They are read, not mapped: a mapped page counts as the process's memory until it is given back,
-    and a page fault has the disk read ahead what random order will not use.
+    Rows are read, not mapped: a mapped page counts as the process's memory until it is released,
+    and a page fault makes the disk read ahead data that random access will not use.
     """
 
     path: Path
     offset: int  # bytes before the first row
     shape: torch.Size
-    chosen: Tensor | None = None  # int64, N: which of the file's rows these are; None: all
+    chosen: Tensor | None = None  # int64, N: which of the file's rows to use; None: all
     dtype = torch.uint8
 
     def __len__(self) -> int:
@@ -40,14 +40,13 @@ class DiskTensor:
 
     @property
     def nbytes(self) -> int:
-        """The bytes of all rows."""
+        """The size of all rows in bytes."""
         return self.shape.numel()
 
     def __getitem__(self, index: Tensor | slice) -> Tensor:
         """The rows at `index` (int64, B; on any device), in its order, in memory on the CPU.
 
-        Raises `DecoctError` where the file ends before them, `IndexError` where there is no such
-        row.
+        Raises `DecoctError` if the file ends before them, `IndexError` if there is no such row.
         """
         if isinstance(index, slice):
             index = torch.arange(*index.indices(len(self)))
@@ -64,7 +63,7 @@ class DiskTensor:
         return rows
 
     def select(self, index: Tensor) -> "DiskTensor":
-        """The rows at `index` (int64, m), left where they are."""
+        """The rows at `index` (int64, m), without reading them."""
         index = index.cpu() if self.chosen is None else self.chosen[index.cpu()]
         return replace(self, shape=torch.Size((len(index), *self.shape[1:])), chosen=index)
 
@@ -74,7 +73,7 @@ class DiskTensor:
         counts = (size * np.diff(begins, append=len(wanted))).tolist()
         places = (self.offset + size * wanted[begins]).tolist()
         with self.path.open("rb", buffering=0) as file:
-            if hasattr(os, "posix_fadvise"):  # all at once, so that the disk is never idle
+            if hasattr(os, "posix_fadvise"):  # request all runs at once, so the disk is never idle
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
                 for place, count in zip(places, counts, strict=True):
                     os.posix_fadvise(file.fileno(), place, count, os.POSIX_FADV_WILLNEED)
@@ -88,11 +87,11 @@ class DiskTensor:
         while left:
             count = file.readinto(left)
             if not count:
-                raise DecoctError(f"{self.path} was cut short while it was read")
+                raise DecoctError(f"{self.path} was cut short while it was being read")
             left = left[count:]
 
     def chunks(self, doing: str) -> Iterator[Tensor]:
-        """All rows in order, 32 MB at a time, under a progress bar that says what is done."""
+        """All rows in order, 32 MB at a time, with a progress bar labelled `doing`."""
         size = rows_a_chunk(self.shape[1:].numel())
         with progress(doing, total=-(-len(self) // size)) as advance:
             for first in range(0, len(self), size):
@@ -101,12 +100,12 @@ class DiskTensor:
 
 
 def chunks_of(tensor: Tensor | DiskTensor, doing: str) -> Iterable[Tensor]:
-    """A tensor in memory as it is; one in a file chunk by chunk."""
+    """A tensor in memory as one chunk; a tensor in a file chunk by chunk."""
     return (tensor,) if isinstance(tensor, Tensor) else tensor.chunks(doing)
 
 
 def rows_a_chunk(row_bytes: int) -> int:
-    """How many rows are read at a time, where a row has so many bytes.
+    """How many rows of `row_bytes` bytes are read at a time.
 
     >>> rows_a_chunk(3 * 64 * 64)
     2730
@@ -115,12 +114,12 @@ def rows_a_chunk(row_bytes: int) -> int:
 
 
 def too_large(count: int) -> bool:
-    """Whether so many bytes of pixels are left in their file."""
+    """Whether `count` bytes of pixels are too many for memory and stay in their file."""
     return count > _IN_MEMORY
 
 
 def read_tensors(path: Path) -> tuple[dict[str, DiskTensor], dict[str, Tensor]]:
-    """The uint8 tensors of a safetensors file that are too large for memory, and all others."""
+    """The uint8 tensors of a safetensors file that are too large for memory, and all the others."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         entries = json.loads(file.read(length))
@@ -138,7 +137,7 @@ def read_tensors(path: Path) -> tuple[dict[str, DiskTensor], dict[str, Tensor]]:
 
 
 def write_rows(path: Path, rows: Iterable[Tensor], *, offset: int) -> DiskTensor:
-    """Write uint8 rows to a file as they come, `offset` bytes from its start."""
+    """Write uint8 rows to a file as they arrive, `offset` bytes from its start."""
     count, shape = 0, torch.Size()
     with path.open("wb") as file:
         file.seek(offset)
@@ -151,9 +150,9 @@ def write_rows(path: Path, rows: Iterable[Tensor], *, offset: int) -> DiskTensor
 def file_head(
     name: str, rows: DiskTensor, *, others: Mapping[str, Tensor], metadata: dict[str, str]
 ) -> bytes:
-    """What comes before the rows in a safetensors file: its header, and the other tensors.
+    """The start of a safetensors file, up to the rows: its header and the other tensors.
 
-    Spaces in the header make it end where the rows begin.
+    The header is padded with spaces so that it ends where the rows begin.
     """
     head = safetensors.torch.save(dict(others), metadata)
     length = 8 + int.from_bytes(head[:8], "little")

@@ -1,4 +1,4 @@
-"""Every random draw comes from (run seed, stage, step, ...), so that a resumed run is bit-equal."""
+"""Each random draw is seeded by (run seed, stage, step, ...), so resumed runs are bit-identical."""
 
 import hashlib
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ def derive(seed: int, *path: str | int) -> int:
 
 
 def generator(seed: int, *path: str | int) -> torch.Generator:
-    """A CPU generator for one place in a run. Drawing on the CPU gives every device the same draws.
+    """A CPU generator for one place in a run. It draws on the CPU, so all devices agree.
 
     >>> torch.randperm(4, generator=generator(0, "doc")).shape
     torch.Size([4])
@@ -32,9 +32,9 @@ def generator(seed: int, *path: str | int) -> torch.Generator:
 
 @contextmanager
 def seeded(seed: int, *path: str | int) -> Iterator[None]:
-    """Seed torch's global generators inside the block, and put them back afterwards.
+    """Seed torch's global generators inside the block, and restore them afterwards.
 
-    For code that draws from the global generators: weight initialisation, augmentation.
+    Use it around code that draws from the global generators: weight initialisation, augmentation.
 
     >>> with seeded(0, "doc"):
     ...     a = torch.rand(2)

@@ -1,4 +1,4 @@
-"""`Settings`: frozen dataclasses of a recipe, whose bounds are declared once, on the field."""
+"""`Settings`: frozen dataclasses for a recipe; each field declares its bounds once."""
 
 import math
 import typing
@@ -11,7 +11,7 @@ from decoct.core.errors import DecoctError
 
 @dataclass(frozen=True)
 class Bounds:
-    """The values that a number may take; nan and infinity never."""
+    """The values that a number may take; never nan or infinity."""
 
     at_least: float = -math.inf
     above: float = -math.inf
@@ -19,7 +19,7 @@ class Bounds:
     below: float = math.inf
 
     def admits(self, value: float) -> bool:
-        """Whether a value lies within.
+        """Whether a value is within the bounds.
 
         >>> Bounds(above=0, at_most=1).admits(0.0), Bounds(above=0, at_most=1).admits(1.0)
         (False, True)
@@ -39,7 +39,7 @@ class Bounds:
 
 
 Count = Annotated[int, Bounds(at_least=1)]
-CountOrNone = Annotated[int, Bounds(at_least=0)]  # 0 stands for none, or for a default
+CountOrNone = Annotated[int, Bounds(at_least=0)]  # 0 means none, or the default
 Positive = Annotated[float, Bounds(above=0)]
 NonNegative = Annotated[float, Bounds(at_least=0)]
 Share = Annotated[float, Bounds(at_least=0, at_most=1)]
@@ -48,7 +48,7 @@ Momentum = Annotated[float, Bounds(at_least=0, below=1)]
 
 @dataclass(frozen=True)
 class Settings:
-    """A section of a recipe; making one checks every field that has `Bounds` or is a `Literal`.
+    """A section of a recipe; its constructor checks every field that has `Bounds` or a `Literal`.
 
     >>> @dataclass(frozen=True)
     ... class Walk(Settings):
@@ -89,7 +89,7 @@ def _words_of(settings: Settings) -> dict[str, tuple[Any, ...]]:
 
 @cache
 def field_bounds(kind: Any) -> dict[str, Bounds]:
-    """The bounds of a dataclass's fields that have any, by name."""
+    """The bounds of a dataclass's fields by name, for the fields that have any."""
     assert is_dataclass(kind)
     hints = typing.get_type_hints(kind, include_extras=True)
     found = {f.name: _bounds(hints[f.name]) for f in fields(kind)}
@@ -98,7 +98,7 @@ def field_bounds(kind: Any) -> dict[str, Bounds]:
 
 @cache
 def field_words(kind: Any) -> dict[str, tuple[Any, ...]]:
-    """The words that the `Literal` fields of a dataclass may be, by name."""
+    """The words that a dataclass's `Literal` fields allow, by field name."""
     assert is_dataclass(kind)
     hints = typing.get_type_hints(kind)
     literal = [f.name for f in fields(kind) if typing.get_origin(hints[f.name]) is Literal]
@@ -106,7 +106,7 @@ def field_words(kind: Any) -> dict[str, tuple[Any, ...]]:
 
 
 def _bounds(hint: Any) -> Bounds | None:
-    """Those of a number, or of the numbers in a tuple."""
+    """The bounds of a number, or of the numbers in a tuple."""
     inner = typing.get_args(hint) if typing.get_origin(hint) is tuple else (hint,)
     for part in inner:
         found = [m for m in getattr(part, "__metadata__", ()) if isinstance(m, Bounds)]

@@ -1,4 +1,4 @@
-"""What somebody may have meant who misspelt a word."""
+"""Suggest the word that a misspelt one stands for."""
 
 import difflib
 from collections.abc import Iterable

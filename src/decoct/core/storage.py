@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: atomic writes, digests, safetensors and JSON."""
+"""Files are either complete or absent: atomic writes, digests, safetensors and JSON."""
 
 import dataclasses
 import errno
@@ -23,15 +23,15 @@ Read = Callable[[Path], tuple[dict[str, DiskTensor], dict[str, Tensor]]]
 Finish = Callable[[DiskTensor], tuple[Mapping[str, Tensor], Mapping[str, Any]]]
 FORMAT_VERSION = 2
 _READABLE = (1, 2)  # `artefacts.old_formats` says what changed
-_METADATA_KEY = "decoct"  # one key: safetensors does not keep the order of several
+_METADATA_KEY = "decoct"  # a single key: safetensors does not preserve the order of several
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Give a temporary name beside `path`; on success sync it and move it into place.
+    """Yield a temporary name next to `path`; on success sync the file and move it into place.
 
-    A full disk, or a folder that cannot be written to, becomes a `DecoctError`; on any error the
-    temporary file is removed.
+    A full disk or a read-only folder becomes a `DecoctError`. On any error the temporary file is
+    removed.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -51,7 +51,7 @@ def _unwritable(path: Path, error: Exception) -> DecoctError:
     full = isinstance(error, OSError) and error.errno == errno.ENOSPC
     if full or f"os error {errno.ENOSPC}" in str(error):
         return DecoctError(
-            f"no space left on the device while writing {path}; free some and run again: "
+            f"no space left on the device while writing {path}; free some space and run again: "
             "the work done so far is kept"
         )
     return DecoctError(f"{path} cannot be written ({error}); choose another folder")
@@ -64,7 +64,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def digest(*parts: Any) -> str:
-    """A 16-hex-digit digest of tensors, dataclasses and anything that JSON can hold.
+    """A 16-hex-digit digest of tensors, dataclasses and anything that JSON can represent.
 
     >>> digest({"a": 1}) == digest({"a": 1}), digest({"a": 1}) == digest({"a": 2})
     (True, False)
@@ -92,7 +92,7 @@ def save_tensors(
         plain = tensor.detach().cpu().contiguous()
         memory = plain.untyped_storage().data_ptr()
         shared = any(memory == other.untyped_storage().data_ptr() for other in cpu.values())
-        cpu[name] = plain.clone() if shared else plain  # safetensors refuses to write it twice
+        cpu[name] = plain.clone() if shared else plain  # safetensors refuses shared memory
     metadata = _metadata(kind, meta, cpu)
     with atomic_path(path) as temporary:
         safetensors.torch.save_file(cpu, temporary, metadata=metadata)
@@ -107,11 +107,11 @@ def save_rows(
     room: int,
     finish: Finish,
 ) -> None:
-    """Write the uint8 tensor `name` as its rows come: what `save_tensors` does at once.
+    """Write the uint8 tensor `name` as its rows arrive; otherwise like `save_tensors`.
 
-    `finish` gets it as it lies in the file, and gives the other tensors and the JSON-able meta:
-    these go before it, where `room` bytes (a multiple of 8) are left. Raises `DecoctError` where
-    that is too little.
+    `finish` gets the tensor in the file and returns the other tensors and the JSON-able meta. Those
+    are written before it, in the `room` bytes (a multiple of 8) that are reserved for them. Raises
+    `DecoctError` if that is too little.
     """
     path = Path(path)
     with atomic_path(path) as temporary:
@@ -120,7 +120,7 @@ def save_rows(
         metadata = _metadata(kind, meta, {**others, name: stored})
         head = file_head(name, stored, others=others, metadata=metadata)
         if len(head) > room:
-            raise DecoctError(f"{path}: what is to be said of the images is longer than {room}")
+            raise DecoctError(f"{path}: the images' metadata is longer than {room} bytes")
         with temporary.open("r+b") as file:
             file.write(head)
 
@@ -136,7 +136,7 @@ def load_tensors(path: Path | str, *, kind: str) -> tuple[dict[str, Tensor], dic
 
 
 def open_tensors(path: Path | str, *, kind: str) -> Opened:
-    """As `load_tensors`, but uint8 tensors too large for memory come first, left in the file."""
+    """As `load_tensors`, but uint8 tensors too large for memory stay in the file and come first."""
     return _load(Path(path), kind, read_tensors)
 
 
@@ -157,12 +157,12 @@ def read_header(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise DecoctError(f"{path} does not exist")
     try:
-        with safetensors.safe_open(path, framework="numpy") as file:  # "pt" maps as if to write
+        with safetensors.safe_open(path, framework="numpy") as file:  # "pt" maps it for writing
             metadata = file.metadata() or {}
     except (safetensors.SafetensorError, OSError) as error:
         raise _damaged(path, str(error)) from error
     if _METADATA_KEY not in metadata:
-        raise DecoctError(f"{path} is a safetensors file, but not one that decoct wrote")
+        raise DecoctError(f"{path} is a safetensors file, but decoct did not write it")
     try:
         header: Any = json.loads(metadata[_METADATA_KEY])
     except json.JSONDecodeError as error:
@@ -178,7 +178,7 @@ def save_json(path: Path | str, content: Mapping[str, Any], *, kind: str) -> Non
 
 
 def load_json(path: Path | str, *, kind: str) -> dict[str, Any]:
-    """Read what `save_json` wrote, with the checks of `load_tensors`."""
+    """Read what `save_json` wrote, with the same checks as `load_tensors`."""
     path = Path(path)
     if not path.is_file():
         raise DecoctError(f"{path} does not exist")
@@ -194,7 +194,7 @@ def load_json(path: Path | str, *, kind: str) -> dict[str, Any]:
 
 
 def is_valid(path: Path, *, kind: str) -> bool:
-    """Whether `path` is a whole, unaltered artefact of this kind and format version."""
+    """Whether `path` is a complete, unaltered artefact of this kind and format version."""
     try:
         load_json(path, kind=kind) if path.suffix == ".json" else open_tensors(path, kind=kind)
     except DecoctError:
@@ -203,7 +203,7 @@ def is_valid(path: Path, *, kind: str) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """Dataclasses, tuples and paths as what JSON holds."""
+    """Dataclasses, tuples and paths converted to what JSON can represent."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return _plain(dataclasses.asdict(value))
     if isinstance(value, Mapping):
@@ -241,7 +241,7 @@ def _check_header(path: Path, header: Mapping[str, Any], kind: str) -> None:
 
 def _checked_shape(path: Path, header: Any) -> dict[str, Any]:
     if not isinstance(header, dict) or not {"kind", "version", "digest", "meta"} <= set(header):
-        raise DecoctError(f"{path} holds no header as decoct writes it")
+        raise DecoctError(f"{path} does not have the header that decoct writes")
     return header
 
 

@@ -1,1 +1,1 @@
-"""Images at rest, where they come from, and how they are varied."""
+"""Image data: the stored images, their sources, and augmentation."""

@@ -14,21 +14,21 @@ from decoct.data.images import Images
 
 @dataclass(frozen=True)
 class AugmentConfig(Settings):
-    """How a view differs from its image (SimCLR's, Chen et al. 2020, appendix A, for 32 px)."""
+    """How a view differs from its image (as SimCLR, Chen et al. 2020, appendix A, for 32 px)."""
 
     section: ClassVar[str] = "augment"
 
-    min_crop: Annotated[float, Bounds(above=0, at_most=1)] = 0.25  # least area of the random crop
+    min_crop: Annotated[float, Bounds(above=0, at_most=1)] = 0.25  # smallest area of a random crop
     flip: bool = True
-    jitter: Share = 0.4  # brightness, contrast and saturation; hue a quarter of it
+    jitter: Share = 0.4  # of brightness, contrast and saturation; hue gets a quarter of it
     jitter_probability: Share = 0.8
     grey_probability: Share = 0.2
 
 
 def augmenter(config: AugmentConfig, images: Images) -> Callable[[Tensor], Tensor]:
-    """A function from uint8 B x C x H x W to normalised float views of the same shape.
+    """A function that maps uint8 B x C x H x W to normalised float views of the same shape.
 
-    It draws from torch's global generator: call it inside `seeding.seeded`.
+    It draws from torch's global generator, so call it inside `seeding.seeded`.
     """
     augment = _augmentation(config, channels=images.channels, size=images.size)
     mean, std = images.mean.view(1, -1, 1, 1), images.std.view(1, -1, 1, 1)
@@ -44,9 +44,9 @@ def augmenter(config: AugmentConfig, images: Images) -> Callable[[Tensor], Tenso
 def differentiable_augmenter(
     config: AugmentConfig, *, mean: ByChannel, std: ByChannel, size: int
 ) -> Callable[[Tensor], Tensor]:
-    """As `augmenter`, from normalised images, which may be learnt: B x C x H x W, differentiable.
+    """As `augmenter`, but from normalised images B x C x H x W, and differentiable in them.
 
-    `mean` and `std` are those that the images are normalised by.
+    `mean` and `std` are the statistics by which the images are normalised.
     """
     augment = _augmentation(config, channels=len(mean), size=size)
     mean, std = mean.view(1, -1, 1, 1), std.view(1, -1, 1, 1)
@@ -59,10 +59,10 @@ def differentiable_augmenter(
 
 
 def _augmentation(config: AugmentConfig, *, channels: int, size: int) -> torch.nn.Module:
-    """From pictures in [0, 1] to such pictures, B x C x H x W."""
-    import kornia.augmentation as K  # takes a second to import, and only self-supervision needs it
+    """A module that maps pictures in [0, 1], B x C x H x W, to augmented ones in [0, 1]."""
+    import kornia.augmentation as K  # slow to import (a second); only self-supervision needs it
 
-    # The same crops as kornia's default mode, which goes from image to image in Python.
+    # The same crops as kornia's default mode, which loops over the images in Python.
     steps: list[torch.nn.Module] = [
         K.RandomResizedCrop((size, size), (config.min_crop, 1.0), cropping_mode="resample")
     ]
@@ -76,7 +76,7 @@ def _augmentation(config: AugmentConfig, *, channels: int, size: int) -> torch.n
 
 
 def color_jiggle(config: AugmentConfig, channels: int) -> torch.nn.Module:
-    """Kornia's ColorJiggle, draws and all, without its way to HSV and back: 4 times faster."""
+    """Kornia's ColorJiggle with the same draws, without converting to HSV and back: 4x faster."""
     import kornia.augmentation as K
     from kornia.enhance import adjust_brightness, adjust_contrast
 
@@ -101,14 +101,14 @@ def color_jiggle(config: AugmentConfig, channels: int) -> torch.nn.Module:
 
 
 def saturate(images: Pictures, factor: PerImage) -> Pictures:
-    """Multiply HSV saturation by `factor` (B), at most to 1: B x 3 x H x W in [0, 1]."""
+    """Multiply HSV saturation by `factor` (B), limiting it to 1: B x 3 x H x W in [0, 1]."""
     value = images.amax(1, keepdim=True)
     chroma = (value - images.amin(1, keepdim=True)).clamp_min(1e-8)
     return value - (value - images) * torch.minimum(factor.view(-1, 1, 1, 1), value / chroma)
 
 
 def turn_hue(images: Pictures, turns: PerImage) -> Pictures:
-    """Turn HSV hue by `turns` (B) of the colour circle: B x 3 x H x W in [0, 1].
+    """Rotate HSV hue by `turns` (B) of the colour circle: B x 3 x H x W in [0, 1].
 
     >>> red = torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1)
     >>> turn_hue(red, torch.tensor([1 / 3])).flatten()

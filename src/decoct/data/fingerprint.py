@@ -1,4 +1,4 @@
-"""What a source's files hold, as a digest: the same files elsewhere, or later, are the same."""
+"""A digest of a source's files: equal files give equal digests, wherever and whenever they are."""
 
 import hashlib
 from functools import cache
@@ -7,15 +7,14 @@ from pathlib import Path
 from decoct.core import storage
 from decoct.core.errors import DecoctError
 
-_READ_UP_TO = 2**30  # bytes: a second or two; larger sources are told by their files' times
+_READ_UP_TO = 2**30  # bytes: takes a second or two; of larger sources we digest the files' times
 
 
 def fingerprint(source: str | Path) -> str:
-    """A digest that changes when the files behind a source do.
+    """A digest that changes when the files behind a source change.
 
-    By names and contents; by names, sizes and times where there is more than a gigabyte. Where a
-    source is no file or folder, its name is all that counts. Raises `DecoctError` for a file that
-    cannot be read.
+    It covers names and contents or, above a gigabyte, names, sizes and times. If the source is no
+    file or folder, only its name counts. Raises `DecoctError` for a file that cannot be read.
 
     >>> fingerprint("emoji") == fingerprint("hf:mnist")
     False
@@ -35,7 +34,7 @@ def fingerprint(source: str | Path) -> str:
 
 @cache
 def _contents(file: Path, size: int, time: int) -> str:
-    """The digest of a file, read once while its size and time stay as they are."""
+    """The digest of a file, cached until its size or time changes."""
     try:
         with file.open("rb") as opened:
             return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""Data sets by name, from torchvision and from the Hugging Face hub."""
+"""Data sets by name, from torchvision and the Hugging Face hub."""
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -18,7 +18,7 @@ _HUB_TEST_SPLITS = ("test", "validation", "valid", "val")
 
 
 def read_torchvision(name: str, *, size: int, channels: int, split: str) -> SourceArrays:
-    """One of torchvision's data sets, downloaded to the user's cache."""
+    """A torchvision data set, downloaded to the user's cache."""
     module: Any = import_extra("torchvision.datasets", extra="torchvision", package="torchvision")
     if not hasattr(module, name):
         raise DecoctError(f"torchvision has no data set called {name}")
@@ -40,11 +40,11 @@ def _torchvision_set(factory: Callable[..., Any], root: str, split: str) -> Any:
 
 
 def read_hugging_face(name: str, *, size: int, channels: int, split: str) -> SourceArrays:
-    """One of Hugging Face's data sets; `name@split` names the split itself."""
+    """A Hugging Face data set; `name@split` chooses the split explicitly."""
     module: Any = import_extra("datasets", extra="hf", package="datasets")
     repository, _, hub_split = name.partition("@")
     try:
-        if split == "test" and not hub_split:  # many sets call it something else
+        if split == "test" and not hub_split:  # many data sets give this split another name
             names = module.get_dataset_split_names(repository)
             hub_split = next((name for name in _HUB_TEST_SPLITS if name in names), split)
         dataset = module.load_dataset(repository, split=hub_split or split)

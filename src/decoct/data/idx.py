@@ -1,4 +1,4 @@
-"""IDX files: LeCun's MNIST format, of unsigned bytes, gzipped or not."""
+"""IDX files: the MNIST format, with unsigned bytes, gzipped or not."""
 
 import gzip
 import math
@@ -20,13 +20,13 @@ _File = gzip.GzipFile | BufferedReader
 
 
 def find_idx(folder: Path, split: str) -> Path | None:
-    """The IDX file of a split's images in a folder that has one, gzipped or not."""
+    """The IDX file of a split's images in a folder, gzipped or not; None if there is none."""
     prefix = "t10k" if split == "test" else "train"
     return next(iter(sorted(folder.glob(f"{prefix}-images*idx3-ubyte*"))), None)
 
 
 def open_idx(path: Path) -> SourceArrays:
-    """The images of a file, with the labels of the one beside it."""
+    """The images of a file, with the labels from the file next to it."""
     labels_path = path.with_name(
         path.name.replace("-images", "-labels").replace("idx3-ubyte", "idx1-ubyte")
     )
@@ -39,7 +39,7 @@ def open_idx(path: Path) -> SourceArrays:
 
 
 def read_idx(path: Path) -> NDArray[np.uint8]:
-    """A file as one array; raises `DecoctError` where it is cut short or something else."""
+    """A file as one array; raises `DecoctError` if it is cut short or not an IDX file."""
     return np.concatenate(list(_pieces(path)))
 
 

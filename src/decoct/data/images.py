@@ -17,16 +17,16 @@ from decoct.core.errors import DecoctError
 from decoct.core.on_disk import DiskTensor, chunks_of
 from decoct.core.shapes import ByChannel, Index, Pictures, Pixels
 
-_CHUNK = 4096  # images at a time where a pass over all of them needs floats
-_ROOM = 2**20  # bytes of a file for names and statistics; labels come on top
+_CHUNK = 4096  # images at a time in a pass over all images that needs floats
+_ROOM = 2**20  # bytes reserved in a file for names and statistics; labels are added to it
 
 
 @dataclass(frozen=True)
 class Images:
     """N images of one size, uint8, with per-channel mean and standard deviation in [0, 1] units.
 
-    Labels, where there are any, are read by probes alone: distillation is unsupervised.
-    Pixels too large for memory stay in their file; indexing them reads what is asked for.
+    Only probes read the labels, if there are any: distillation is unsupervised.
+    Pixels too large for memory stay in their file; indexing reads only the images asked for.
     """
 
     pixels: Tensor | DiskTensor  # uint8, N x C x H x W
@@ -56,30 +56,30 @@ class Images:
         return storage.digest(self.pixels, self.mean, self.std, labels, self.class_names)
 
     def to(self, device: torch.device) -> Self:
-        """The same images on `device`; pixels that stay in a file go there when they are read."""
+        """The same images on `device`; pixels that stay in a file are moved there when read."""
         pixels = self.pixels
         if isinstance(pixels, Tensor):
             pixels = pixels.to(device)
         return replace(self, pixels=pixels, mean=self.mean.to(device), std=self.std.to(device))
 
     def normalised(self, index: Tensor | slice = slice(None)) -> Pictures:
-        """Float images B x C x H x W of mean 0 and deviation 1 a channel, on the images' device."""
+        """Float images B x C x H x W, mean 0 and deviation 1 per channel, on the images' device."""
         return normalise(self.pixels[index].to(self.mean.device), self.mean, self.std)
 
     def subset(self, index: Index) -> Self:
-        """The images at `index` (int64, m), in memory, with the statistics of the whole."""
+        """The images at `index` (int64, m), in memory, with the statistics of all images."""
         labels = None if self.labels is None else self.labels[index]
         return replace(self, pixels=self.pixels[index], labels=labels)
 
     def part(self, index: Index) -> Self:
-        """As `subset`, of pixels that stay in their file if they are in one."""
+        """As `subset`, but pixels that are in a file stay there."""
         if not isinstance(self.pixels, DiskTensor):
             return self.subset(index)
         labels = None if self.labels is None else self.labels[index]
         return replace(self, pixels=self.pixels.select(index), labels=labels)
 
     def with_statistics(self, mean: ByChannel, std: ByChannel) -> Self:
-        """The same pixels, to be normalised with another set's statistics."""
+        """The same pixels, but normalised with another set's statistics."""
         return replace(self, mean=mean, std=std)
 
     def save(self, path: Path | str) -> None:
@@ -93,7 +93,7 @@ class Images:
             storage.save_tensors(path, tensors, kind="images", meta=meta)
 
     def apart_from_pixels(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """What a file holds beside the pixels: tensors by name, and the rest."""
+        """What a file holds besides the pixels: tensors by name, and the metadata."""
         tensors = {"mean": self.mean, "std": self.std}
         if self.labels is not None:
             tensors["labels"] = self.labels
@@ -101,7 +101,7 @@ class Images:
 
     @classmethod
     def load(cls, path: Path | str) -> Self:
-        """Read what `save` wrote, leaving pixels too large for memory where they are.
+        """Read what `save` wrote; pixels too large for memory stay in the file.
 
         Raises `DecoctError` for a damaged file.
         """
@@ -128,10 +128,10 @@ class Images:
     ) -> Self:
         """Images from a numpy array or tensor: N x H x W, N x H x W x C or N x C x H x W.
 
-        uint8 is taken as it is, floats in [0, 1] are scaled to it. With `size`, pictures are
-        resized along their shorter side and centre-cropped; with `channels`, grey is repeated
-        to colour and colour mixed to grey. Raises `DecoctError` for shapes, values or labels that
-        cannot be images.
+        uint8 is taken as it is; floats in [0, 1] are scaled to it. With `size`, pictures are
+        resized along their shorter side and centre-cropped. With `channels`, grey is repeated
+        to colour, and colour is mixed to grey. Raises `DecoctError` for shapes, values or labels
+        that cannot be images.
 
         >>> Images.from_array(np.arange(2 * 8 * 8, dtype=np.uint8).reshape(2, 8, 8)).pixels.shape
         torch.Size([2, 1, 8, 8])
@@ -143,7 +143,7 @@ class Images:
     def from_pixels(
         cls, pixels: Tensor | DiskTensor, *, labels: Any, class_names: Sequence[str], name: str
     ) -> Self:
-        """Images of uint8 pixels N x C x H x W; their statistics are taken here."""
+        """Images of uint8 pixels N x C x H x W; computes their statistics."""
         mean, std = channel_statistics(pixels, name=name)
         return cls(
             pixels=pixels,
@@ -162,10 +162,10 @@ def write_images(
     most: int,
     describe: Callable[[DiskTensor], Images],
 ) -> None:
-    """Write chunks of pixels (uint8, B x C x H x W) as they come: `most` images, or fewer.
+    """Write chunks of pixels (uint8, B x C x H x W) as they arrive: at most `most` images.
 
-    `describe` gives the images that they are, once they all lie in the file. `Images.load` reads
-    it. Raises `DecoctError` where it cannot be written; nothing is left then.
+    Once all are in the file, `describe` turns them into `Images`. `Images.load` reads the file.
+    Raises `DecoctError` if it cannot be written, and leaves nothing behind then.
     """
     storage.save_rows(
         path,
@@ -180,9 +180,9 @@ def write_images(
 def to_pixels(
     array: Any, *, size: int | None, channels: int | None, name: str, first: int = 0
 ) -> Tensor:
-    """uint8 N x C x H x W of an array as `Images.from_array` takes it.
+    """Convert an array, in any form that `Images.from_array` accepts, to uint8 N x C x H x W.
 
-    Where it is a piece of a larger one, `first` says which image it begins with.
+    If it is a piece of a larger array, `first` is the index of its first image.
     """
     pixels = _as_bytes(_channels_first(_as_tensor(array, name), name), name, first)
     if len(pixels) == 0:
@@ -212,10 +212,10 @@ def denormalise(images: Pictures, mean: ByChannel, std: ByChannel) -> Pixels:
 def channel_statistics(pixels: Tensor | DiskTensor, *, name: str) -> tuple[ByChannel, ByChannel]:
     """Mean and standard deviation by channel, in [0, 1] units, summed exactly.
 
-    Raises `DecoctError` where every pixel is the same; warns where some images are constant.
+    Raises `DecoctError` if every pixel is the same; warns if some images are constant.
     """
     channels = pixels.shape[1]
-    counts = torch.zeros(channels, 256, dtype=torch.int64)  # of each value
+    counts = torch.zeros(channels, 256, dtype=torch.int64)  # how often each value occurs
     constant = 0
     for chunk in chunks_of(pixels, f"statistics of {name}"):
         counts += torch.stack([c.flatten().bincount(minlength=256) for c in chunk.unbind(1)])
@@ -231,7 +231,7 @@ def channel_statistics(pixels: Tensor | DiskTensor, *, name: str) -> tuple[ByCha
         raise DecoctError(f"{name}: the images are constant; there is nothing to learn from them")
     if flat_channels:
         raise DecoctError(
-            f"{name}: channel {flat_channels[0]} has one value in all images; read them as grey, "
+            f"{name}: channel {flat_channels[0]} has one value in all images; read them as grey "
             "with images.channels 1"
         )
     if constant:
@@ -240,7 +240,7 @@ def channel_statistics(pixels: Tensor | DiskTensor, *, name: str) -> tuple[ByCha
 
 
 def resize_and_crop(pixels: Pixels, size: int) -> UInt8[Tensor, "image channel {size} {size}"]:
-    """Shorter side to `size` (antialiased bicubic), then the centre `size` x `size`."""
+    """Resize the shorter side to `size` (antialiased bicubic), then crop the centre square."""
     height, width = pixels.shape[2:]
     if (height, width) == (size, size):
         return pixels
@@ -260,7 +260,7 @@ def resize_and_crop(pixels: Pixels, size: int) -> UInt8[Tensor, "image channel {
 def convert_channels(
     pixels: Pixels, channels: int
 ) -> UInt8[Tensor, "image {channels} height width"]:
-    """Grey repeated to colour, or colour mixed to grey by ITU-R 601 luma weights."""
+    """Repeat grey to colour, or mix colour to grey by ITU-R 601 luma weights."""
     if pixels.shape[1] == channels:
         return pixels
     if pixels.shape[1] == 1:
@@ -276,7 +276,7 @@ def _as_tensor(array: Any, name: str) -> Tensor:
         if len(shapes) > 1:
             raise DecoctError(
                 f"{name}: images differ in size or channels ({', '.join(map(str, shapes[:4]))}); "
-                "bring them to one, or give a folder of pictures"
+                "make them equal, or give a folder of pictures"
             )
         array = np.stack([np.asarray(image) for image in array])
     try:

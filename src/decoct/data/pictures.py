@@ -11,13 +11,13 @@ from decoct.core.console import note, progress
 from decoct.core.errors import DecoctError
 from decoct.data.source_arrays import Labels, SourceArrays, stacked
 
-_MAX_UNREADABLE = 0.5  # a folder of which more than this cannot be read is refused
+_MAX_UNREADABLE = 0.5  # if a larger share of a folder cannot be read, refuse the folder
 
 
 def read_folder(folder: Path, *, size: int, channels: int) -> SourceArrays:
     """The pictures of a folder; class sub-folders give labels.
 
-    Those that cannot be read are named and left out. Raises `DecoctError` where too few are left.
+    Lists and skips unreadable pictures. Raises `DecoctError` if too few can be read.
     """
     extensions = Image.registered_extensions()
     files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in extensions and f.is_file())
@@ -31,7 +31,7 @@ def read_folder(folder: Path, *, size: int, channels: int) -> SourceArrays:
 def _decoded(
     folder: Path, files: list[Path], kept: list[Path], size: int, channels: int
 ) -> Iterator[NDArray[np.uint8]]:
-    """The pictures that can be read, adding their files to `kept`."""
+    """The pictures that can be read; appends their files to `kept`."""
     unreadable = []
     with progress(f"reading {folder.name}", total=len(files)) as advance:
         for file in files:
@@ -39,7 +39,7 @@ def _decoded(
             try:
                 with Image.open(file) as picture:
                     pixels = fit(picture, size=size, channels=channels)
-            except Exception as error:  # Pillow's plugins raise many kinds for a damaged file
+            except Exception as error:  # Pillow's plugins raise many types for a damaged file
                 unreadable.append(f"{file.relative_to(folder)}: {_reason(error)}")
                 continue
             kept.append(file)
@@ -57,8 +57,8 @@ def _report_unreadable(folder: Path, unreadable: list[str], total: int) -> None:
     shown = "\n  ".join(unreadable[:10]) + ("\n  ..." if len(unreadable) > 10 else "")
     text = f"{folder}: {len(unreadable)} of {total} pictures cannot be read:\n  {shown}"
     if len(unreadable) > _MAX_UNREADABLE * total:
-        raise DecoctError(f"{text}\ntoo few are left to go on with")
-    note(f"{text}\ngoing on with the other {total - len(unreadable)}")
+        raise DecoctError(f"{text}\ntoo few are left to continue")
+    note(f"{text}\ncontinuing with the other {total - len(unreadable)}")
 
 
 def _folder_labels(folder: Path, files: list[Path]) -> Labels:
@@ -71,16 +71,16 @@ def _folder_labels(folder: Path, files: list[Path]) -> Labels:
 
 
 def fit(picture: Image.Image, *, size: int, channels: int) -> NDArray[np.uint8]:
-    """One picture upright on white, its shorter side at `size`, centre-cropped: size x size x C.
+    """One picture upright on white, shorter side scaled to `size`, centre-cropped: size x size x C.
 
-    Raises `ValueError` for a picture of floating-point numbers, whose range nobody knows.
+    Raises `ValueError` for a picture of floating-point numbers, whose range is unknown.
     """
-    picture.draft("RGB", (size, size))  # lets JPEG decode at a lower resolution; harmless elsewhere
+    picture.draft("RGB", (size, size))  # lets JPEG decode at a lower resolution; no-op elsewhere
     if picture.getexif().get(ExifTags.Base.Orientation, 1) != 1:
         picture = ImageOps.exif_transpose(picture)
     if picture.mode == "F":
-        raise ValueError("floating-point pixels; save it with 8 or 16 bits")
-    if picture.mode.startswith("I"):  # 16 bits: Pillow would clip what is above 255
+        raise ValueError("its pixels are floating-point; save it with 8 or 16 bits")
+    if picture.mode.startswith("I"):  # 16 bits: Pillow would clip values above 255
         picture = Image.fromarray((np.asarray(picture) >> 8).clip(0, 255).astype(np.uint8))
     if picture.has_transparency_data:
         rgba = picture.convert("RGBA")

@@ -1,4 +1,4 @@
-"""`SourceArrays`: what a source holds, array by array, so that it need not lie in memory whole."""
+"""`SourceArrays`: a source's contents array by array, so that they need not all fit in memory."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -9,32 +9,32 @@ from numpy.typing import NDArray
 
 from decoct.core.on_disk import rows_a_chunk
 
-Labels = tuple[Any, tuple[str, ...]]  # numbers or None, names of classes
+Labels = tuple[Any, tuple[str, ...]]  # numbers or None, and the classes' names
 
 
 @dataclass(frozen=True)
 class SourceArrays:
-    """Arrays of images, to be read once and in order, and the labels of them all."""
+    """Arrays of images, to be read once and in order, and the labels of all images."""
 
     arrays: Iterable[Any]
-    most: int  # images, if every one can be read
-    labels: Callable[[], Labels]  # to be called once the arrays are read
+    most: int  # number of images if every one can be read
+    labels: Callable[[], Labels]  # call it after the arrays are read
 
     @classmethod
     def one(
         cls, array: Any, labels: Any = None, class_names: tuple[str, ...] = ()
     ) -> "SourceArrays":
-        """A source that is an array in memory."""
+        """A source that is a single array in memory."""
         return cls([array], len(array) if np.ndim(array) else 0, lambda: (labels, class_names))
 
     def joined(self) -> Any:
-        """All of it as one array."""
+        """All arrays joined to one."""
         arrays = list(self.arrays)
         return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
 def stacked(pictures: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
-    """Pictures of one shape as arrays of many."""
+    """Stack pictures of the same shape into larger arrays."""
     pile = []
     for picture in pictures:
         pile.append(picture)

@@ -36,10 +36,10 @@ def load_images(
 
     A source is a folder of pictures (class sub-folders give labels), a `.npz` or `.npy` file, an
     IDX file or a folder of them, an `images.safetensors` of ours, `emoji`, `torchvision:CIFAR10`
-    or `hf:NAME`. Raises `DecoctError` where it cannot be read.
+    or `hf:NAME`. Raises `DecoctError` if it cannot be read.
 
-    With `file`, they are also written there; those too large for memory go there as they are read
-    and stay there. Without it, all are held in memory.
+    With `file`, the images are also written to it; if they are too large for memory, they are
+    written while they are read, and stay there. Without it, all are held in memory.
 
     >>> images = load_images("emoji", size=32)
     >>> images.channels, images.size
@@ -48,7 +48,7 @@ def load_images(
     if channels not in (1, 3):
         raise DecoctError(f"channels is {channels}; images are grey (1) or colour (3)")
     if size < 1:
-        raise DecoctError(f"size is {size}; it is a number of pixels")
+        raise DecoctError(f"size is {size}; it is a number of pixels, at least 1")
     found = _read(str(source), size=size, channels=channels, split=split)
     name = str(source) if split == "train" else f"{source} ({split})"
     if file is not None and too_large(found.most * channels * size**2):
@@ -63,7 +63,7 @@ def load_images(
 
 
 def count_images(source: str | Path, *, size: int, channels: int) -> int:
-    """How many images a source holds, those that cannot be read among them."""
+    """How many images a source holds, including those that cannot be read."""
     return _read(str(source), size=size, channels=channels, split="train").most
 
 
@@ -118,7 +118,7 @@ def _read_ours(images: Images) -> SourceArrays:
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     """The arrays of a .npz by name, or that of a .npy under the name ""; nothing is unpickled."""
     try:
-        with path.open("rb") as file:  # np.load leaves a damaged file open that it opened itself
+        with path.open("rb") as file:  # np.load would leave a damaged file open
             data = np.load(file, allow_pickle=False)
             if isinstance(data, np.ndarray):
                 return {"": data}
@@ -142,7 +142,7 @@ def _read_numpy(path: Path, split: Split) -> SourceArrays:
 
 
 def _read_large_npy(path: Path) -> SourceArrays:
-    """Mapped afresh for each piece, for what has been read of a map stays in memory with it."""
+    """Map the file again for each piece, because pages that were read stay in memory with a map."""
 
     def mapped() -> NDArray[Any]:
         try:

@@ -1,4 +1,4 @@
-"""Views as numbers: nine bytes say how a view differs from its image, on any machine the same."""
+"""Stored views: nine bytes describe how a view differs from its image, the same on any machine."""
 
 import math
 
@@ -11,13 +11,13 @@ from decoct.core.shapes import Pictures
 from decoct.data.augment import AugmentConfig, saturate, turn_hue
 
 NUMBERS = 9  # left, top, width, height, flip, brightness, contrast, saturation, hue
-_ONE = 128  # the byte that stands for a factor of 1, and for no turn of the hue
+_ONE = 128  # the byte that stands for a factor of 1, and for no rotation of the hue
 _PLAIN = (0, 0, 255, 255, 0, _ONE, _ONE, _ONE, _ONE)
-_RATIOS = (3 / 4, 4 / 3)  # of a crop's width to its height, as in SimCLR
+_RATIOS = (3 / 4, 4 / 3)  # limits of a crop's width divided by its height, as in SimCLR
 
 
 def plain_views(count: int) -> UInt8[Tensor, "{count} 9"]:
-    """The numbers of `count` views that are the images themselves: uint8, count x 9.
+    """The numbers of `count` views that equal the images themselves: uint8, count x 9.
 
     >>> images = torch.rand(2, 3, 8, 8)
     >>> torch.allclose(show_views(images, plain_views(2)), images, atol=1e-6)
@@ -31,17 +31,17 @@ def draw_views(
 ) -> UInt8[Tensor, "{count} 9"]:
     """The numbers of `count` random views: uint8, count x 9.
 
-    Crops keep an area from `config.min_crop` to 1, and a ratio of their sides from 3/4 to 4/3.
-    Left and top are shares of the room that the crop leaves; factors are in 1/128, turns of the hue
-    in 1/256 of the circle.
+    The area of a crop is between `config.min_crop` and 1, its aspect ratio between 3/4 and 4/3.
+    Left and top are fractions of the room that the crop leaves; factors are in 1/128, rotations of
+    the hue in 1/256 of the circle.
     """
 
     def uniform(low: float, high: float) -> Tensor:
         return low + (high - low) * torch.rand(count, generator=draws)
 
     area = uniform(config.min_crop, 1.0)
-    root = uniform(*map(math.log, _RATIOS)).div(2).exp()  # of the ratio
-    root = root.clamp(area.sqrt(), area.rsqrt())  # neither side is longer than the image's
+    root = uniform(*map(math.log, _RATIOS)).div(2).exp()  # square root of the ratio
+    root = root.clamp(area.sqrt(), area.rsqrt())  # so that neither side exceeds the image's
     sides = [area.sqrt() * root, area.sqrt() / root]
     places = [uniform(0, 1), uniform(0, 1)]
     flip = uniform(0, 1) < (0.5 if config.flip else 0)
@@ -57,10 +57,10 @@ def draw_views(
 
 
 def show_views(images: Pictures, numbers: Integer[Tensor, "image 9"]) -> Pictures:
-    """A view of each image: B x C x H x W in [0, 1] and B x 9 to B x C x H x W in [0, 1].
+    """Apply a view to each image: B x C x H x W in [0, 1] and B x 9 to B x C x H x W in [0, 1].
 
-    Differentiable in the images. Cropped and flipped first, bilinearly; then brightness (a factor),
-    contrast (of the distance to the view's mean), and in colour saturation and hue.
+    Differentiable in the images. First crops and flips, bilinearly; then scales brightness,
+    contrast (the distance to the view's mean) and, in colour, saturation, and rotates the hue.
 
     >>> numbers = draw_views(AugmentConfig(), 2, torch.Generator().manual_seed(0))
     >>> show_views(torch.rand(2, 3, 8, 8), numbers).shape
@@ -78,7 +78,7 @@ def show_views(images: Pictures, numbers: Integer[Tensor, "image 9"]) -> Picture
 
 
 def _crop(images: Tensor, box: Tensor, *, flip: Tensor) -> Tensor:
-    """The part of each image in its box (shares: of the room left, then of the whole), enlarged."""
+    """Enlarge each image's box (given as fractions: of the room left, then of the whole image)."""
     place, side = box[:, :2], box[:, 2:]
     centre = (2 * place - 1) * (1 - side)  # from -1 to 1
     scale = side * torch.stack([1 - 2 * flip.to(side), torch.ones_like(side[:, 0])], 1)

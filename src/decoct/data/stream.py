@@ -1,4 +1,4 @@
-"""Batches of images in a given order, read ahead by a thread where they lie elsewhere."""
+"""Batches of images in a given order; a thread reads ahead if they are on another device."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from decoct.data.images import Images, normalise
 
-_AHEAD = 2  # batches read while one is computed on
+_AHEAD = 2  # batches to read ahead
 
 
 def stream(
@@ -17,9 +17,9 @@ def stream(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield each batch's index (int64, B) and its normalised images, both on `device`.
 
-    Images that lie on the device are indexed; others are read by a thread, two batches ahead, and
-    normalised on the device: the same bits. An error in reading is raised here; the thread ends
-    with the iterator, however that ends.
+    Images on the device are indexed. Others are read by a thread, two batches ahead, and
+    normalised on the device, with bit-identical results. An error in reading is raised here. The
+    thread ends with the iterator, however that ends.
 
     >>> pictures = Images.from_array(torch.rand(5, 3, 8, 8))
     >>> [len(x) for _, x in stream(pictures, torch.randperm(5).split(2), device="cpu")]
@@ -33,14 +33,14 @@ def stream(
 def stream_pixels(
     images: Images, batches: Iterable[Tensor], *, device: torch.device | str
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """As `stream`, but the images as they are: uint8, B x C x H x W."""
+    """As `stream`, but with unnormalised images: uint8, B x C x H x W."""
     device, pixels = torch.device(device), images.pixels
     if isinstance(pixels, Tensor) and pixels.device.type == device.type:
         for index in batches:
             index = index.to(pixels.device)
             yield index, pixels[index]
         return
-    pinned = device.type == "cuda"  # so that the copy to the device waits for nothing
+    pinned = device.type == "cuda"  # so that the copy to the device is asynchronous
 
     def read(index: Tensor) -> Tensor:
         rows = pixels[index.cpu()]
@@ -53,7 +53,7 @@ def stream_pixels(
 def _ahead(
     read: Callable[[Tensor], Tensor], batches: Iterable[Tensor]
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Each batch and what `read` makes of it, begun `_AHEAD` batches before it is asked for."""
+    """Each batch with the result of `read`, which starts `_AHEAD` batches before it is needed."""
     pending: deque[tuple[Tensor, Future[Tensor]]] = deque()
     thread = ThreadPoolExecutor(1, thread_name_prefix="decoct-stream")
     try:

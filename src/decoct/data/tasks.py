@@ -1,4 +1,4 @@
-"""`Task`: a labelled train and test set that a probe judges an encoder by."""
+"""`Task`: a labelled training and test set on which a probe evaluates an encoder."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -55,7 +55,7 @@ class Task:
         return int(self.train_labels.max()) + 1
 
     def class_name(self, label: int) -> str:
-        """The name of a class, or its number where it has none."""
+        """The name of a class, or its number if it has none."""
         names = self.train.class_names
         return names[label] if label < len(names) else str(label)
 
@@ -65,12 +65,11 @@ class Task:
 
 
 def load_task(source: str, *, size: int = 32, channels: int = 3) -> Task:
-    """A task from a source that has a train and a test split.
+    """A task from a source that has a training and a test split.
 
     A source is a `.npz` with `train_images`, `train_labels`, `test_images` and `test_labels`, a
-    folder with `train` and `test` inside (of class sub-folders), a folder of IDX files,
-    `emoji` (9 groups), `emoji-subgroups` (the larger of its subgroups), `torchvision:NAME` or
-    `hf:NAME`.
+    folder with `train` and `test` folders of class sub-folders, a folder of IDX files, `emoji` (9
+    groups), `emoji-subgroups` (the emoji's larger subgroups), `torchvision:NAME` or `hf:NAME`.
 
     >>> load_task("emoji").classes
     9
@@ -95,8 +94,8 @@ _SPLITS: tuple[Split, Split] = ("train", "test")
 
 
 def _check_splits(source: str, path: Path) -> None:
-    """Refuse a source of which train and test would be the same images."""
-    if source == "emoji" or not path.exists():  # the name wins over a folder of that name
+    """Refuse a source whose training and test images would be the same."""
+    if source == "emoji" or not path.exists():  # the name takes precedence over such a folder
         return
     missing: list[str] = []
     if path.suffix == ".npz":
@@ -109,7 +108,7 @@ def _check_splits(source: str, path: Path) -> None:
 
 
 def _with_numbers_of(train: Images, test: Images, source: str) -> Images:
-    """Number the test folder's classes as the training folder does."""
+    """Give the test folder's classes the same numbers as the training folder's."""
     if train.labels is None or test.labels is None:
         return test
     unknown = sorted(set(test.class_names) - set(train.class_names))
@@ -120,7 +119,7 @@ def _with_numbers_of(train: Images, test: Images, source: str) -> Images:
 
 
 def _emoji_subgroups(size: int, channels: int, at_least: int = 40) -> Task:
-    """The emoji's subgroups with at least that many training images, so that 5 % is a few."""
+    """The emoji's subgroups with at least `at_least` training images, so that 5 % is a few."""
     train, test = (load_emoji_arrays(split) for split in _SPLITS)
     counts = np.bincount(train.subgroups, minlength=len(train.subgroup_names))
     kept = np.flatnonzero(counts >= at_least)
@@ -150,10 +149,10 @@ def labelled_indices(
     seed: int,
     draw: int = 0,
 ) -> Tensor:
-    """Training images whose labels a probe may see: stratified, the same for every method.
+    """The training images whose labels a probe may see: stratified, the same for every method.
 
-    Either a `fraction` of each class, rounded but at least one, or a count `per_class`. Returns
-    int64 indices, sorted. Raises `DecoctError` where a class has fewer than are asked for.
+    Give either a `fraction` of each class, rounded but at least one image, or a count `per_class`.
+    Returns int64 indices, sorted. Raises `DecoctError` if a class has fewer images than that.
 
     >>> task = load_task("emoji")
     >>> a = labelled_indices(task, per_class=2, seed=0)
@@ -165,7 +164,7 @@ def labelled_indices(
     if fraction is not None and not 0 < fraction <= 1:
         raise DecoctError(f"label fraction {fraction} is outside (0, 1]")
     if per_class is not None and per_class < 1:
-        raise DecoctError(f"{per_class} labels a class: at least 1 is needed")
+        raise DecoctError(f"{per_class} labels per class: at least 1 is needed")
     labels = task.train_labels
     chosen = []
     for label in labels.unique().tolist():
@@ -174,7 +173,7 @@ def labelled_indices(
         if count > len(members):
             raise DecoctError(
                 f"task {task.name}: class {task.class_name(label)} has {len(members)} training "
-                f"images, and {count} a class are asked for; ask for no more than it has"
+                f"images, but {count} per class are asked for; ask for no more than it has"
             )
         draws = seeding.generator(seed, "labels", task.name, label, draw)
         chosen.append(members[torch.randperm(len(members), generator=draws)[:count]])

@@ -1,9 +1,9 @@
 """Emoji pictures that ship with the package: 32 x 32 RGB, two vendors' art, on white.
 
 The pictures are Google's Noto and Microsoft's Fluent emoji, labelled with Unicode's groups (9) and
-subgroups (98). An emoji is in either the train or the test split with both its pictures, so a test
-picture never shows an emoji that was trained on in the other vendor's art. ``NOTICE.md`` next to
-this file says where the art comes from and under which licences it stands.
+subgroups (98). Both pictures of an emoji are in the same split, train or test, so a test picture
+never shows an emoji whose picture by the other vendor was trained on. ``NOTICE.md`` in this folder
+says where the art comes from and under which licences.
 
 This module needs only numpy and Pillow. ``scripts/build_emoji.py`` made the files.
 """
