@@ -34,9 +34,11 @@ def test_any_method_one_stage_at_a_time(
         ("krr-st", {"random-seed0", "krr-st-seed0"}),
         ("mtt-ssl", {"ssl-experts", "mtt-ssl-seed0"}),
         ("mkdt", {"experts", "difficulty", "high-loss-seed0", "mkdt-seed0"}),
+        ("ssl-random", {"encoder-ssl-random-seed0"}),
+        ("full", {"encoder-full-seed0"}),
     ],
 )
-def test_without_tasks_a_run_is_the_recipes_methods_set(
+def test_without_tasks_a_run_ends_in_the_recipes_method(
     method: str,
     stages: set[str],
     tiny_recipe: Recipe,
@@ -47,7 +49,9 @@ def test_without_tasks_a_run_is_the_recipes_methods_set(
     path.write_text(path.read_text().replace("tasks: [stripes.npz]", "tasks: []"))
     out = tmp_path / "run"
     status, said = say(capsys, "run", path, "--out", out, "--method", method)
-    assert status == 0 and "9 images" in said and (out / "report.html").exists()
+    made_a_set = f"{method}-seed0" in stages
+    assert status == 0 and (out / "report.html").exists()
+    assert ("9 images" if made_a_set else "encoder, convnet") in said
     made = {folder.name.rpartition("-")[0] for folder in out.glob("*/")}
     assert made - {"images", "targets"} == stages
 
@@ -58,6 +62,7 @@ def test_without_tasks_a_run_is_the_recipes_methods_set(
         ("distill", "sass", "method 'sass' is unknown; perhaps you meant sas?"),
         ("distill", "full", "--method full is unknown here"),
         ("pretrain", "none", "--method none is unknown here"),
+        ("run --compare.tasks", "teacher", "--method teacher is unknown here"),
         ("probe", "mkd", "perhaps you meant mkdt?"),
     ],
 )
@@ -70,7 +75,8 @@ def test_methods_that_a_verb_does_not_know(
     sentence: str,
 ) -> None:
     where = (tmp_path / "mine.yaml", "--out", tmp_path / "run")
-    status, said = say(capsys, verb, *where, "--method", method)
+    verb, *flags = verb.split()
+    status, said = say(capsys, verb, *where, *flags, "--method", method)
     assert status == 2 and sentence in said
     assert not list((tmp_path / "run").glob("*/"))
 

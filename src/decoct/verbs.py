@@ -120,8 +120,7 @@ def _distil(run: Run, method: str) -> None:
     _say(run)
 
 
-def _pretrain(call: Call) -> None:
-    run, method = call.run(), call.recipe.method
+def _encode(run: Run, method: str) -> None:
     _known(method, lambda kind: kind.keeps_encoder)
     run.encoder(method, run.recipe.seed)
     _say(run)
@@ -204,8 +203,10 @@ def _whole_run(call: Call) -> None:
     if run.recipe.compare.tasks:
         _print_comparison(run)
     else:
+        method = run.recipe.method
+        _known(method, lambda kind: kind.keeps_encoder)
         run.check()
-        _distil(run, run.recipe.method)
+        (_distil if method_kind(method).makes_set else _encode)(run, method)
     print(f"report: {write_report(run.folder)}")
 
 
@@ -223,7 +224,7 @@ _OF_A_RECIPE: dict[str, Callable[[Call], None]] = {
     "train-assistant": _stage("assistant"),
     "select": _select,
     "distill": lambda call: _distil(call.run(), call.recipe.method),
-    "pretrain": _pretrain,
+    "pretrain": lambda call: _encode(call.run(), call.recipe.method),
     "probe": _probe,
 }
 

@@ -7,7 +7,8 @@ from typing import Any
 from decoct.core import storage
 from decoct.core.errors import DecoctError
 from decoct.methods.inputs import chooser
-from decoct.run.method_stages import method_stages, probe_of, set_of
+from decoct.methods.registry import method_kind
+from decoct.run.method_stages import encoder_of, method_stages, probe_of, set_of
 from decoct.run.recipe import Recipe
 from decoct.run.stage import Stage
 from decoct.run.stages import shared_stages
@@ -80,7 +81,8 @@ class Graph:
         """The stages that a run of the recipe ends in."""
         recipe = self.recipe
         if not recipe.compare.tasks:
-            yield set_of(recipe.method, recipe.seed)
+            ends_in = set_of if method_kind(recipe.method).makes_set else encoder_of
+            yield ends_in(recipe.method, recipe.seed)
             return
         for seed in self.seeds:
             for method in self.methods:
