@@ -1,13 +1,18 @@
-"""A finished comparison as the Markdown tables of docs/results.md.
+"""The tables of a finished comparison, printed or written into the pages of docs/results.
 
-python benchmarks/results.py RUN [--labels 5%,20%]
+    python benchmarks/results.py RUN                              print all tables
+    python benchmarks/results.py RUN --into docs/results/main.md  replace a page's tables
+
+A page marks each table with a line `<!-- table: NAME -->` before it; `--names` lists the names.
 """
 
 import argparse
+import re
 from pathlib import Path
 
 from decoct.core import storage
 from decoct.evaluation.scores import Scores
+from decoct.methods.registry import METHODS
 from decoct.report.costs import cost_rows, costs
 from decoct.report.table import (
     labels_phrase,
@@ -20,41 +25,65 @@ from decoct.report.table import (
 from decoct.studies.tune import Tuning, tuning_rows
 
 _SUMMARIES = ("accuracy", "over random", "gap recovered")
+_MARKED = re.compile(r"(<!-- table: (.+?) -->\n\n)(?:\|.*\n)*")
 
 
-def comparison(
-    scores: Scores, seconds: dict[str, float], inputs: dict[str, list[str]], labels: list[str]
-) -> str:
-    """Means over tasks, then tasks at a few choices of labels; on equal steps, on equal epochs."""
-    parts = []
-    for name, part in scores.terms():
-        if name:
-            parts.append(f"#### On {name}")
-        parts += [markdown(summary_rows(part, what)) for what in _SUMMARIES]
-        ours = next((m for m in ("views", "mkdt") if m in part.facts), None)
-        if ours:
-            parts.append(markdown(margin_rows(part, ours)))
-        for choice in (choice for choice in part.labels() if choice in labels):
-            parts.append(f"By task, {labels_phrase(choice)}:")
-            parts.append(markdown(table_rows(part, choice)))
-    parts += [legend(scores).replace("\n", " "), "#### What each costs"]
-    parts.append(markdown(cost_rows(costs(scores, seconds, inputs))))
-    return "\n\n".join(parts)
+def tables(folder: Path) -> dict[str, str]:
+    """The tables of a run's folder as Markdown, by name."""
+    run = storage.load_json(folder / "run.json", kind="run")
+    scores = Scores.load(folder / "scores.json")
+    found = {}
+    for terms, part in scores.terms():
+        on = f", {terms}" * bool(terms)
+        for what in _SUMMARIES:
+            found[f"{what}{on}"] = markdown(summary_rows(part, what))
+        for method in (m for m in part.facts if METHODS[m].proposed):
+            found[f"{method} over{on}"] = markdown(margin_rows(part, method))
+        for labels in part.labels():
+            found[f"{labels_phrase(labels)}{on}"] = markdown(table_rows(part, labels))
+    priced = costs(scores, run["seconds"], run.get("inputs", {}))
+    found["costs"] = markdown(cost_rows(priced))
+    if (folder / "tuning.json").exists():
+        found["tuning"] = markdown(tuning_rows(Tuning.load(folder / "tuning.json")))
+    return found
+
+
+def with_tables(page: str, found: dict[str, str]) -> str:
+    """A page with the table after each mark replaced by the run's own.
+
+    >>> print(with_tables("<!-- table: costs -->\\n\\n| old |\\n", {"costs": "| new |"}))
+    <!-- table: costs -->
+    <BLANKLINE>
+    | new |
+    <BLANKLINE>
+    """
+
+    def replaced(match: re.Match[str]) -> str:
+        if match[2] not in found:
+            raise SystemExit(f"this run has no table {match[2]!r}; it has {', '.join(found)}")
+        return f"{match[1]}{found[match[2]]}\n"
+
+    return _MARKED.sub(replaced, page)
 
 
 def main() -> None:
-    """Print the tables of a run's folder."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Print the tables of a run's folder, or write them into a page."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("run", type=Path)
-    parser.add_argument("--labels", default="5%,20%", help="whose tasks are shown one by one")
+    parser.add_argument("--into", type=Path, help="the page whose marked tables are replaced")
+    parser.add_argument("--names", action="store_true", help="list the names of the tables")
     arguments = parser.parse_args()
-    folder: Path = arguments.run
-    run = storage.load_json(folder / "run.json", kind="run")
-    scores, labels = Scores.load(folder / "scores.json"), arguments.labels.split(",")
-    print(comparison(scores, run["seconds"], run.get("inputs", {}), labels))
-    if (folder / "tuning.json").exists():
-        print("\n#### Tuned on the pool\n")
-        print(markdown(tuning_rows(Tuning.load(folder / "tuning.json"))))
+    found = tables(arguments.run)
+    if arguments.names:
+        print("\n".join(found))
+    elif arguments.into:
+        page = with_tables(arguments.into.read_text("utf-8"), found)
+        storage.write_text(arguments.into, page)
+        print(f"wrote the tables of {arguments.run} into {arguments.into}")
+    else:
+        for name, table in found.items():
+            print(f"#### {name[:1].upper()}{name[1:]}\n\n{table}\n")
+        print(legend(Scores.load(arguments.run / "scores.json")).replace("\n", " "))
 
 
 if __name__ == "__main__":

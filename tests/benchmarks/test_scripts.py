@@ -11,6 +11,7 @@ import pytest
 from decoct.cli import main
 from decoct.run.pipeline import Run
 from decoct.run.recipe import Recipe, load_recipe
+from decoct.studies.compare import compare
 
 Load = Callable[[str], ModuleType]
 
@@ -93,3 +94,27 @@ def test_a_climb(load: Load, tiny_recipe: Recipe, tmp_path: Path) -> None:
     assert rungs["mkdt"].seconds > 0 and rungs["none"].seconds == rungs["full"].seconds == 0.0
     table = ladder.table(tuple(run.probe_scores("random", 0)), list(rungs.values()))
     assert {len(row) for row in table} == {8} and len(table) == 6
+
+
+# The tables of docs/results
+
+
+def test_a_pages_tables_are_the_runs_own(
+    load: Load, tiny_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = load("results")
+    run = Run(tiny_recipe, tmp_path / "run")
+    compare(run)
+    run.save_manifest()
+    page = tmp_path / "page.md"
+    page.write_text("Before.\n\n<!-- table: costs -->\n\n| old |\n| --- |\n\nAfter.\n")
+    monkeypatch.setattr(sys, "argv", ["results", str(run.folder), "--into", str(page)])
+    results.main()
+    written = page.read_text()
+    assert written.startswith("Before.") and written.endswith("After.\n")
+    assert results.tables(run.folder)["costs"] in written and "old" not in written
+    monkeypatch.setattr(sys, "argv", ["results", str(run.folder), "--into", str(page)])
+    results.main()
+    assert page.read_text() == written  # again: nothing new
+    with pytest.raises(SystemExit, match="no table 'accuracies'"):
+        results.with_tables("<!-- table: accuracies -->\n\n", {"accuracy": ""})
