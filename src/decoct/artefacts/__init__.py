@@ -1,1 +1,1 @@
-"""What passes between two stages, each one kind of file."""
+"""What stages pass to each other; each artefact has its own kind of file."""

@@ -1,4 +1,4 @@
-"""`Assistant`: a small network that says a target for any view of an image."""
+"""`Assistant`: a small network that predicts a target for any view of an image."""
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,7 +15,7 @@ from decoct.models.registry import NetworkConfig, create_network
 
 @dataclass(frozen=True)
 class Assistant:
-    """A network with its head, and its own normalisation."""
+    """A network with its head and its own normalisation."""
 
     network: Network
     config: NetworkConfig

@@ -18,29 +18,29 @@ from decoct.data.images import denormalise
 from decoct.data.stored_views import NUMBERS, show_views
 from decoct.models.registry import NetworkConfig
 
-_EXACT = 1e-3  # of a step of 255: what float32 leaves of a byte
+_EXACT = 1e-3  # in steps of 255: the float32 rounding error of a byte
 _FLOAT_IMAGES = {"images", "initial"}  # what `save` may round to uint8
 
 
 @dataclass(frozen=True)
 class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
-    """m images with their targets; a subset is one whose images happen to be real.
+    """m images with their targets; for a subset of the pool, the images are real.
 
-    As a `torch.utils.data.Dataset` it gives (normalised image C x H x W, target D). Where each
-    image has V views, it gives those: m V of them, an image's own next to each other.
+    As a `torch.utils.data.Dataset` it yields (normalised image C x H x W, target D). If each image
+    has V views, it yields the m V views; those of one image are adjacent.
     """
 
     images: Pictures  # normalised by mean and std
-    targets: Float[Tensor, "*_"]  # m x D (D is 0 where there are none); of views m x V x D
+    targets: Float[Tensor, "*_"]  # m x D (D = 0: no targets); with views, m x V x D
     mean: ByChannel  # in [0, 1] units
     std: ByChannel
-    rule: TrainingRule  # what the encoder is trained with, unless the user says otherwise
+    rule: TrainingRule  # how to train the encoder, unless the user overrides it
     method: str
-    views: UInt8[Tensor, "_ _ _"] | None = None  # how each view is made of its image
-    initial: Pictures | None = None  # the real images that it began from
-    index: Int64[Tensor, " image"] | None = None  # where those stand in the pool
+    views: UInt8[Tensor, "_ _ _"] | None = None  # how to make each view from its image
+    initial: Pictures | None = None  # the real images that learning started from
+    index: Int64[Tensor, " image"] | None = None  # positions of those images in the pool
     network: NetworkConfig = field(default_factory=NetworkConfig)  # the student it was made with
-    history: dict[str, Tensor] = field(default_factory=dict)  # by iteration: loss, lr
+    history: dict[str, Tensor] = field(default_factory=dict)  # per iteration: loss, lr
     provenance: dict[str, Any] = field(default_factory=dict)  # settings, versions
 
     def __post_init__(self) -> None:
@@ -49,7 +49,7 @@ class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
         views = None if self.views is None else tuple(self.views.shape)
         targets = tuple(self.targets.shape)
         if views is None and len(targets) != 2:
-            raise DecoctError(f"targets are m x D, not of shape {targets}")
+            raise DecoctError(f"targets must be m x D, not of shape {targets}")
         if views and (len(targets) != 3 or views != (*targets[:2], NUMBERS)):
             raise DecoctError(f"targets of shape {targets} for views of shape {views}")
 
@@ -61,16 +61,16 @@ class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
         return images[0], targets[0]
 
     def __getitems__(self, index: list[int]) -> list[tuple[Tensor, Tensor]]:
-        """What a `DataLoader` asks for, a batch at a time: views are made together."""
+        """Called by `DataLoader` for a batch at a time, so that views are made together."""
         return list(zip(*self.read(torch.tensor(index)), strict=True))
 
     @property
     def views_each(self) -> int:
-        """V; 1 where an image is its own only view."""
+        """V; 1 if the set stores no views."""
         return 1 if self.views is None else self.views.shape[1]
 
     def read(self, index: Index) -> tuple[Pictures, Rows]:
-        """A batch of what it gives, made on the set's device: B to B x C x H x W and B x D."""
+        """A batch of items, made on the set's device: B indices to B x C x H x W and B x D."""
         targets = self.targets.flatten(0, -2)[index].float()
         if self.views is None:
             return self.images[index], targets
@@ -80,7 +80,7 @@ class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
         return (shown - mean) / std, targets
 
     def to(self, device: torch.device | str) -> Self:
-        """The same set, where training happens."""
+        """The same set on another device."""
         names = ("images", "targets", "mean", "std", "views")
         return replace(
             self, **{n: t.to(device) for n in names if (t := getattr(self, n)) is not None}
@@ -98,12 +98,12 @@ class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
 
     @property
     def has_targets(self) -> bool:
-        """False where one trains on it by self-supervision, as `provenance["objective"]` says."""
+        """False if one trains on it by self-supervision, as `provenance["objective"]` says."""
         return self.targets.shape[-1] > 0
 
     @property
     def bytes(self) -> int:
-        """What images, targets and views take in memory."""
+        """The memory that images, targets and views take."""
         parts = [t for t in (self.images, self.targets, self.views) if t is not None]
         return sum(t.numel() * t.element_size() for t in parts)
 
@@ -112,21 +112,21 @@ class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
         return denormalise(self.images, self.mean, self.std)
 
     def initial_pixels(self) -> Pixels | None:
-        """The real images that it started from: uint8, m x C x H x W."""
+        """The real images that learning started from: uint8, m x C x H x W."""
         return None if self.initial is None else denormalise(self.initial, self.mean, self.std)
 
     def view_pixels(self, *, images: int, views: int) -> Pixels:
-        """The first views of the first images, as `pixels`: an image's next to each other."""
+        """The first views of the first images, as uint8; views of one image are adjacent."""
         each, images = min(views, self.views_each), min(images, len(self.images))
         index = torch.arange(images)[:, None] * self.views_each + torch.arange(each)
         return denormalise(self.read(index.flatten())[0], self.mean, self.std)
 
     def save(self, path: Path | str, *, uint8: bool = False) -> None:
-        """Write one safetensors file, everything in it.
+        """Write everything to one safetensors file.
 
-        `uint8` rounds images to 256 steps between each channel's least and largest value, which
-        clips nothing: synthetic pixels go beyond black and white. Real ones stay as they are, for
-        they have 256 steps already. `load` undoes it.
+        `uint8` rounds images to 256 steps between each channel's smallest and largest value. This
+        clips nothing: synthetic pixels go beyond black and white. Real images are unchanged, since
+        they have 256 steps already. `load` converts back to float.
         """
         names = ("images", "targets", "mean", "std", "views", "initial", "index")
         tensors = {n: getattr(self, n) for n in names if getattr(self, n) is not None}
@@ -166,7 +166,7 @@ class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
 
 
 def _limits(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """The 2 x C values that bytes 0 and 255 stand for: black and white, where images are real."""
+    """The 2 x C values that bytes 0 and 255 stand for: black and white if the images are real."""
     levels = (images * std.view(1, -1, 1, 1) + mean.view(1, -1, 1, 1)) * 255
     real = (levels - levels.round().clamp(0, 255)).abs().max() < _EXACT
     ends = (
@@ -178,7 +178,7 @@ def _limits(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
 
 
 def _quantise(images: Tensor, limits: Tensor) -> Tensor:
-    """Float B x C x H x W as uint8."""
+    """Float B x C x H x W to uint8."""
     low, high = limits.view(2, 1, -1, 1, 1)
     step = ((high - low) / 255).clamp_min(1e-12)
     steps: Tensor = (images - low) / step
@@ -194,7 +194,7 @@ def _dequantise(pixels: Tensor, limits: Tensor) -> Tensor:
 def load_distilled(path: Path | str) -> DistilledSet:
     """A distilled set from its file, ready for a `torch.utils.data.DataLoader`.
 
-    Raises `DecoctError` for a file that is missing, damaged, or holds something else.
+    Raises `DecoctError` for a file that is missing, damaged or of another kind.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "distilled.safetensors"
@@ -224,7 +224,7 @@ def resolve_size(*, size: int, fraction: float, total: int) -> int:
 
 
 def versions() -> dict[str, str]:
-    """What an artefact was made with."""
+    """The versions of the software that makes an artefact."""
     from decoct import __version__
 
     return {"decoct": __version__, "torch": torch.__version__}

@@ -1,6 +1,6 @@
 """`Encoder`: a network without its head, with its own normalisation and input size.
 
-A teacher is one, and so is what pre-training on a distilled set gives.
+A teacher is an encoder, and pre-training on a distilled set returns one.
 """
 
 from dataclasses import asdict, dataclass, field
@@ -21,7 +21,7 @@ from decoct.models.registry import NetworkConfig, create_network
 
 @dataclass(frozen=True)
 class Encoder:
-    """A frozen network and its own preprocessing: uint8 images in, representations out."""
+    """A frozen network with its own preprocessing: uint8 images in, representations out."""
 
     network: Network
     config: NetworkConfig
@@ -32,10 +32,10 @@ class Encoder:
 
     @property
     def channels(self) -> int:
-        """The channels that the network takes."""
+        """The number of channels that the network takes."""
         return len(self.mean)
 
-    @torch.no_grad()  # not inference_mode: people may train on what comes out
+    @torch.no_grad()  # not inference_mode: users may train on the result
     def embed(self, images: Images, *, device: torch.device | str, batch: int = 512) -> Features:
         """Representations of the un-augmented images, in eval mode: N x F float32, on the CPU."""
         device = torch.device(device)
@@ -43,7 +43,7 @@ class Encoder:
         mean, std = self.mean.to(device), self.std.to(device)
         rows = []
         batches = torch.arange(len(images)).split(batch)
-        fits = images.size == self.size  # else resized on the CPU, the same on every device
+        fits = images.size == self.size  # otherwise resize on the CPU: same result on every device
         with progress("representing images", total=len(batches)) as advance:
             for _, chunk in stream_pixels(images, batches, device=device if fits else "cpu"):
                 pixels = convert_channels(chunk, self.channels)
@@ -53,7 +53,7 @@ class Encoder:
         return torch.cat(rows)
 
     def save(self, path: Path | str, *, dtype: torch.dtype = torch.float32) -> None:
-        """Write one safetensors file; `dtype` float16 halves it."""
+        """Write one safetensors file; with `dtype` float16 it is half as large."""
         body = checkpoint.module_tensors("body", self.network.body)
         stored = {k: v.to(dtype) if v.is_floating_point() else v for k, v in body.items()}
         meta = {"config": asdict(self.config), "size": self.size, "provenance": self.provenance}

@@ -1,4 +1,4 @@
-"""Files of format version 1, read under the names of version 2."""
+"""Convert files of format version 1 to the names of version 2."""
 
 from typing import Any
 
@@ -12,14 +12,14 @@ _OBJECTIVE = {"views": "augment"}
 def upgraded(
     tensors: dict[str, Tensor], meta: dict[str, Any]
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and meta of either version, under version 2's names.
+    """Tensors and meta of either version, with version 2's names.
 
     >>> upgraded({}, {"story": {"seed": 0}})
     ({}, {'provenance': {'seed': 0}})
     """
     found = {_META.get(name, name): value for name, value in meta.items()}
     provenance = found.get("provenance", {})
-    if "objective" in provenance:  # what a set without targets is trained on by
+    if "objective" in provenance:  # the loss for training on a set without targets
         found["provenance"] = provenance | {"objective": _objective(provenance["objective"])}
     return {_renamed(name): tensor for name, tensor in tensors.items()}, found
 

@@ -8,7 +8,7 @@ from decoct.core.settings import Count, CountOrNone, Momentum, NonNegative, Posi
 
 @dataclass(frozen=True)
 class TrainingRule(Settings):
-    """How a network is trained; the default is what the paper gives its baselines.
+    """How a network is trained; the defaults are what the paper uses for its baselines.
 
     >>> print(TrainingRule(schedule="cosine", warm_up=2))
     SGD, learning rate 0.1, momentum 0.9, weight decay 0.0001, batch 256, cosine, warm-up 2 epochs
@@ -22,10 +22,10 @@ class TrainingRule(Settings):
     batch: Count = 256
     optimiser: Literal["sgd", "adam"] = "sgd"
     schedule: Literal["constant", "linear", "cosine"] = "constant"  # how the rate falls to zero
-    warm_up: CountOrNone = 0  # epochs in which the rate rises from almost nothing
+    warm_up: CountOrNone = 0  # epochs in which the rate rises linearly from near zero
 
     def __str__(self) -> str:
-        """In a line, for people who train by it elsewhere."""
+        """The rule in one line, for people who train elsewhere."""
         sgd = self.optimiser == "sgd"
         parts = [
             "SGD" if sgd else "Adam",

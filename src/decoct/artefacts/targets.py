@@ -1,4 +1,4 @@
-"""`Targets`: what the teacher says of every image, on a scale that students learn well."""
+"""`Targets`: the teacher's representation of every image, on a scale that students learn well."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,12 +21,12 @@ from decoct.data.sources import read_arrays
 
 @dataclass(frozen=True)
 class TargetsConfig(Settings):
-    """Where the representations come from, and the affine map applied to them."""
+    """Where the representations come from, and the affine map that is applied to them."""
 
     section: ClassVar[str] = "targets"
 
-    source: str = ""  # a .npy, .npz or .safetensors of N x D made elsewhere; "": the teacher
-    components: CountOrNone = 0  # principal components kept; 0: no PCA
+    source: str = ""  # a .npy, .npz or .safetensors file of N x D; "": ask the teacher
+    components: CountOrNone = 0  # number of principal components; 0: no PCA
     scaling: Literal["overall", "dimension", "none"] = "overall"
 
 
@@ -35,11 +35,9 @@ class Targets:
     """N x D targets: (representations - shift) @ rotation / scale."""
 
     values: Rows
-    shift: Float[Tensor, " feature"]  # the mean that was taken off
-    rotation: Float[
-        Tensor, "_ _"
-    ]  # feature x dimension: principal directions; 0 x 0 where there was no PCA
-    scale: Float[Tensor, " dimension"]  # what the result was divided by
+    shift: Float[Tensor, " feature"]  # the mean that was subtracted
+    rotation: Float[Tensor, "_ _"]  # feature x dimension: principal directions; 0 x 0 without PCA
+    scale: Float[Tensor, " dimension"]  # the divisor of each dimension
 
     def __len__(self) -> int:
         return len(self.values)
@@ -50,7 +48,7 @@ class Targets:
         return self.values.shape[1]
 
     def of(self, representations: Features) -> Rows:
-        """What further representations, N x F, are as targets: N x D."""
+        """Further representations, N x F, as targets: N x D."""
         centred = representations - self.shift
         return (centred @ self.rotation if self.rotation.numel() else centred) / self.scale
 
@@ -75,9 +73,9 @@ def compute_targets(
     config: TargetsConfig | None = None,
     device: torch.device | str = "cpu",
 ) -> Targets:
-    """The targets of all images: from the file that `config` names, else from the teacher.
+    """The targets of all images: from the file that `config` names, otherwise from the teacher.
 
-    Raises `DecoctError` where there is neither, or their number differs from the images'.
+    Raises `DecoctError` if there is neither, or if there is not one target per image.
 
     >>> from decoct.artefacts.embedded_teacher import embedded_teacher
     >>> pictures = Images.from_array(torch.rand(9, 3, 32, 32))
@@ -94,7 +92,7 @@ def compute_targets(
     if len(representations) != len(images):
         raise DecoctError(
             f"{config.source or 'the teacher'} gives {len(representations)} targets for "
-            f"{len(images)} images; they must be in the same order, one each"
+            f"{len(images)} images; there must be one per image, in the same order"
         )
     return fit_targets(representations, config)
 
@@ -102,9 +100,9 @@ def compute_targets(
 def fit_targets(representations: Features, config: TargetsConfig) -> Targets:
     """Centre, rotate to principal components, and scale N x F representations.
 
-    Scaling `overall` divides by one number, so that the variance is 1 on the mean over dimensions
-    and large directions stay large; `dimension` gives each variance 1; `none` leaves the
-    representations as they are (without PCA, not even centred), as published.
+    Scaling `overall` divides by one number, so that the mean variance over dimensions is 1 and
+    large directions stay large. `dimension` gives each dimension variance 1. `none` leaves the
+    representations as they are (without PCA they are not even centred), as published.
 
     >>> config = TargetsConfig(components=1)
     >>> fit_targets(torch.tensor([[0.0, 1.0], [2.0, 1.0]]), config).values.abs()
@@ -115,11 +113,11 @@ def fit_targets(representations: Features, config: TargetsConfig) -> Targets:
     features = x.shape[1]
     if config.components > min(x.shape):
         raise DecoctError(
-            f"{config.components} principal components cannot be had from {len(x)} targets of "
-            f"{features} dimensions"
+            f"{config.components} principal components cannot be computed from {len(x)} targets "
+            f"of {features} dimensions"
         )
     if bool((x == x[0]).all()):
-        raise DecoctError("the targets are constant: the teacher tells no image from another")
+        raise DecoctError("the targets are constant: the teacher does not distinguish any images")
     plain = config.scaling == "none" and not config.components
     shift = torch.zeros_like(x[0]) if plain else x.mean(0)
     x = x - shift
@@ -150,7 +148,7 @@ def _principal_directions(centred: Tensor, count: int) -> Tensor:
 
 
 def read_representations(path: Path) -> Features:
-    """N x D float32 from a .npy, .npz or .safetensors file (its only, or first, 2-D array)."""
+    """N x D float32 from a .npy, .npz or .safetensors file (its first 2-D array)."""
     if not path.is_file():
         raise DecoctError(f"targets file {path} does not exist")
     try:

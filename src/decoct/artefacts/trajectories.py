@@ -14,7 +14,7 @@ from decoct.models.registry import NetworkConfig
 
 @dataclass(frozen=True)
 class Trajectories:
-    """K experts on disk, one file each, held in memory once they have been read."""
+    """K experts on disk, one file each; a file stays in memory after it is first read."""
 
     files: tuple[Path, ...]
     _cache: dict[int, Tensor] = field(default_factory=dict, repr=False, compare=False)
@@ -24,7 +24,7 @@ class Trajectories:
 
     @property
     def epochs(self) -> int:
-        """E: parameters are known after 0 .. E epochs."""
+        """E: the files hold the parameters after 0 .. E epochs."""
         return len(self.expert(0)) - 1
 
     @property
@@ -34,7 +34,7 @@ class Trajectories:
         return NetworkConfig(**meta["config"]["network"])
 
     def expert(self, k: int) -> Float[Tensor, "epoch parameter"]:
-        """The E+1 parameter vectors of expert k: (E+1) x P, float32 however they are stored."""
+        """The E+1 parameter vectors of expert k: (E+1) x P, float32 whatever the file's type."""
         if k not in self._cache:
             tensors, _ = storage.load_tensors(self.files[k], kind="expert")
             self._cache[k] = tensors["parameters"].float()
@@ -42,7 +42,7 @@ class Trajectories:
 
     @classmethod
     def load(cls, folder: Path | str) -> Self:
-        """All experts of a folder; raises `DecoctError` where there are none."""
+        """All experts of a folder; raises `DecoctError` if there are none."""
         files = tuple(sorted(Path(folder).glob("[0-9]*.safetensors")))
         if not files:
             raise DecoctError(f"{folder} holds no expert trajectories")

@@ -1,1 +1,1 @@
-"""The numerical core: the gradient of trajectory matching, and the loop that follows it."""
+"""The numerical core: the gradient of trajectory matching, and the loop that uses it."""

@@ -1,21 +1,21 @@
-"""The ConvNet's gradient for mean squared error, and its derivative along a direction, by hand.
+"""The ConvNet's MSE gradient and its derivative along a direction, without autograd.
 
 For a block with input x, weight w, gain c and shift b (the convolution's own bias cancels in the
 norm, so its gradient is zero):
 
     a = w * x,  z = r (a - <a>),  r = (<(a - <a>)^2> + eps)^(-1/2),  u = c z + b,  p = pool(relu(u))
 
-where <.> is the mean over a channel's pixels. Backward, with g_ the loss's gradient for _:
+where <.> is the mean over a channel's pixels. Backward, with g_ the gradient of the loss for _:
 
     g_u = [u > 0] unpool(g_p),  q = g_u - <g_u> - z <z g_u>,  g_a = c r q
 
-A dot is the derivative along the direction (w., c., b.), by the rules of calculus:
+A dot is the derivative along the direction (w., c., b.), by the usual rules:
 
     r. = -r^2 <z a.>,  z. = r (a. - <a.> - z <z a.>),  u. = c. z + c z. + b.
     q. = g_u. - <g_u.> - z. <z g_u> - z (<z g_u.> + <z. g_u>),  g_a. = (c r). q + c r q.
 
-Autograd does the same with twice as many convolutions of odder shapes, and keeps ten times the
-memory (`AutogradGradient`, to which tests hold this equal). Tensors are channels-last throughout.
+Autograd does the same with twice as many convolutions of less favourable shapes, and keeps ten
+times the memory (`AutogradGradient`; tests hold the two equal). Tensors are channels-last.
 """
 
 from functools import reduce
@@ -41,16 +41,16 @@ class Block(NamedTuple):
 
 
 class Saved(NamedTuple):
-    """What a block's derivative needs of the pass before it."""
+    """What the derivative of a block needs from the gradient pass."""
 
     x: Tensor  # B x C_in x H x W: the input
     z: Tensor  # B x C x H x W: normalised
-    r: Tensor  # B x C x 1 x 1: one over the deviation
-    g_p: Tensor  # B x C x H/2 x W/2: the loss's gradient for the output
+    r: Tensor  # B x C x 1 x 1: one over the standard deviation
+    g_p: Tensor  # B x C x H/2 x W/2: the gradient of the loss for the output
 
 
 class Tape(NamedTuple):
-    """What is kept of a step, so that its derivative need not go through it again."""
+    """What is kept of a step, so that its derivative need not recompute it."""
 
     blocks: list[Saved]
     features: Features
@@ -60,9 +60,9 @@ class Tape(NamedTuple):
 class ConvNetGradient:
     """g(theta) = grad of mean |f(x; theta) - y|^2, for a `convnet` and flat parameters theta.
 
-    The order of theta is that of `torch.nn.utils.parameters_to_vector`. No autograd: call it under
-    `torch.no_grad`. With a `dtype`, convolutions take their operands in it (bfloat16: half the
-    bits, a gradient off by about a hundredth).
+    The order of theta is that of `torch.nn.utils.parameters_to_vector`. It does not use autograd:
+    call it under `torch.no_grad`. `dtype` rounds the operands of convolutions (bfloat16 has half
+    the bits, and the gradient is off by about one per cent).
     """
 
     def __init__(self, network: Network, *, dtype: torch.dtype | None = None) -> None:
@@ -92,7 +92,7 @@ class ConvNetGradient:
         return self.derivative_from_tape(tape, theta, direction)
 
     def tape_bytes(self, batch: int, size: int) -> int:
-        """Float32 bytes that one step's tape takes beyond its images and targets.
+        """Float32 bytes of one step's tape, not counting its images and targets.
 
         >>> from decoct.models.convnet import convnet
         >>> ConvNetGradient(convnet(outputs=512, width=64)).tape_bytes(64, 32)
@@ -100,12 +100,12 @@ class ConvNetGradient:
         """
         count = self.shapes[-1].numel()  # g_out
         for weight in self.shapes[:-2:4]:
-            count += weight[0] * (size**2 + 1 + 2 * (size // 2) ** 2)  # z, r, g_p, the next x
+            count += weight[0] * (size**2 + 1 + 2 * (size // 2) ** 2)  # z, r, g_p, next block's x
             size //= 2
         return 4 * batch * count
 
     def multiply_adds(self, batch: int, size: int) -> list[int]:
-        """Of each block's convolution, forward, for a batch."""
+        """Of each block's convolution, in the forward pass of a batch."""
         found = []
         for weight in self.shapes[:-2:4]:
             found.append(batch * size**2 * weight.numel())
@@ -123,7 +123,7 @@ class ConvNetGradient:
     def _pass(
         self, theta: Tensor, images: Tensor, targets: Tensor, *, weights: bool = True
     ) -> tuple[Tape, Tensor, list[Tensor]]:
-        """Forward and backward; without `weights`, only as far as the derivative needs it."""
+        """Forward and backward; without `weights`, only what the derivative needs."""
         blocks, head, head_bias = self._split(theta)
         x, forward = _innermost(images), []
         for block in blocks:
@@ -149,10 +149,10 @@ class ConvNetGradient:
     def derivative_from_tape(
         self, tape: Tape, theta: Tensor, direction: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """As `derivative`, of a step whose tape was kept."""
+        """As `derivative`, for a step whose tape was kept."""
         blocks, head, _ = self._split(theta)
         dots, head_dot, head_bias_dot = self._split(direction)
-        x_dot: Tensor | None = None  # the images stand still
+        x_dot: Tensor | None = None  # the images do not vary
         forward: list[tuple[Tensor | None, Tensor, Tensor]] = []
         for block, dot, (x, z, r, _) in zip(blocks, dots, tape.blocks, strict=True):
             a_dot = self._conv(x, dot.weight)
@@ -173,7 +173,7 @@ class ConvNetGradient:
         g_dot = torch.addmm(g_out_dot @ head, tape.g_out, head_dot).view(x_dot.shape)
         g_p_dot = _innermost(g_dot)
         for block, dot, saved in reversed(list(zip(blocks, dots, tape.blocks, strict=True))):
-            x_dot, z_dot, r_dot = forward.pop()  # so that it is freed with its block
+            x_dot, z_dot, r_dot = forward.pop()  # so that its memory is freed after the block
             g_a, g_a_dot, mean_dot, mean_z_dot = _backward_dot(
                 block, dot, saved, z_dot=z_dot, r_dot=r_dot, g_p_dot=g_p_dot
             )
@@ -207,7 +207,7 @@ class ConvNetGradient:
 
 
 def _innermost(x: Tensor) -> Tensor:
-    """Channels last in memory, where oneDNN's and torch's kernels are fastest."""
+    """Channels-last memory format, for which oneDNN's and torch's kernels are fastest."""
     return x.contiguous(memory_format=torch.channels_last)
 
 
@@ -220,21 +220,21 @@ def _affine(z: Tensor, block: Block) -> Tensor:
 
 
 def _normalise(a: Tensor) -> tuple[Tensor, Tensor]:
-    """Gives z and r; `a` is written over."""
+    """Returns z and r; overwrites `a`."""
     a -= _mean(a)
     r = (_mean(a * a) + _EPS).rsqrt()
     return a.mul_(r), r
 
 
 def _normalise_dot(a_dot: Tensor, z: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
-    """Gives z. and r. of them."""
+    """Returns z. and r."""
     mean_z = _mean(z * a_dot)
     z_dot = (a_dot - _mean(a_dot)).addcmul_(z, mean_z, value=-1).mul_(r)
     return z_dot, -r * r * mean_z
 
 
 def _backward(block: Block, z: Tensor, r: Tensor, g_p: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Gives g_a, <g_u> and <z g_u>."""
+    """Returns g_a, <g_u> and <z g_u>."""
     g_u = _unpool(g_p, _affine(z, block))
     mean, mean_z = _mean(g_u), _mean(g_u * z)
     g_a = (g_u - mean).addcmul_(z, mean_z, value=-1).mul_(block.gain * r)
@@ -244,7 +244,7 @@ def _backward(block: Block, z: Tensor, r: Tensor, g_p: Tensor) -> tuple[Tensor, 
 def _backward_dot(
     block: Block, dot: Block, saved: Saved, *, z_dot: Tensor, r_dot: Tensor, g_p_dot: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gives g_a, g_a., <g_u>. and <z g_u>."""
+    """Returns g_a, g_a., <g_u>. and <z g_u>."""
     _, z, r, g_p = saved
     u = _affine(z, block)
     g_u, g_u_dot = _unpool(g_p, u), _unpool(g_p_dot, u)
@@ -266,12 +266,12 @@ def _where_positive(x: Tensor, u: Tensor) -> Tensor:
 def _unpool(g_p: Tensor, u: Tensor) -> Tensor:
     """[u > 0] times the transpose of 2x2 average pooling."""
     spread = F.interpolate(g_p * 0.25, scale_factor=2)
-    odd = u.shape[2] % 2  # pooling leaves out the last row and column
+    odd = u.shape[2] % 2  # pooling drops the last row and column
     return _where_positive(F.pad(spread, (0, odd, 0, odd)) if odd else spread, u)
 
 
 def _parameters(mean: Tensor, mean_z: Tensor, z: Tensor, weight: Tensor) -> list[Tensor]:
-    """The gradients for shift, gain, the bias that cancels, and weight: theta's order reversed."""
+    """The gradients for shift, gain, the bias that cancels, and weight: reverse order of theta."""
     pixels = z.shape[2] * z.shape[3]
     shift, gain = (m.sum((0, 2, 3)) * pixels for m in (mean, mean_z))
     return [shift, gain, torch.zeros_like(shift), weight.flatten()]
@@ -285,9 +285,9 @@ def _convolution_backward(
 
 
 def _conv_images(pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
-    """The sum of `_conv_input` over (g, weight) pairs, for as few channels as images have.
+    """The sum of `_conv_input` over (g, weight) pairs, when the input has few channels (images).
 
-    A matrix product and nine shifts: on 3 channels oneDNN reaches a fifth of its usual rate.
+    A matrix product and nine shifts: with 3 channels, oneDNN reaches a fifth of its usual speed.
     """
     batch, _, height, width = pairs[0][0].shape
     products = [

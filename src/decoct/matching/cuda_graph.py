@@ -1,4 +1,4 @@
-"""An iteration as one CUDA graph: launched at once, not kernel by kernel from Python.
+"""An iteration as one CUDA graph, so that Python need not launch each kernel.
 
 It has not been run on a GPU yet: `benchmarks/unroll.py --graphs` tries it.
 """
@@ -13,13 +13,13 @@ from torch import Tensor
 from decoct.matching.unroll import MatchingGradient
 
 Outputs = tuple[Tensor, ...]
-# Runs a call once so that it can be repeated: what repeats it, and the tensors it writes to
+# Runs a call once to record it; returns a function that replays it, and the tensors it writes to
 Record = Callable[[Callable[[], Outputs]], tuple[Callable[[], object], Outputs]]
 
 
 @runtime_checkable
 class Match(Protocol):
-    """`matching_gradient`, its first argument and its options given."""
+    """`matching_gradient` with its first argument and its options bound."""
 
     def __call__(
         self,
@@ -49,7 +49,7 @@ def record_on_cuda(call: Callable[[], Outputs]) -> tuple[Callable[[], object], O
 
 
 def as_cuda_graph(match: Match, *, record: Record = record_on_cuda) -> Match:
-    """`match`, recorded at the first call and replayed on the others: no shape may change."""
+    """`match`, recorded at the first call and replayed afterwards: no shape may change."""
     inputs: list[Tensor] = []
     replay: Callable[[], object]
     outputs: Outputs

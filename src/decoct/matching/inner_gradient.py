@@ -1,7 +1,7 @@
-"""What the unroll needs of a loss l(theta; x, y): its gradient g, and the derivative of that.
+"""What the unroll needs of a loss l(theta; x, y): its gradient g, and the derivative of g.
 
-Two ways to both: by autograd, for any loss (the reference), and by hand, for the ConvNet that is
-every expert's network, in two thirds of the time.
+There are two implementations: by autograd, for any loss (the reference), and by hand, for the
+experts' ConvNet, in two thirds of the time.
 """
 
 from collections.abc import Callable
@@ -21,12 +21,12 @@ from decoct.models.network import Network
 # (flat parameters P, images B x C x H x W, targets B x D) to a scalar
 FlatLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 Triple = tuple[Tensor, Tensor, Tensor]
-Tape = Any  # whatever `with_tape` hands to `derivative_of_tape`
+Tape = Any  # what `with_tape` returns for `derivative_of_tape`
 
 
 @dataclass(frozen=True)
 class InnerGradient:
-    """Pure functions of parameters theta (P), images x and targets y, without a graph outside.
+    """Pure functions of parameters theta (P), images x and targets y; they return no graph.
 
     `derivative` and `derivative_of_tape` give grad_{theta, x, y} <g, direction>.
     """
@@ -38,7 +38,7 @@ class InnerGradient:
 
     @classmethod
     def by_hand(cls, gradient: ConvNetGradient) -> Self:
-        """The ConvNet's with mean squared error, written out."""
+        """For the ConvNet with mean squared error, written out."""
         return cls(
             gradient.gradient,
             gradient.gradient_and_tape,
@@ -48,7 +48,7 @@ class InnerGradient:
 
     @classmethod
     def by_autograd(cls, loss: FlatLoss) -> Self:
-        """Any loss's; the tape is autograd's graph."""
+        """For any loss; the tape is autograd's graph."""
 
         def gradient(theta: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
             theta = theta.detach().requires_grad_()
@@ -57,7 +57,7 @@ class InnerGradient:
             return value.detach(), torch.autograd.grad(value, theta)[0]
 
         def with_tape(theta: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, _Graph]:
-            theta = theta.clone()  # a row of the path, whose other rows are yet to be written
+            theta = theta.clone()  # it is a row of `path`, which is still being written to
             theta, x, y = (t.detach().requires_grad_() for t in (theta, x, y))
             with torch.enable_grad():
                 value = loss(theta, x, y)
@@ -67,7 +67,7 @@ class InnerGradient:
         def derivative_of_tape(graph: _Graph, _: Tensor, direction: Tensor) -> Triple:
             theta, x, y = torch.autograd.grad(
                 graph.gradient, graph.inputs, direction, materialize_grads=True
-            )  # zeros for targets that the loss does not look at
+            )  # zeros if the loss ignores the targets
             return theta, x, y
 
         def derivative(theta: Tensor, x: Tensor, y: Tensor, direction: Tensor) -> Triple:
@@ -76,7 +76,7 @@ class InnerGradient:
         return cls(gradient, with_tape, derivative, derivative_of_tape)
 
     def compiled(self) -> Self:
-        """The same, each function through `torch.compile` at its first call."""
+        """The same functions, each compiled with `torch.compile` at its first call."""
         return type(self)(
             compiled(self.gradient),
             compiled(self.with_tape),

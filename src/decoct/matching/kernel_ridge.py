@@ -8,17 +8,17 @@ from decoct.core.shapes import Features, Rows, Scalar
 
 
 def exact(values: Tensor) -> Tensor:
-    """The same numbers in float64; on the CPU where the device is Apple's GPU, which has none.
+    """The same numbers in float64; moved to the CPU from Apple's GPU, which has no float64.
 
-    The ridge of KRR-ST leaves the kernel a condition number of up to a million: of float32's seven
-    digits, one would be right.
+    With KRR-ST's ridge the kernel's condition number is up to a million: of float32's seven digits
+    only one would be correct.
     """
     values = values.cpu() if values.device.type == "mps" else values
     return values.double()
 
 
 def with_bias(features: Features) -> Float[Tensor, "image feature+1"]:
-    """B x F features and a column of ones: B x (F + 1).
+    """Append a column of ones to B x F features: B x (F + 1).
 
     >>> with_bias(torch.zeros(1, 2))
     tensor([[0., 0., 1.]])
@@ -27,7 +27,7 @@ def with_bias(features: Features) -> Float[Tensor, "image feature+1"]:
 
 
 def ridge_penalty(synthetic: Features, *, ridge: float) -> Scalar:
-    """The lambda that is ridge tr(K_ss), of m x F features: a constant to autograd, as released.
+    """The penalty ridge tr(K_ss) of m x F features; constant for autograd, as released.
 
     >>> ridge_penalty(torch.tensor([[1.0, 2.0], [0.0, 1.0]]), ridge=0.5)
     tensor(3.)
@@ -40,7 +40,7 @@ def predict(
 ) -> Float[Tensor, "real dimension"]:
     """K_rs (K_ss + penalty I)^-1 Y_s: B x D, from B x F and m x F features and m x D targets.
 
-    K_ab is F_a F_b^T. What is not finite comes out not finite; nothing is raised.
+    K_ab is F_a F_b^T. Non-finite inputs give non-finite outputs; nothing is raised.
 
     >>> x, y = torch.eye(2), torch.tensor([[2.0], [4.0]])
     >>> predict(x, x, y, penalty=torch.tensor(1.0)).flatten()

@@ -1,8 +1,8 @@
-"""The matching loop: learn images, targets and a rate so that a student follows an expert.
+"""The matching loop: learn images, targets and a learning rate so that a student follows an expert.
 
-A student that starts at an expert's epoch s and trains on what is learnt for T steps shall land
-where the expert was at epoch s + expert_epochs. What it trains by is the caller's: `mkdt` matches
-distillation, `mtt_ssl` self-supervision.
+A student that starts at an expert's epoch s and trains for T steps on the learnt images should end
+where the expert was at epoch s + expert_epochs. The caller chooses the student's loss: `mkdt`
+matches distillation, `mtt_ssl` self-supervision.
 """
 
 import math
@@ -29,7 +29,7 @@ from decoct.matching.inner_gradient import InnerGradient
 from decoct.matching.synthetic import Synthetic
 from decoct.matching.unroll import MatchingGradient, matching_loss, train
 
-# (iteration, expert) to how to match then: a loss that draws does so afresh each time
+# maps (iteration, expert) to how to match then: a loss with random draws makes new ones each time
 MatchAt = Callable[[int, int], Match]
 
 
@@ -44,23 +44,23 @@ class MatchingConfig(Settings):
     expert_epochs: Count = 2
     max_start_epoch: Count = 2  # s is uniform in [0, max_start_epoch)
     batch: Count = 256
-    inner_momentum: Momentum = 0.0  # of the inner loop, and so of pre-training; published: none
-    experts_per_step: Count = 1  # the gradient is averaged over so many
+    inner_momentum: Momentum = 0.0  # of the inner loop, so also of pre-training; published: none
+    experts_per_step: Count = 1  # the gradient is averaged over this many experts
     optimiser: Literal["sgd", "adam"] = "sgd"
     lr_images: NonNegative = 1e3
     lr_targets: NonNegative = 1.0
-    lr_log_lr: NonNegative = 1e-2  # of log lr; at lr = 0.1 this is the published 1e-4 of lr itself
+    lr_log_lr: NonNegative = 1e-2  # of log lr; at lr = 0.1 it equals the published 1e-4 for lr
     momentum: Momentum = 0.5  # of SGD
-    inner_lr: NonNegative = 0.0  # the first inner learning rate; 0: searched for along the line
-    memory: NonNegative = 2.0  # GB for the tapes of inner steps: each kept spares a pass
-    compile: Compile = "auto"  # through torch.compile, where the run is long enough to earn it
-    precision: Precision = "float32"  # tf32 and bfloat16 are for CUDA: faster, and less exact
+    inner_lr: NonNegative = 0.0  # the initial inner learning rate; 0: a line search chooses it
+    memory: NonNegative = 2.0  # GB for the tapes of inner steps; each tape saves recomputing a step
+    compile: Compile = "auto"  # use torch.compile; auto: if the run is long enough to pay for it
+    precision: Precision = "float32"  # tf32 and bfloat16 are for CUDA: faster, but less exact
     cuda_graphs: bool = False  # on CUDA, replay each iteration as one graph
     checkpoint_every: Count = 20  # iterations
 
     @property
     def last_epoch(self) -> int:
-        """The last of an expert's epochs that is read."""
+        """The last epoch of an expert that matching reads."""
         return self.max_start_epoch - 1 + self.expert_epochs
 
 
@@ -78,13 +78,13 @@ def match_trajectories(
     state: Path | None = None,
     metrics: Path | None = None,
 ) -> Synthetic:
-    """Learn from normalised `images` (m x C x H x W) and `targets` (m x D) on.
+    """Learn images, targets and a rate, starting from `images` (normalised) and `targets` (m x D).
 
-    `match_at` says how to match at an iteration; `inner` is what the first rate is searched with,
-    from `first_lr` on, unless `config` gives one. With a checkpoint at `state`, learning goes on
-    from it, to the same bits. Where the loss becomes non-finite it stops, with the last good state.
-    Raises `DecoctError` where the trajectories are too short, there are no images, or the very
-    first loss is not finite. Call it inside `arithmetic(config.precision)`.
+    `match_at` says how to match at an iteration. Unless `config` gives the initial rate, it is
+    searched for with `inner`, from `first_lr` upwards. If there is a checkpoint at `state`,
+    learning resumes from it, bit-identically. If the loss becomes non-finite, it stops with the
+    last good state. Raises `DecoctError` if the trajectories are too short, there are no images,
+    or the very first loss is not finite. Call it inside `arithmetic(config.precision)`.
     """
     _check(config, trajectories, images)
     synthetic = Synthetic(
@@ -109,7 +109,7 @@ def match_trajectories(
 
 
 def learnt(synthetic: Synthetic, config: MatchingConfig) -> dict[str, Any]:
-    """What a `DistilledSet` has of it; the set's rule is the inner loop's optimiser."""
+    """The learnt fields of a `DistilledSet`; the set's rule is the inner loop's optimiser."""
     return {
         "images": synthetic.images.detach().cpu(),
         "targets": synthetic.targets.detach().cpu(),
@@ -121,7 +121,7 @@ def learnt(synthetic: Synthetic, config: MatchingConfig) -> dict[str, Any]:
 
 
 def count_tapes(gradient: ConvNetGradient, config: MatchingConfig, images: int, size: int) -> int:
-    """How many of T steps' tapes `config.memory` holds, for so many images of so many pixels."""
+    """How many of T steps' tapes fit in `config.memory`, for `images` of `size` pixels."""
     kept = int(config.memory * 1e9) // gradient.tape_bytes(min(config.batch, images), size)
     return min(kept, config.inner_steps)
 
@@ -134,7 +134,7 @@ def _check(config: MatchingConfig, trajectories: Trajectories, images: Pictures)
             f"{trajectories.epochs}"
         )
     if len(images) < 1:
-        raise DecoctError("a distilled set of 0 images was asked for")
+        raise DecoctError("a distilled set of 0 images was requested; ask for at least 1")
 
 
 def _learn(
@@ -147,7 +147,7 @@ def _learn(
     state: Path | None,
     log: Metrics,
 ) -> None:
-    """All iterations that are left, or as many as have a finite gradient; raises at the first."""
+    """Run the remaining iterations; stop at a non-finite gradient, or raise if it is the first."""
     done = len(synthetic.history["loss"])
     with progress(f"{label}, iterations", total=config.iterations, done=done) as advance:
         for iteration in range(done, config.iterations):
@@ -157,11 +157,11 @@ def _learn(
                     raise DecoctError(
                         "the first matching loss is not finite; give a smaller matching.inner_lr"
                     )
-                note(f"{label}: non-finite loss at iteration {iteration}; kept what was before it")
+                note(f"{label}: non-finite loss at iteration {iteration}; kept the state before it")
                 synthetic.back_to_last_good()
                 return
             if iteration > done and iteration % config.checkpoint_every == 0:
-                synthetic.save(state)  # before the step: what is kept is known to be good
+                synthetic.save(state)  # before the step: this state is known to be good
             synthetic.step(gradient)
             values = {name: values[-1] for name, values in synthetic.history.items()}
             log.write(iteration=iteration, **values)
@@ -176,7 +176,7 @@ def _gradient(
     seed: int,
     iteration: int,
 ) -> MatchingGradient:
-    """The mean over `experts_per_step` experts, each drawn afresh."""
+    """The mean over `experts_per_step` experts, each drawn at random."""
     gradients = []
     for i in range(config.experts_per_step):
         draws = seeding.generator(seed, "mkdt", iteration, i)
@@ -218,7 +218,7 @@ def draw_expert(
 def draw_batches(
     count: int, config: MatchingConfig, draws: torch.Generator, device: torch.device
 ) -> list[Index]:
-    """T batches of indices without replacement, reshuffled when the images are used up."""
+    """T batches of indices without replacement, reshuffled after each pass over the images."""
     batches: list[Tensor] = []
     while len(batches) < config.inner_steps:
         batches += torch.randperm(count, generator=draws).to(device).split(config.batch)
@@ -234,10 +234,10 @@ def search_inner_lr(
     tries: int = 3,
     first: float = 0.02,
 ) -> float:
-    """The inner rate that minimises the matching loss at the start, mean over `tries` experts.
+    """The inner rate that minimises the initial matching loss, averaged over `tries` experts.
 
-    Rates double from `first` until the loss has risen; a parabola through the best three, in log
-    rate, gives the minimum. `inner` is as `matching_gradient` takes it.
+    Doubles the rate from `first` until the loss has risen; a parabola through the best three, in
+    log rate, gives the minimum. `inner` is as in `matching_gradient`.
     """
     device = synthetic.images.device
     cases = []
@@ -270,7 +270,7 @@ def search_inner_lr(
 
 
 def _minimum_by_doubling(value: Callable[[float], float], *, first: float, doublings: int) -> float:
-    """The positive argument that minimises a function with one valley.
+    """The positive argument that minimises a unimodal function.
 
     >>> round(_minimum_by_doubling(lambda x: math.log(x / 0.3) ** 2, first=0.02, doublings=10), 6)
     0.3

@@ -13,7 +13,7 @@ from decoct.matching.unroll import MatchingGradient
 
 
 class Synthetic:
-    """What is learnt, its optimiser, and the history of its loss."""
+    """The learnt variables, their optimiser, and the history of the loss."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class Synthetic:
         return math.exp(self.log_lr.item())
 
     def step(self, gradient: MatchingGradient) -> None:
-        """One step of the outer optimiser, recorded."""
+        """Record and take one step of the outer optimiser."""
         self._good = self._copy()
         self.history["loss"].append(gradient.loss.item())
         self.history["lr"].append(self.lr)
@@ -63,13 +63,13 @@ class Synthetic:
         return self.images.clone(), self.targets.clone(), self.log_lr.clone()
 
     def save(self, path: Path | None) -> None:
-        """Keep a checkpoint, where there is a path for one."""
+        """Write a checkpoint, if there is a path for one."""
         tensors = {"images": self.images, "targets": self.targets, "log_lr": self.log_lr}
         tensors |= checkpoint.optimiser_tensors("optimiser", self.optimiser)
         checkpoint.save(path, tensors, meta=self.history)
 
     def restore(self, tensors: dict[str, Tensor], history: dict[str, list[float]]) -> None:
-        """Go on from a checkpoint."""
+        """Resume from a checkpoint."""
         for name in ("images", "targets", "log_lr"):
             getattr(self, name).copy_(tensors[name])
         checkpoint.restore_optimiser("optimiser", self.optimiser, tensors)

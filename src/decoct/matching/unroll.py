@@ -1,8 +1,8 @@
-"""The gradient of trajectory matching: through T steps of SGD, at the memory of one.
+"""The gradient of trajectory matching through T steps of SGD, in the memory of one step.
 
 The inner loop is theta_{t+1} = theta_t - lr * grad l(theta_t; x_t, y_t), from an expert's
 parameters theta_0; its loss is L = |theta_T - theta*|^2 / |theta_0 - theta*|^2 (MKDT, section 4).
-With momentum mu, as torch.optim.SGD has it, v_{t+1} = mu v_t + grad l takes the gradient's place.
+With momentum mu, v_{t+1} = mu v_t + grad l replaces the gradient, as in torch.optim.SGD.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ T = TypeVar("T", InnerGradient, FlatLoss)
 
 @dataclass(frozen=True)
 class MatchingGradient:
-    """The matching loss and its gradient for all that is learnt."""
+    """The matching loss and its gradient for everything that is learnt."""
 
     loss: Scalar
     images: Pictures
@@ -28,12 +28,12 @@ class MatchingGradient:
 
 
 def matching_loss(end: Parameters, start: Parameters, goal: Parameters) -> Scalar:
-    """|end - goal|^2 / |start - goal|^2 of parameter vectors: 1 where nothing was learnt."""
+    """|end - goal|^2 / |start - goal|^2 of parameter vectors: 1 if training had no effect."""
     return (end - goal).square().sum() / (start - goal).square().sum()
 
 
 def _by_step(inner: T | Sequence[T], batches: Sequence[Index]) -> Sequence[T]:
-    """One for each step, where one for all of them may be given."""
+    """One value per step, from a sequence or from a single value for all steps."""
     return inner if isinstance(inner, Sequence) else [inner] * len(batches)
 
 
@@ -48,9 +48,9 @@ def train(
     batches: Sequence[Index],
     momentum: float = 0.0,
 ) -> Parameters:
-    """theta_T: where SGD ends, a step for each of `batches` (indices, int64).
+    """theta_T: where SGD ends after one step for each of `batches` (indices, int64).
 
-    `inner` is one for all the steps, or one for each.
+    `inner` is either one loss for all steps, or one per step.
     """
     theta, velocity = start, torch.zeros_like(start)
     for step, index in zip(_by_step(inner, batches), batches, strict=True):
@@ -82,13 +82,13 @@ def matching_gradient(
         (h, dx, dy) = grad_{theta, x, y} <g, nu>
         dL/dx_t += dx,  dL/dy_t += dy,  lambda += h,  nu *= mu
 
-    The sweep goes through each step a second time, but for the last `kept_tapes` steps, which keep
-    what they need, for memory that grows with their number. Equal to `matching_gradient_reference`,
-    whose memory grows with T. `inner` is one for all the steps, or one for each, where the loss
-    draws: a step that is gone through twice must draw the same.
+    The sweep recomputes each step, except for the last `kept_tapes` steps, which keep what they
+    need; their memory grows with their number. The result equals `matching_gradient_reference`,
+    whose memory grows with T. `inner` is one loss for all steps, or one per step if the loss has
+    random draws: recomputing a step must make the same draws.
     """
     steps = _by_step(inner, batches)
-    path = start.new_empty(len(batches) + 1, len(start))  # in one piece: the heap stays whole
+    path = start.new_empty(len(batches) + 1, len(start))  # one block, so the heap does not fragment
     path[0] = start
     velocity, tapes = torch.zeros_like(start), []
     for t, index in enumerate(batches):
@@ -130,7 +130,7 @@ def matching_gradient_reference(
     batches: Sequence[Index],
     momentum: float = 0.0,
 ) -> MatchingGradient:
-    """The same by back-propagating through the whole unroll, whose T graphs are kept alive."""
+    """The same by back-propagating through the whole unroll, which keeps all T graphs alive."""
     learnt = [t.detach().requires_grad_() for t in (images, targets, lr)]
     images, targets, lr = learnt
     theta, velocity = start.detach().requires_grad_(), torch.zeros_like(start)

@@ -1,1 +1,1 @@
-"""Networks: features, and a linear head on top of them."""
+"""Networks: a body that computes features, and a linear head."""

@@ -21,7 +21,7 @@ def convnet(
     for i in range(depth):
         blocks += [
             nn.Conv2d(channels if i == 0 else width, width, kernel_size=3, padding=1),
-            nn.GroupNorm(width, width),  # one group a channel: instance norm with affine
+            nn.GroupNorm(width, width),  # one group per channel: instance norm with affine
             nn.ReLU(),
             nn.AvgPool2d(2),
         ]

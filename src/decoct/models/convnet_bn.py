@@ -1,4 +1,4 @@
-"""ConvNet with batch norm, twice as wide after each block: KRR-ST's (Lee et al. 2024)."""
+"""KRR-ST's ConvNet (Lee et al. 2024): batch norm, and each block doubles the width."""
 
 from torch import nn
 

@@ -14,16 +14,16 @@ from decoct.models.resnet import resnet
 
 @dataclass(frozen=True)
 class NetworkConfig(Settings):
-    """Which network, and how large.
+    """The architecture and its size.
 
-    By name: `convnet`, `convnet-bn`, `resnet10`, `resnet18`, `resnet10-small` or `timm:NAME`.
+    Names: `convnet`, `convnet-bn`, `resnet10`, `resnet18`, `resnet10-small` or `timm:NAME`.
     """
 
     section: ClassVar[str] = "network"
 
     name: str = "convnet"
-    width: CountOrNone = 0  # channels of the first layer; 0: the architecture's own
-    depth: Count = 3  # blocks of either ConvNet; others ignore it
+    width: CountOrNone = 0  # channels of the first layer; 0: the architecture's default
+    depth: Count = 3  # blocks of either ConvNet; ignored by others
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -68,7 +68,7 @@ def _resnet18(config: NetworkConfig, channels: int, size: int, outputs: int) -> 
 
 
 def _resnet10_small(config: NetworkConfig, channels: int, size: int, outputs: int) -> Network:
-    # Halving before the first block, not after it, makes it four times cheaper: for CPUs.
+    # Halving before the first block instead of after it is four times cheaper; meant for CPUs.
     return resnet(
         channels=channels,
         outputs=outputs,

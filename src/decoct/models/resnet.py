@@ -1,6 +1,6 @@
-"""ResNet (He et al. 2016) of basic blocks, with the 3x3 stem that small images need.
+"""ResNet (He et al. 2016) of basic blocks, with the 3x3 stem for small images.
 
-Modules carry torchvision's names, so that published checkpoints load.
+Modules have torchvision's names, so that published checkpoints load.
 """
 
 from collections.abc import Sequence

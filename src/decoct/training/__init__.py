@@ -1,1 +1,1 @@
-"""Networks in training: teachers, experts, assistants, encoders."""
+"""Training of networks: teachers, experts, assistants, encoders."""

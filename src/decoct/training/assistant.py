@@ -1,8 +1,8 @@
-"""Train the assistant: a student of the targets that says a target for any view of an image.
+"""Train the assistant: a student of the targets that predicts a target for any view of an image.
 
-What a small network can learn of a teacher is best told by a small network (Mirzadeh et al. 2020,
-"Improved Knowledge Distillation via Teacher Assistant"). Where targets were made elsewhere, there
-is nobody else to ask.
+A small network is the best source of targets that a small network can learn (Mirzadeh et al. 2020,
+"Improved Knowledge Distillation via Teacher Assistant"). If the targets came from a file, there is
+no teacher to label views, and the assistant is the only source.
 """
 
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ from decoct.training.loop import Length, train
 
 @dataclass(frozen=True)
 class AssistantConfig(Settings):
-    """How the assistant is trained: SGD with momentum, its rate falling by half a cosine."""
+    """How the assistant is trained: SGD with momentum, the rate following a cosine to zero."""
 
     section: ClassVar[str] = "assistant"
 
@@ -40,11 +40,11 @@ class AssistantConfig(Settings):
     batch: Count = 128
     lr: Positive = 0.2
     weight_decay: NonNegative = 1e-4
-    plain: Share = 0.5  # share of the images that it sees as they are, and not a view of
+    plain: Share = 0.5  # fraction of the images that it sees unaugmented
 
     @property
     def rule(self) -> TrainingRule:
-        """SGD with momentum 0.9, and a cosine."""
+        """SGD with momentum 0.9 and a cosine schedule."""
         return TrainingRule(
             lr=self.lr, weight_decay=self.weight_decay, batch=self.batch, schedule="cosine"
         )
@@ -61,10 +61,10 @@ def train_assistant(
     state: Path | None = None,
     metrics: Path | None = None,
 ) -> Assistant:
-    """Train a network to say of a view what the teacher says of its image.
+    """Train a network to predict, from a view of an image, the teacher's target for the image.
 
-    `state` is where a checkpoint is kept: with one there, training goes on from it, to the same
-    bits. Raises `DecoctError` where the loss is not finite.
+    `state` is the checkpoint's path; if one exists, training resumes from it, bit-identically.
+    Raises `DecoctError` if the loss is not finite.
 
     >>> from decoct.artefacts.targets import TargetsConfig, fit_targets
     >>> pictures = Images.from_array(torch.rand(8, 3, 16, 16))
@@ -119,7 +119,7 @@ def _losses(
     augment: AugmentConfig,
     draws: torch.Generator,
 ) -> Iterator[tuple[Tensor, int]]:
-    """Once through all images, each as it is or as a view."""
+    """One epoch over all images, each either plain or as a view."""
     mean, std = images.mean.view(1, -1, 1, 1), images.std.view(1, -1, 1, 1)
     batches = torch.randperm(len(images), generator=draws).split(config.batch)
     for index, pixels in stream_pixels(images, batches, device=values.device):
@@ -127,6 +127,6 @@ def _losses(
         viewed = (torch.rand(len(index), generator=draws) >= config.plain).nonzero().flatten()
         if len(viewed):
             numbers = draw_views(augment, len(viewed), draws).to(values.device)
-            viewed = viewed.to(values.device)  # rows, not a mask: a GPU need not be waited for
+            viewed = viewed.to(values.device)  # indices, not a mask: no wait for the GPU
             shown[viewed] = show_views(shown[viewed], numbers)
         yield F.mse_loss(network((shown - mean) / std), values[index]), len(index)

@@ -1,6 +1,6 @@
-"""Experts: students trained by knowledge distillation, whose every epoch is kept.
+"""Experts: students trained by knowledge distillation, with their parameters saved every epoch.
 
-Only the epochs that matching reads are trained: max_start_epoch + expert_epochs - 1 of them.
+They train only for the epochs that matching reads: max_start_epoch + expert_epochs - 1.
 """
 
 from collections.abc import Callable, Iterable
@@ -44,20 +44,20 @@ class ExpertsConfig(Settings):
     momentum: Momentum = 0.9
     weight_decay: NonNegative = 1e-4
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"  # of the files
-    compile: Compile = "auto"  # through torch.compile, where training is long enough to earn it
-    precision: Precision = "float32"  # tf32 and bfloat16 are for CUDA: faster, and less exact
+    compile: Compile = "auto"  # use torch.compile; auto: if training is long enough to pay for it
+    precision: Precision = "float32"  # tf32 and bfloat16 are for CUDA: faster, but less exact
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.network.name != "convnet":  # batch norm's running statistics are no parameters
+        if self.network.name != "convnet":  # running statistics of batch norm are not parameters
             raise DecoctError(
-                f"experts are ConvNets, not {self.network.name}: matching moves parameters, and a "
-                "network with batch norm is more than those"
+                f"experts are ConvNets, not {self.network.name}: matching moves parameters, but a "
+                "network with batch norm also has running statistics"
             )
 
 
 def expert_path(folder: Path, k: int) -> Path:
-    """Where expert k is kept."""
+    """The path of expert k's file."""
     return folder / f"{k:05d}.safetensors"
 
 
@@ -71,10 +71,10 @@ def train_experts(
     device: torch.device | str = "cpu",
     only: Iterable[int] | None = None,
 ) -> Trajectories:
-    """Train the experts that `folder` does not hold yet (of `only`, where given) to files in it.
+    """Train to files the experts that `folder` lacks (if `only` is given, those among them).
 
-    A file that is damaged is made again. An interrupted run loses the expert in training; a killed
-    one perhaps also the one before it, if that was still being written.
+    A damaged file is made again. An interrupted run loses the expert in training; a killed run may
+    also lose the one before it, if that was still being written.
     """
     if len(targets) != len(images):
         raise DecoctError(f"{len(targets)} targets for {len(images)} images")
@@ -91,9 +91,9 @@ def train_experts(
     )
 
 
-# (parameters P, images B x C x H x W, targets B x D) to a loss and its gradient P
+# maps (parameters P, images B x C x H x W, targets B x D) to a loss and its gradient P
 Gradient = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
-# that of a network on images, where operands are rounded to a type (None: they are left)
+# maps a network, images and the type that operands are rounded to (None: unrounded) to a `Gradient`
 MakeGradient = Callable[[Network, Images, ExpertsConfig, torch.dtype | None], Gradient]
 
 
@@ -110,10 +110,10 @@ def train_experts_by(
     only: Iterable[int] | None = None,
     one_start: bool = False,
 ) -> Trajectories:
-    """As `train_experts`, by any loss of a network's `outputs`, and of `values` (N x D).
+    """As `train_experts`, for any loss of a network with `outputs`, and of `values` (N x D).
 
     The loss may draw from torch's global generators, which are seeded for each epoch. With
-    `one_start` all experts begin where expert 0 does, and differ in what is drawn from there on.
+    `one_start` all experts start from expert 0's parameters and differ only in later draws.
     """
     device, folder = torch.device(device), Path(folder)
     missing = [
@@ -147,7 +147,7 @@ def _train_missing(
     make_gradient: MakeGradient,
     one_start: bool,
 ) -> None:
-    """Train one expert after the other; a file is written while the next expert trains."""
+    """Train one expert after another; each file is written while the next expert trains."""
     writing: list[Future[None]] = []
     with (
         ThreadPoolExecutor(1) as writer,
@@ -178,8 +178,8 @@ def _distillation_gradient(
     network: Network, images: Images, config: ExpertsConfig, dtype: torch.dtype | None
 ) -> Gradient:
     by_hand = ConvNetGradient(network, dtype=dtype)
-    # Forward, and twice as much back; for ten experts, whatever the count: expert k is the same
-    # however many there are.
+    # Forward, and twice as much backward; for ten experts regardless of the count, so that expert k
+    # is the same however many there are.
     passes = 3 * 10 * config.epochs * len(images)
     work = passes * sum(by_hand.multiply_adds(1, images.size))
     if pays(config.compile, multiply_adds=work, device=images.mean.device):
@@ -220,7 +220,7 @@ def _train_expert(
     return {"parameters": torch.stack(path).to(dtype), "losses": torch.tensor(losses)}
 
 
-@torch.no_grad()  # not inference_mode: the trajectories keep what is read here
+@torch.no_grad()  # not inference_mode: the trajectories cache what is read here
 def difficulty(
     *,
     images: Images,
@@ -231,7 +231,7 @@ def difficulty(
 ) -> PerImage:
     """Each image's squared error after epoch 1, mean over dimensions and experts: N, on the CPU.
 
-    The images that students find hardest are where the paper starts from (section 5.2).
+    The paper initialises the set with the images that students find hardest (section 5.2).
     """
     device = torch.device(device)
     images, values = images.to(device), targets.values.to(device)

@@ -1,6 +1,6 @@
-"""The one training loop: epochs of losses, an optimiser and a schedule, a checkpoint.
+"""The only training loop: epochs of losses, an optimiser, a schedule and a checkpoint.
 
-Teacher, assistant and pre-training all are this loop, each with losses of its own.
+Teacher, assistant and pre-training all use this loop, each with its own losses.
 """
 
 import math
@@ -17,21 +17,21 @@ from decoct.core import checkpoint
 from decoct.core.console import Metrics, progress
 from decoct.core.errors import DivergedError
 
-CHECKPOINT_EVERY_S = 5.0  # an epoch that ends sooner after the last checkpoint writes none
-# of an epoch's number: the loss of each batch (a scalar), and its weight in the mean
+CHECKPOINT_EVERY_S = 5.0  # minimum time between two checkpoints
+# maps an epoch's number to each batch's loss (a scalar) and its weight in the mean
 Losses = Callable[[int], Iterable[tuple[Tensor, int]]]
 
 
 @dataclass(frozen=True)
 class Length:
-    """How long training lasts: steps in all, of so many an epoch; the last epoch may be short."""
+    """How long training lasts: steps in all and per epoch; the last epoch may be short."""
 
     steps: int
     steps_per_epoch: int
 
     @property
     def epochs(self) -> int:
-        """Epochs, the last one perhaps cut short."""
+        """The number of epochs; the last one may be short."""
         return math.ceil(self.steps / self.steps_per_epoch)
 
     def steps_of(self, epoch: int) -> int:
@@ -54,12 +54,12 @@ def train(
     state: Path | None = None,
     metrics: Path | None = None,
 ) -> list[float]:
-    """Train `network` in place; the mean loss of each epoch.
+    """Train `network` in place; returns the mean loss of each epoch.
 
-    `losses` is asked for an epoch's losses one at a time, and a step follows each. `state` is where
-    a checkpoint is kept; with one there, training goes on from it, to the same bits. Where a loss
-    is not finite it raises `DivergedError` with the text `on_divergence`, in which {loss} and
-    {epoch} are filled in.
+    `losses` yields an epoch's losses one at a time, and a step follows each. `state` is the
+    checkpoint's path; if one exists, training resumes from it, bit-identically. If a loss is not
+    finite it raises `DivergedError` with the text `on_divergence`, after filling in {loss} and
+    {epoch}.
     """
     optimiser = make_optimiser(rule, network.parameters())
     schedule = make_schedule(rule, optimiser, length)
@@ -80,7 +80,7 @@ def train(
 
 
 def make_optimiser(rule: TrainingRule, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """The rule's optimiser."""
+    """The optimiser that the rule describes."""
     if rule.optimiser == "adam":
         return torch.optim.Adam(parameters, lr=rule.lr, weight_decay=rule.weight_decay)
     return torch.optim.SGD(
@@ -91,7 +91,7 @@ def make_optimiser(rule: TrainingRule, parameters: Iterable[nn.Parameter]) -> to
 def make_schedule(
     rule: TrainingRule, optimiser: torch.optim.Optimizer, length: Length
 ) -> torch.optim.lr_scheduler.LambdaLR:
-    """The rule's schedule, a step of it for each step of the optimiser."""
+    """The rule's schedule; step it once after each step of the optimiser."""
     epochs = length.steps / length.steps_per_epoch
 
     def factor(step: int) -> float:
@@ -101,7 +101,7 @@ def make_schedule(
 
 
 def lr_factor(rule: TrainingRule, epoch: float, epochs: float) -> float:
-    """The share of the full rate at a (fractional) epoch.
+    """The learning rate at a (fractional) epoch, as a fraction of the full rate.
 
     >>> lr_factor(TrainingRule(schedule="cosine", warm_up=1), 2.0, 3.0)
     0.5
@@ -119,7 +119,7 @@ def _epoch(
     optimiser: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
 ) -> float:
-    """A step for each loss; their weighted mean."""
+    """Take a step for each loss; returns their weighted mean."""
     total: Tensor | float = 0.0
     weights = 0
     for loss, weight in losses:
@@ -151,7 +151,7 @@ def _restore(
     optimiser: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
 ) -> list[float]:
-    """The losses of the epochs that are done, their network, moments and rate put back."""
+    """Load a checkpoint, if any; returns the mean losses of the finished epochs."""
     saved = checkpoint.load(state)
     if saved is None:
         return []

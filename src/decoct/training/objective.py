@@ -1,4 +1,4 @@
-"""What a network learns by self-supervision: a loss of its outputs for two views of an image."""
+"""The self-supervised objective: a loss of the network's outputs for two views of an image."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -27,10 +27,10 @@ SSL_LOSSES: dict[str, Loss] = {
 
 @dataclass(frozen=True)
 class Objective(Settings):
-    """A self-supervised loss, what it sees, and how wide the outputs are that it sees it in.
+    """A self-supervised loss, its augmentations, and the width of the outputs that it compares.
 
-    The projector is linear and without batch norm, the network's own head: so the network's
-    parameters are all of what trains, as matching trajectories needs it.
+    The projector is the network's own head, linear and without batch norm. So everything that
+    trains is a parameter of the network, as trajectory matching requires.
     """
 
     section: ClassVar[str] = "objective"
@@ -40,15 +40,15 @@ class Objective(Settings):
     projector: Count = 128  # outputs of the network's head
 
 
-# (a network, normalised images B x C x H x W) to a scalar
+# maps (a network, normalised images B x C x H x W) to a scalar
 ViewLoss = Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]
 
 
 def view_loss(objective: Objective, *, mean: ByChannel, std: ByChannel, size: int) -> ViewLoss:
     """The loss of a network on two views of each image, all in one batch; differentiable in both.
 
-    The images are normalised by `mean` and `std` (C). It draws from torch's global generator: call
-    it inside `seeding.seeded`.
+    The images are normalised by `mean` and `std` (C). It draws from torch's global generator, so
+    call it inside `seeding.seeded`.
 
     >>> loss = view_loss(Objective(), mean=torch.zeros(1), std=torch.ones(1), size=8)
     >>> loss(lambda views: views.flatten(1), torch.rand(4, 1, 8, 8)).shape

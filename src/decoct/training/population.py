@@ -1,4 +1,4 @@
-"""Networks of different ages, all in training on the synthetic set (FRePo, KRR-ST)."""
+"""Networks of different ages, all training on the synthetic set (FRePo, KRR-ST)."""
 
 from collections.abc import Callable, Iterator
 
@@ -14,11 +14,11 @@ MakeOptimiser = Callable[[Iterator[nn.Parameter]], torch.optim.Optimizer]
 
 
 class Population:
-    """Networks with their optimisers and ages; each lives for `lifetime` steps, and starts anew.
+    """Networks with optimisers and ages; each is re-initialised after `lifetime` steps.
 
-    Networks are in eval mode, but while they take a step. `create` draws a network from torch's
-    global generator, which is seeded for it. Where `reset_counter` is false, an age stays as it is
-    when its network is made anew (as released), and so that happens at every visit from then on.
+    Networks are in eval mode except while they take a step. `create` draws a network from torch's
+    global generator, which is seeded for it. If `reset_counter` is false, a re-initialised network
+    keeps its age (as released), so it is re-initialised at every later visit.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Population:
         return len(self.networks)
 
     def grow(self, images: Tensor, targets: Tensor) -> None:
-        """One network more, trained for a number of steps drawn from [1, lifetime).
+        """Add a network, trained for a number of steps drawn from [1, lifetime).
 
         Raises `DecoctError` where its training diverges.
         """
@@ -54,7 +54,7 @@ class Population:
             raise DecoctError(f"network {k} diverged; lower krr_st.network_lr")
 
     def advance(self, k: int, images: Tensor, targets: Tensor, *, iteration: int) -> None:
-        """Let network k take a step; where its life is over, put a new one in its place."""
+        """Let network k take a step; if its lifetime is over, re-initialise it."""
         if self.ages[k] < self.lifetime:
             self._train(k, images, targets)
             self.ages[k] += 1
@@ -64,7 +64,7 @@ class Population:
             self.ages[k] = 0
 
     def tensors(self) -> dict[str, Tensor]:
-        """Parameters, buffers and moments, for a checkpoint; `ages` is not among them."""
+        """Parameters, buffers and moments, for a checkpoint; `ages` are not included."""
         found: dict[str, Tensor] = {}
         for k, (network, optimiser) in enumerate(zip(self.networks, self.optimisers, strict=True)):
             found |= checkpoint.module_tensors(f"network.{k}", network)
@@ -72,7 +72,7 @@ class Population:
         return found
 
     def restore(self, tensors: dict[str, Tensor], ages: list[int]) -> None:
-        """Put the networks back that `tensors` was called on."""
+        """Restore the networks from what `tensors` returned."""
         for k in range(len(ages)):
             self._append("restored", k)
             checkpoint.restore_module(f"network.{k}", self.networks[k], tensors)
@@ -90,7 +90,7 @@ class Population:
         return network, self.make_optimiser(network.parameters())
 
     def _train(self, k: int, images: Tensor, targets: Tensor) -> None:
-        """A step on the whole set."""
+        """Take a step on the whole set."""
         network, optimiser = self.networks[k].train(), self.optimisers[k]
         F.mse_loss(network(images), targets).backward()
         optimiser.step()

@@ -1,4 +1,4 @@
-"""Pre-train an encoder on a distilled set: by mean squared error to its targets, if it has any."""
+"""Pre-train an encoder on a distilled set: by mean squared error if the set has targets."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
@@ -23,19 +23,19 @@ from decoct.models.registry import NetworkConfig, create_network
 from decoct.training.loop import Length, train
 from decoct.training.objective import Objective, view_loss
 
-Loss = Callable[[Network, Tensor, Tensor], Tensor]  # of normalised images, and their targets
-Batches = Iterator[tuple[Tensor, Tensor]]  # normalised images, and their targets
+Loss = Callable[[Network, Tensor, Tensor], Tensor]  # of normalised images and their targets
+Batches = Iterator[tuple[Tensor, Tensor]]  # normalised images and their targets
 
 
 @dataclass(frozen=True)
 class PretrainConfig(Settings):
-    """Which network, for how long and how fast; the optimiser is the set's own rule."""
+    """The network, the length and the speed; the optimiser follows the set's own rule."""
 
     section: ClassVar[str] = "pretrain"
 
     network: NetworkConfig = field(default_factory=NetworkConfig)
     epochs: Count = 20
-    lr_factor: Positive = 1.0  # on the rule's learning rate
+    lr_factor: Positive = 1.0  # multiplies the rule's learning rate
 
 
 def pretrain(
@@ -47,12 +47,12 @@ def pretrain(
     device: torch.device | str = "cpu",
     state: Path | None = None,
 ) -> Encoder:
-    """Train a fresh network on (image, target) pairs and take its head off.
+    """Train a fresh network on (image, target) pairs and remove its head.
 
-    The learnt rate belongs to the optimiser it was learnt for, so the set's own rule is used
-    unless another is given. A set without targets is trained on by self-supervision, with the
-    objective that it was made for. `state` is where a checkpoint is kept: with one there, training
-    goes on from it, to the same bits. Raises `DecoctError` where the loss is not finite.
+    By default it uses the set's own rule, because a learnt rate belongs to the optimiser that it
+    was learnt for. On a set without targets it trains by self-supervision, with the objective that
+    the set was made for. `state` is the checkpoint's path; if one exists, training resumes from it,
+    bit-identically. Raises `DecoctError` if the loss is not finite.
 
     >>> images, targets = torch.randn(4, 3, 8, 8), torch.randn(4, 2)
     >>> rule = TrainingRule(lr=0.1, momentum=0.0, weight_decay=0.0, batch=4)
@@ -89,7 +89,7 @@ def pretrain(
 
 
 def _loss_of(distilled: DistilledSet) -> tuple[Loss, int]:
-    """What a network minimises on a set, and the outputs that it needs for it."""
+    """The loss that a network minimises on a set, and the number of outputs that it needs."""
     if distilled.has_targets:
         return _error, distilled.targets.shape[-1]
     objective = msgspec.convert(distilled.provenance["objective"], Objective)
@@ -112,9 +112,10 @@ def pretrain_on_all(
     device: torch.device | str = "cpu",
     state: Path | None = None,
 ) -> Encoder:
-    """As `pretrain`, on all the real images, which may be more than fit in memory.
+    """As `pretrain`, on all the real images, which may not fit in memory.
 
-    `steps` are gradient steps in all, in place of `config.epochs`: the last epoch may be cut short.
+    `steps`, the total number of gradient steps, replaces `config.epochs`; the last epoch may be
+    cut short.
     """
     device, config = torch.device(device), config or PretrainConfig()
     images = images.to(device)
@@ -160,7 +161,7 @@ def _train(
     device: torch.device,
     state: Path | None,
 ) -> Encoder:
-    """The encoder trained on what `read` gives for batches of indices, its head taken off."""
+    """Train an encoder on what `read` returns for batches of indices, and remove its head."""
     network = encoder.network.to(device)
     rule = replace(rule, lr=config.lr_factor * rule.lr)
     whole = steps_an_epoch(count, rule.batch)
@@ -198,7 +199,7 @@ def steps_an_epoch(count: int, batch: int) -> int:
 
 
 def _batches(order: Tensor, size: int) -> list[Tensor]:
-    """Batches of an order; a single image left over joins the last, for batch norm needs two."""
+    """Split an order into batches; a single leftover image joins the last, for batch norm."""
     batches = list(order.split(size))
     if len(batches) > 1 and len(batches[-1]) == 1:
         batches[-2:] = [torch.cat(batches[-2:])]

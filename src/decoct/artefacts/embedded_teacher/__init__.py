@@ -1,4 +1,4 @@
-"""The small teacher in the box: Barlow Twins on the training split of the embedded emoji."""
+"""The embedded teacher: Barlow Twins on the training split of the embedded emoji."""
 
 import importlib.resources
 
@@ -8,7 +8,7 @@ from decoct.artefacts.encoder import Encoder
 def embedded_teacher() -> Encoder:
     """A compact ResNet-10 (1.2 million parameters, 256 features) for pictures of 32 px.
 
-    `README.md` beside it says how it was trained and what a probe makes of it.
+    `README.md` in its folder says how it was trained and gives its probe accuracies.
 
     >>> embedded_teacher().size
     32

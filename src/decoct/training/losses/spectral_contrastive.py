@@ -1,4 +1,4 @@
-"""The spectral contrastive loss (HaoChen et al. 2021, arXiv 2106.04156): a matrix factorised."""
+"""The spectral contrastive loss (HaoChen et al. 2021, arXiv 2106.04156): matrix factorisation."""
 
 import torch
 
@@ -9,8 +9,8 @@ def spectral_contrastive_loss(first: Features, second: Features) -> Scalar:
     """-2 E z.z+ + E (z.z')^2: views of an image agree, those of distinct images are orthogonal.
 
     `first` and `second` are the B x D embeddings of two views of the same images (eq. 6 of the
-    paper). The second mean is over all ordered pairs of distinct images of the batch and, for each,
-    all four pairs of their views: a U-statistic, and so unbiased. A scalar.
+    paper). The second mean is over all ordered pairs of distinct images of the batch and, for each
+    pair, all four pairs of views: a U-statistic, and therefore unbiased. A scalar.
 
     >>> z = torch.eye(2)
     >>> spectral_contrastive_loss(z, z).item()

@@ -18,7 +18,7 @@ def vicreg_loss(
     """The loss is invariance * s + variance * (v(Z) + v(Z')) / 2 + covariance * (c(Z) + c(Z')).
 
     s is the mean squared difference, v the hinge that keeps each dimension's deviation above 1,
-    c the squared off-diagonal covariances over D (section 4.1; v is halved as in the authors'
+    c the squared off-diagonal covariances divided by D (section 4.1; v is halved as in the authors'
     code). `first` and `second` are the B x D embeddings of two views of the same images.
 
     >>> z = 2 * torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
