@@ -171,7 +171,7 @@ def test_so_many_rows_are_looked_at_and_no_more(encoder: Encoder, images: Images
 def test_where_nothing_is_left_out_it_is_refused(
     count: int, encoder: Encoder, images: Images
 ) -> None:
-    with pytest.raises(DecoctError, match=f"{count} pool images are left out.*images.holdout"):
+    with pytest.raises(DecoctError, match=f"{count} pool images are held out.*images.holdout"):
         error_of(encoder, images, noise(COUNT, 3), left_out=torch.arange(count))
 
 

@@ -151,7 +151,7 @@ def test_it_needs_images_left_out(
 ) -> None:
     monkeypatch.setattr(Run, "pretrained", lambda *arguments: pytest.fail("trained in vain"))
     recipe = replace(tiny_recipe, images=replace(tiny_recipe.images, holdout=holdout))
-    with pytest.raises(DecoctError, match=r"are left out.*raise images\.holdout"):
+    with pytest.raises(DecoctError, match=r"are held out.*raise images\.holdout"):
         tune(recipe=recipe, folder=tmp_path / "run", config=CONFIG)
 
 
@@ -274,7 +274,7 @@ def test_the_verb_prints_what_a_recipe_takes(
 @pytest.mark.parametrize(
     "flags, sentence",
     [
-        (["--images.holdout", "0"], "0 pool images are left out"),
+        (["--images.holdout", "0"], "0 pool images are held out"),
         (["--tune.methods", "mdkt"], "perhaps you meant mkdt?"),
         (["--tune.lr-factors", "-1"], "tune.lr_factors is -1; it must be above 0"),
     ],

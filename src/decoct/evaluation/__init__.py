@@ -1,1 +1,1 @@
-"""What an encoder is worth: probes, intervals, paired comparisons."""
+"""The quality of encoders: probes, intervals, paired comparisons."""

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-_MEMORY = 6  # steps that L-BFGS looks back on: 5 to 20 took as many iterations
+_MEMORY = 6  # steps that L-BFGS remembers: 5 to 20 needed equally many iterations
 _MOST = 5000  # iterations
 
 Objective = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -15,11 +15,11 @@ Objective = Callable[[Tensor], tuple[Tensor, Tensor]]
 class Logistic:
     """B problems of n examples each, solved in lockstep at one penalty after another.
 
-    `features` is B x n x F, `labels` B x n (int64); a row labelled -1 is not there. Single
-    precision is three times faster, and reaches a tolerance of about 1e-5.
+    `features` is B x n x F, `labels` B x n (int64); rows labelled -1 are ignored. Single
+    precision is three times faster and reaches a tolerance of about 1e-5.
 
     In the basis of the features' principal directions the Hessian is nearly diagonal, about
-    s^2 / (n classes) + 2 penalty: scaling by that makes L-BFGS converge in tens of steps.
+    s^2 / (n classes) + 2 penalty. Scaling by it makes L-BFGS converge in tens of steps.
     """
 
     def __init__(
@@ -30,10 +30,10 @@ class Logistic:
         classes: int,
     ) -> None:
         there = (labels >= 0).unsqueeze(2).to(features.dtype)
-        self.count = there.sum(1, keepdim=True)  # B x 1 x 1, as all that is one a problem
+        self.count = there.sum(1, keepdim=True)  # B x 1 x 1, like every per-problem number
         self.mean = (features * there).sum(1, keepdim=True) / self.count
         self.x, self.squares, self.directions = principal((features - self.mean) * there)
-        self.x = torch.cat([self.x, there], 2)  # B x n x r + 1: the last is the intercept's
+        self.x = torch.cat([self.x, there], 2)  # B x n x r + 1: the last column is the intercept's
         self.shares = (there / self.count).mT
         one_hot = labels.unsqueeze(1) == torch.arange(classes, device=labels.device).view(-1, 1)
         self.one_hot = one_hot.to(features.dtype)  # B x classes x n
@@ -41,7 +41,7 @@ class Logistic:
 
     @property
     def rotated(self) -> Tensor:
-        """B x n x r: the centred features along their principal directions; the same problems."""
+        """B x n x r: the centred features along their principal directions; equivalent problems."""
         return self.x[:, :, :-1]
 
     def fit(
@@ -49,9 +49,9 @@ class Logistic:
     ) -> tuple[Float[Tensor, "fit feature classes"], Float[Tensor, "fit 1 classes"]]:
         """Minimise mean cross-entropy + penalty * |W|^2, starting from the last solution.
 
-        `penalty` is one a problem, B. Gives the weights W, B x F x classes, and the intercepts,
-        B x 1 x classes, which are not penalised. scikit-learn's LogisticRegression has
-        C = 1 / (2 n penalty). `tolerance` is the largest entry of the (scaled) gradient at the end.
+        `penalty` has one entry per problem, B. Returns the weights W, B x F x classes, and the
+        intercepts, B x 1 x classes, which are not penalised. scikit-learn's LogisticRegression has
+        C = 1 / (2 n penalty). `tolerance` bounds the largest entry of the final scaled gradient.
 
         >>> x, labels = torch.tensor([[[-1.0], [1.0]]]), torch.tensor([[0, 1]])
         >>> weights, intercept = Logistic(x, labels, classes=2).fit(torch.tensor([0.1]))
@@ -82,16 +82,16 @@ class Logistic:
 def principal(centred: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Centred features in the basis of their principal directions, by the smaller Gram matrix.
 
-    B x n x F gives B x n x r, the squared singular values B x 1 x r, and the directions
-    B x r x F, r the smaller of n and F.
+    For B x n x F features returns B x n x r, the squared singular values B x 1 x r, and the
+    directions B x r x F, where r is the smaller of n and F.
     """
-    x = centred.double()  # squared, small singular values are lost in single precision
+    x = centred.double()  # in single precision, squaring would lose small singular values
     if x.shape[1] > x.shape[2]:
         squares, vectors = torch.linalg.eigh(x.mT @ x)
         rotated, directions = x @ vectors, vectors.mT
     else:
         squares, vectors = torch.linalg.eigh(x @ x.mT)
-        squares = torch.where(squares > 1e-12 * squares[:, -1:], squares, 0)  # rounding
+        squares = torch.where(squares > 1e-12 * squares[:, -1:], squares, 0)  # drop rounding errors
         rotated = vectors * squares.sqrt().unsqueeze(1)
         inverse = torch.where(squares > 0, squares, torch.inf).rsqrt()
         directions = (vectors * inverse.unsqueeze(1)).mT @ x
@@ -102,8 +102,8 @@ def principal(centred: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def minimise(objective: Objective, start: Tensor, *, tolerance: float) -> Tensor:
     """Minimise B smooth, strictly convex functions of P numbers by L-BFGS: B x P.
 
-    `objective` maps B x P to B values and B x P gradients. Each turn tries one step of every
-    problem; where it was too long, that problem alone stays and tries half of it in the next.
+    `objective` maps B x P to B values and B x P gradients. Each iteration tries one step of every
+    problem. If a step was too long, only that problem stays and tries half of it next.
 
     >>> minimise(lambda x: ((x - 3).square().sum(1), 2 * (x - 3)), torch.zeros(1, 2), tolerance=0.1)
     tensor([[3., 3.]])
@@ -120,7 +120,7 @@ def minimise(objective: Objective, start: Tensor, *, tolerance: float) -> Tensor
         there_value, there_gradient = objective(there)
         slope, there_slope = ((direction * g).sum(1) for g in (gradient, there_gradient))
         lower = there_value <= value + 1e-4 * length.squeeze(1) * slope
-        # Where values differ by rounding alone, slopes decide (Hager & Zhang 2005, eq. 23).
+        # If values differ only by rounding, slopes decide (Hager & Zhang 2005, eq. 23).
         level = there_value <= value + 10 * torch.finfo(value.dtype).eps * value.abs()
         good = (lower | (level & (there_slope <= -0.8 * slope))).unsqueeze(1)
         step, change = there - at, there_gradient - gradient
@@ -137,7 +137,7 @@ def _quasi_newton(gradient: Tensor, steps: Tensor, changes: Tensor) -> Tensor:
     """L-BFGS's direction, by the compact formula of Byrd, Nocedal & Schnabel (1994, theorem 2.2).
 
     `gradient` is B x P; `steps` and the `changes` of the gradient along them are B x m x P, the
-    oldest first, zeros where there was none.
+    oldest first, filled up with zeros.
     """
     g = gradient.unsqueeze(2)
     products, squares = steps @ changes.mT, changes @ changes.mT  # B x m x m

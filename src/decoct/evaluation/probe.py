@@ -1,4 +1,4 @@
-"""Linear probes: how far a few labels go on an encoder's features."""
+"""Linear probes: how accurate a linear classifier on an encoder's features is with few labels."""
 
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
@@ -15,10 +15,10 @@ from decoct.core.settings import Bounds, Count, Settings
 from decoct.data.tasks import Task, labelled_indices
 from decoct.evaluation.logistic import Logistic
 
-_PAPER_PENALTY = 1e-3  # of |W|^2 beside the mean cross-entropy
+_PAPER_PENALTY = 1e-3  # factor of |W|^2, which is added to the mean cross-entropy
 _PENALTIES = tuple(10.0**e for e in (1, 0, -1, -2, -3, -4))  # cross-validation's grid
 _FOLDS = 5
-_NUMBERS = 2**26  # of features that cross-validation holds at a time, half a GB in float64
+_NUMBERS = 2**26  # values that cross-validation holds at a time: half a GB in float64
 
 
 LabelShare = Annotated[float, Bounds(above=0, at_most=1)]
@@ -29,15 +29,15 @@ class ProbeConfig(Settings):
     """Which labels a probe sees, and how it is fitted.
 
     `standard` standardises the features and chooses the penalty by cross-validation, both on the
-    labelled examples alone; `paper` takes raw features and the published penalty.
+    labelled examples only; `paper` takes raw features and the published penalty.
     """
 
     section: ClassVar[str] = "probe"
 
     protocol: Literal["standard", "paper"] = "standard"
     fractions: tuple[LabelShare, ...] = (0.05, 0.2)  # of each class's training labels
-    per_class: tuple[Count, ...] = ()  # or counts a class
-    draws: Count = 1  # choices of the labelled examples, averaged over
+    per_class: tuple[Count, ...] = ()  # or counts per class
+    draws: Count = 1  # random choices of the labelled examples, to average over
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -136,10 +136,10 @@ def cross_validated_penalties(
     *,
     classes: int,
 ) -> Float[Tensor, " probe"]:
-    """The penalty of least held-out cross-entropy over stratified folds of the labelled examples.
+    """The penalty with the lowest cross-validated cross-entropy over stratified folds.
 
-    D x n x F features and D x n labels give D penalties. With one example a class nothing can be
-    held out: the middle of the grid is taken. Single precision is enough to choose by.
+    D x n x F features and D x n labels give D penalties. With one example per class nothing can be
+    held out, so it takes the middle of the grid. Single precision is enough for choosing.
     """
     grid, features = features.double().new_tensor(_PENALTIES), features.float()
     folds = torch.stack([_folds(row) for row in labels.cpu()]).to(labels.device)
@@ -157,11 +157,11 @@ def cross_validated_penalties(
 
 
 def _held_out(features: Tensor, labels: Tensor, draw: Tensor, held: Tensor, classes: int) -> Tensor:
-    """P x penalties: the summed cross-entropy of the rows that each of P fits does not see.
+    """P x penalties: the summed cross-entropy of each fit on its held-out rows.
 
     `draw` (P) says whose features a fit takes, `held` (P x n) which of their rows are held out.
-    Once a weaker penalty is worse for every fit, still weaker ones, the slowest to fit, are not
-    tried: theirs is infinite.
+    Once a weaker penalty is worse for every fit, still weaker ones, which are the slowest to fit,
+    are skipped and count as infinite.
     """
     order = held.int().argsort(dim=1, stable=True)  # the held-out ones last
     draw, most = draw.unsqueeze(1), int(held.sum(1).max())
@@ -182,7 +182,7 @@ def _held_out(features: Tensor, labels: Tensor, draw: Tensor, held: Tensor, clas
 def _folds(labels: Tensor) -> Tensor:
     """A fold for each example, each class spread evenly over at most five folds.
 
-    The only example of a class is in none (-1): held out, it would be a class never seen.
+    The only example of a class gets no fold (-1): held out, its class would be unseen in training.
     """
     fold = torch.full_like(labels, -1)
     for label in labels.unique().tolist():

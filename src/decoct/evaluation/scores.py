@@ -1,4 +1,4 @@
-"""`Scores`: accuracies by method, seed, task and labels, and what they say with what certainty."""
+"""`Scores`: accuracies by method, seed, task and labels, and comparisons with their uncertainty."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -12,9 +12,9 @@ import scipy.stats
 from decoct.core import storage
 
 REFERENCE, UPPER = "random", "full"
-ALL = "mean"  # of all choices of labels
-_AS_MANY_STEPS = "as_many_steps_as"  # a fact: the method that this is, on fewer steps
-_SHORTER = "-steps"  # how such methods' names end, where a file of version 1 says no more
+ALL = "mean"  # over all choices of labels
+_AS_MANY_STEPS = "as_many_steps_as"  # a fact: the method that this one repeats with fewer steps
+_SHORTER = "-steps"  # suffix of such methods' names, for files of version 1, which lack the fact
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean and the half-width of its 95 % interval (Student's t); nan where there is one value.
+    """A mean and the half-width of its 95 % interval (Student's t); nan for a single value.
 
     >>> Interval.of([1.0, 2.0, 3.0]).mean
     2.0
@@ -42,7 +42,7 @@ class Interval:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Self:
-        """The interval of independent values: one a seed."""
+        """The interval of independent values, one per seed."""
         mean = float(np.mean(values))
         if len(values) < 2:
             return cls(mean, math.nan)
@@ -51,7 +51,7 @@ class Interval:
 
     @classmethod
     def of_ratio(cls, parts: Sequence[float], wholes: Sequence[float]) -> Self:
-        """The ratio of two means of values that are paired, by seed (the delta method).
+        """The ratio of the means of two series that are paired by seed (the delta method).
 
         >>> Interval.of_ratio([1.0, 2.0], [2.0, 4.0])
         Interval(mean=0.5, half_width=0.0)
@@ -64,7 +64,7 @@ class Interval:
         return f"{self.mean:.1f}{self._width()}"
 
     def share(self) -> str:
-        """As text, for a share of 1.
+        """As text, for a fraction of 1.
 
         >>> Interval(mean=0.512, half_width=0.1).share()
         '0.51 ± 0.10'
@@ -72,7 +72,7 @@ class Interval:
         return f"{self.mean:.2f}{self._width(2)}"
 
     def signed(self) -> str:
-        """As text, for a difference: with its sign.
+        """As text, for a difference, with its sign.
 
         >>> Interval(mean=1.25, half_width=0.5).signed()
         '+1.2 ± 0.5'
@@ -84,12 +84,12 @@ class Interval:
 
     @property
     def excludes_zero(self) -> bool:
-        """Whether the difference that this is the interval of is more than noise."""
+        """Whether this interval of a difference rules out that it is noise."""
         return abs(self.mean) > self.half_width
 
 
 def mark(over: Interval) -> str:
-    """How sure a difference is.
+    """How certain a difference is.
 
     >>> mark(Interval(1.0, 0.5)), mark(Interval(-1.0, 2.0)), mark(Interval(1.0, math.nan))
     ('above', 'within noise', 'one seed')
@@ -103,7 +103,7 @@ def mark(over: Interval) -> str:
 
 @dataclass(frozen=True)
 class Row:
-    """A method's line in the table, at one choice of labels."""
+    """A method's row in the table, for one choice of labels."""
 
     method: str
     labels: str
@@ -127,7 +127,7 @@ class Scores:
     facts: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def save(self, path: Path | str) -> None:
-        """Write `scores.json`: the accuracies, and the table made of them."""
+        """Write `scores.json`: the accuracies and the table computed from them."""
         content = {
             "scores": [asdict(s) for s in self.scores],
             "facts": self.facts,
@@ -145,11 +145,11 @@ class Scores:
         return cls(tuple(Score(**s) for s in content["scores"]), content["facts"])
 
     def terms(self) -> list[tuple[str, "Scores"]]:
-        """The comparison on equal steps and on equal epochs, where methods were run for both.
+        """The comparison at equal steps and at equal epochs, if methods were run for both.
 
-        Small sets are of one size, so the two differ in what all images are trained on for: as
-        many gradient steps as a small set, or as many epochs ("own epochs", where the recipe
-        gives them another number). Without a method for as many steps: all scores, under no name.
+        Small sets have one size, so the two differ only in the training on all images: for as many
+        gradient steps as a small set, or for as many epochs ("own epochs" if the recipe sets
+        another number). If no method has a small set's steps: all scores, under an empty name.
 
         >>> found = {"random": 40.0, "full": 44.0, "full-steps": 42.0}
         >>> all_scores = tuple(Score(m, 0, "emoji", "5%", 0, a) for m, a in found.items())
@@ -170,24 +170,24 @@ class Scores:
         return [("equal steps", self._of(steps)), (name, self._of(epochs))]
 
     def _shorter(self) -> dict[str, str]:
-        """The methods that are another one on all images, for as many steps as small sets."""
+        """The methods that repeat another one on all images with a small set's steps."""
         found = {m: facts.get(_AS_MANY_STEPS, "") for m, facts in self.facts.items()}
         return {method: longer for method, longer in found.items() if longer}
 
     def _as_short(self, method: str) -> bool:
-        """Whether a method trains for as many steps as the reference; stored views train longer."""
+        """Whether a method takes as many steps as the reference; stored views take more."""
         own, reference = (self.facts.get(m, {}).get("steps") for m in (method, REFERENCE))
         if method in self._shorter() or own is None or reference is None:
             return True
         return bool(own <= reference)
 
     def _equal_epochs(self) -> bool:
-        """Whether all images are gone through as often as a small set."""
+        """Whether training visits all images as often as those of a small set."""
         small, large = (self.facts.get(method, {}).get("epochs") for method in (REFERENCE, UPPER))
         return bool(small == large)
 
     def _of(self, names: dict[str, str]) -> "Scores":
-        """Those of some methods, each under the name that is given for it."""
+        """The scores of some methods, renamed to the given names."""
         scores = (replace(s, method=names[s.method]) for s in self.scores if s.method in names)
         facts = {
             names[m]: {k: v for k, v in found.items() if k != _AS_MANY_STEPS}
@@ -210,9 +210,9 @@ class Scores:
         return [self.row(m, labels) for labels in self.labels() for m in methods]
 
     def by_seed(self, method: str, labels: str | None, task: str | None = None) -> dict[int, float]:
-        """A method's accuracy by seed, mean over draws, choices of labels and tasks.
+        """A method's accuracy by seed, averaged over draws, choices of labels and tasks.
 
-        Of one choice of labels and of one task, where these are given.
+        Restricted to one choice of labels or one task if these are given.
         """
         found: dict[int, list[float]] = {}
         for s in self.scores:
@@ -221,7 +221,7 @@ class Scores:
         return {seed: float(np.mean(values)) for seed, values in found.items()}
 
     def paired(self, method: str, other: str, labels: str | None) -> list[float]:
-        """By how much a method is above another, on the mean over tasks: for each common seed.
+        """By how much a method exceeds another, averaged over tasks, for each common seed.
 
         >>> found = {("sas", 0): 40.0, ("mkdt", 0): 42.0, ("sas", 1): 41.0, ("mkdt", 1): 42.5}
         >>> of = Scores(tuple(Score(m, s, "emoji", "5%", 0, a) for (m, s), a in found.items()))
@@ -232,7 +232,7 @@ class Scores:
         return [own[seed] - others[seed] for seed in own if seed in others]
 
     def row(self, method: str, labels: str | None) -> Row:
-        """A method's row at one choice of labels; at None, of the mean over all of them."""
+        """A method's row for one choice of labels, or for the mean over all of them (None)."""
         own, paired = self.by_seed(method, labels), self.paired(method, REFERENCE, labels)
         return Row(
             method=method,
@@ -248,13 +248,13 @@ class Scores:
         )
 
     def _gap(self, method: str, labels: str | None) -> Interval | None:
-        """The gap that a method recovers, over the seeds that it shares with both its ends."""
+        """The gap that a method recovers, over the seeds that it shares with random and full."""
         if method in (REFERENCE, UPPER):
             return None
         own, low, high = (self.by_seed(m, labels) for m in (method, REFERENCE, UPPER))
         seeds = [seed for seed in own if seed in low and seed in high]
         wholes = [high[seed] - low[seed] for seed in seeds]
-        if not seeds or np.mean(wholes) <= 0:  # there is no gap to recover
+        if not seeds or np.mean(wholes) <= 0:  # no gap to recover
             return None
         return Interval.of_ratio([own[seed] - low[seed] for seed in seeds], wholes)
 

@@ -1,4 +1,4 @@
-"""How well an encoder's features say what the teacher says: quality without a label or a task."""
+"""How well an encoder's features predict the teacher's targets: quality without labels or tasks."""
 
 import torch
 from sklearn.linear_model import RidgeCV
@@ -26,13 +26,13 @@ def target_probe_error(
     seed: int = 0,
     device: torch.device | str = "cpu",
 ) -> float:
-    """The share of the targets' variance, on images left out, that a linear map does not explain.
+    """The fraction of the variance of held-out targets that a linear map does not explain.
 
-    Ridge regression is fitted on features of at most `most` rows of `images` among `known` (int64),
-    its penalty chosen by leave-one-out, and judged on rows `left_out`: 0 is perfect, 1 is no better
-    than the mean. It serves every encoder alike, with or without a teacher of its own, and looks at
-    no task: settings are chosen by it. Raises `DecoctError` where fewer than two images are left
-    out, `DivergedError` where the features are not finite numbers.
+    Ridge regression is fitted on the features of at most `most` rows of `images` among `known`
+    (int64), with the penalty chosen by leave-one-out, and evaluated on the rows `left_out`: 0 is
+    perfect, 1 is no better than the mean. It works for every encoder, with or without a teacher,
+    and uses no task, so settings can be chosen by it. Raises `DecoctError` if fewer than two images
+    are held out, `DivergedError` if the features are not finite.
 
     >>> from decoct.data.sources import load_images
     >>> from decoct.artefacts.targets import compute_targets
@@ -60,9 +60,9 @@ def target_probe_error(
 
 
 def check_left_out(left_out: Tensor) -> None:
-    """Raise `DecoctError` where too few rows are left out to choose settings on."""
+    """Raise `DecoctError` if too few rows are held out to choose settings with."""
     if len(left_out) < 2:  # the variance of one is nothing
         raise DecoctError(
-            f"{len(left_out)} pool images are left out to choose settings on; raise images.holdout "
-            "(0.1, say)"
+            f"{len(left_out)} pool images are held out to choose settings with; raise "
+            "images.holdout (0.1, say)"
         )

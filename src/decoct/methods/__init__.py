@@ -1,1 +1,1 @@
-"""A file a method."""
+"""One file per method."""

@@ -1,21 +1,21 @@
-"""`Axis`: one setting that an ablation varies, while all else stays as the recipe has it."""
+"""`Axis`: one setting that an ablation varies while the others stay as in the recipe."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-Values = Callable[[Any], tuple[Any, ...]]  # tried unless one says otherwise, of the recipe's own
+Values = Callable[[Any], tuple[Any, ...]]  # maps the recipe's own value to the default values
 
 
 @dataclass(frozen=True)
 class Axis:
-    """A setting of the recipe by its path, and the values that it takes in turn."""
+    """A setting of the recipe, named by its path, and the values to try."""
 
     name: str
-    what: str  # in a phrase
+    what: str  # a short description
     setting: str  # matching.inner_steps
     values: Values
-    learnt: bool = False  # a learning rate: it is there ("learnt") or 0 ("fixed")
+    learnt: bool = False  # a learning rate: either nonzero ("learnt") or 0 ("fixed")
 
 
 def one_of(*values: Any) -> Values:
@@ -24,7 +24,7 @@ def one_of(*values: Any) -> Values:
 
 
 def scaled(*factors: float) -> Values:
-    """Multiples of the recipe's own value, whole and at least 1.
+    """Multiples of the recipe's own value, rounded, at least 1.
 
     >>> scaled(0.5, 1, 2)(3)
     (1, 3, 6)

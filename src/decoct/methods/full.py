@@ -1,4 +1,4 @@
-"""All images with their targets: what distillation on a small set can hope for at the most."""
+"""All images with their targets: the best result that a small set could hope for."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -14,7 +14,7 @@ from decoct.training.pretrain import pretrain_on_all
 
 @dataclass(frozen=True)
 class Full(Method):
-    """The upper bound, trained for a number of epochs of its own."""
+    """The upper bound, trained for its own number of epochs."""
 
     name: ClassVar[str] = UPPER
     summary: ClassVar[str] = "all images with their targets"
@@ -24,7 +24,7 @@ class Full(Method):
     rule: Shared[TrainingRule] = shared(TrainingRule)
 
     def pretrain(self, inputs: Inputs, place: Place) -> Encoder:
-        """By mean squared error."""
+        """Minimise the mean squared error."""
         return pretrain_on_all(
             images=inputs.images,
             targets=inputs.targets,

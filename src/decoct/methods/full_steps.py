@@ -1,4 +1,4 @@
-"""All images with their targets, for as many steps as a small set is trained on."""
+"""All images with their targets, for as many steps as training on a small set takes."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -8,7 +8,7 @@ from decoct.methods.full import Full
 
 @dataclass(frozen=True)
 class FullSteps(Full):
-    """What many images are worth where time is short."""
+    """What all images are worth when time is short."""
 
     name: ClassVar[str] = "full-steps"
     summary: ClassVar[str] = "all images with their targets, for as many steps as a small set"

@@ -23,16 +23,16 @@ def high_loss_subset(*, difficulty: PerImage, count: int) -> Index:
 
 @dataclass(frozen=True)
 class HighLoss(RealImages):
-    """Where the paper starts from."""
+    """The paper's initialisation."""
 
     name: ClassVar[str] = "high-loss"
     summary: ClassVar[str] = "the real images that experts find hardest"
     paper: ClassVar[str] = "Joshi, Ni & Mirzasoleiman, ICLR 2025, section 5.2"
 
     def needs(self) -> tuple[str, ...]:
-        """Experts say how hard an image is."""
+        """The difficulty, which the experts measure."""
         return ("images", "targets", "difficulty")
 
     def choose(self, inputs: Inputs, place: Place) -> Tensor:
-        """The hardest."""
+        """Choose the hardest images."""
         return high_loss_subset(difficulty=inputs.difficulty, count=inputs.count)

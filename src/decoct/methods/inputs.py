@@ -1,4 +1,4 @@
-"""`Inputs`: what a stage or a method is made from, and no more than it said that it needs."""
+"""`Inputs`: what a stage or a method is made from, limited to what it declared that it needs."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, Protocol, Self, TypeVar, overload, runtime_checkable
@@ -18,7 +18,7 @@ _CHOSEN = "images of "
 
 
 def images_of(method: str) -> str:
-    """The name under which a method needs the images that another one chooses.
+    """The name under which a method needs the images that another method chooses.
 
     >>> images_of("k-means")
     'images of k-means'
@@ -27,7 +27,7 @@ def images_of(method: str) -> str:
 
 
 def chooser(need: str) -> str:
-    """The method that is meant by a name from `images_of`; empty for any other name.
+    """The method that a name from `images_of` refers to; empty for any other name.
 
     >>> chooser(images_of("k-means")), chooser("targets")
     ('k-means', '')
@@ -40,14 +40,14 @@ T = TypeVar("T")
 
 @runtime_checkable
 class Maker(Protocol):
-    """What gives things by name, each made or read when it is first used."""
+    """Returns things by name; each is made or read when it is first used."""
 
     def get(self, name: str) -> Any:
         """The thing of that name."""
 
 
 class Made(Generic[T]):
-    """An attribute that its owner makes or reads, under a name."""
+    """An attribute that its owner makes or reads, under a given name."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -62,21 +62,21 @@ class Made(Generic[T]):
 
 
 class Inputs:
-    """What was asked for by name, each made or read when it is first used.
+    """The declared inputs by name; each is made or read when it is first used.
 
-    `count` images are to be in a set; `seed` chooses them and initialises an encoder, which is
-    trained as `pretraining` says, for `steps` gradient steps.
+    A set has `count` images. `seed` chooses them and initialises an encoder, which is trained as
+    `pretraining` says, for `steps` gradient steps.
     """
 
-    images = Made[Images]("images")  # that are learnt from
-    targets = Made[Targets]("targets")  # what the teacher says of each of them
+    images = Made[Images]("images")  # for training (without the held-out images)
+    targets = Made[Targets]("targets")  # the teacher's targets for these images
     teacher = Made[Encoder]("teacher")
     trajectories = Made[Trajectories]("experts")
-    ssl_trajectories = Made[Trajectories]("ssl-experts")  # of experts without targets
+    ssl_trajectories = Made[Trajectories]("ssl-experts")  # of experts trained without targets
     assistant = Made[Assistant]("assistant")
     difficulty = Made[Tensor]("difficulty")  # how hard students find each image: N
     tasks = Made[list[Task]]("tasks")
-    encoder = Made[Encoder]("encoder")  # that is to be judged
+    encoder = Made[Encoder]("encoder")  # the one to be probed
     distilled = Made[DistilledSet]("distilled")  # the method's own set
 
     def __init__(
@@ -92,8 +92,8 @@ class Inputs:
         self.pretraining, self.steps = pretraining or PretrainConfig(), steps
 
     def get(self, name: str) -> Any:
-        """What was asked for under a name."""
-        assert name in self._sources, f"{name} is used, but not among what is needed"
+        """The input of a given name."""
+        assert name in self._sources, f"{name} is used, but not declared in `needs`"
         return self._sources[name]()
 
     def images_of(self, method: str) -> Tensor:

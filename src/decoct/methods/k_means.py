@@ -20,17 +20,17 @@ from decoct.methods.real_images import BLOCK, RealImages, candidates, choosing
 from decoct.methods.sizes import Sizes
 from decoct.methods.units import Unit
 
-_SAMPLE = 5  # targets a cluster that the first centres are sought among, by k-means++
-_THREADS = 2  # scikit-learn adds up more threads' sums in an order left to chance
+_SAMPLE = 5  # targets per cluster in the sample on which k-means++ chooses the first centres
+_THREADS = 2  # with more threads, scikit-learn adds up their sums in a random order
 
 
 def kmeans_subset(
     *, targets: Targets, count: int, seed: int, device: torch.device | str = "cpu"
 ) -> Index:
-    """Cluster the targets into `count` clusters; the distinct image nearest to each: int64, sorted.
+    """Cluster the targets into `count` clusters; take the image nearest to each: int64, sorted.
 
-    Where two centres share their nearest image, the later one gets the nearest that is free.
-    Raises `DecoctError` where there are fewer than `count` images.
+    If two centres share their nearest image, the later one gets the nearest that is still free.
+    Raises `DecoctError` if there are fewer than `count` images.
 
     >>> from decoct.artefacts.targets import TargetsConfig, fit_targets
     >>> two_clusters = torch.tensor([[0.0], [0.1], [0.2], [9.0], [9.1], [9.2]])
@@ -45,14 +45,14 @@ def kmeans_subset(
 def cluster_centres(values: Tensor, *, count: int, seed: int) -> Tensor:
     """The centres of `count` clusters of N x D values, by Lloyd's iterations: `count` x D.
 
-    1,200 of 60,000 x 512 take 20 s on two cores, and images lie 4 % nearer to them (squared) than
-    to those that mini-batches find in 14 s.
+    Finding 1,200 centres of 60,000 x 512 takes 20 s on two cores. Mini-batches take 14 s, but leave
+    images 4 % farther from their centres (squared).
     """
     pool = values.cpu()
     order = torch.randperm(len(pool), generator=torch.Generator().manual_seed(seed))
     sample, state = pool[order[: _SAMPLE * count]].numpy(), seed % 2**32
     with warnings.catch_warnings(), threadpool_limits(_THREADS, user_api="openmp"):
-        warnings.simplefilter("ignore", ConvergenceWarning)  # where targets are equal
+        warnings.simplefilter("ignore", ConvergenceWarning)  # raised if targets are equal
         first, _ = sklearn.cluster.kmeans_plusplus(sample, count, random_state=state)
         model = sklearn.cluster.KMeans(count, init=first, n_init=1, random_state=state).fit(
             pool.numpy()
@@ -72,18 +72,18 @@ def _nearest(values: Tensor, centres: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class KMeans(RealImages):
-    """The real images that stand for clusters of the targets."""
+    """The real images that represent clusters of the targets."""
 
     name: ClassVar[str] = "k-means"
     summary: ClassVar[str] = "the real images nearest to the centres of clusters of the targets"
     paper: ClassVar[str] = ""
 
     def choose(self, inputs: Inputs, place: Place) -> Tensor:
-        """By the targets alone."""
+        """Choose by the targets alone."""
         return kmeans_subset(
             targets=inputs.targets, count=inputs.count, seed=inputs.seed, device=place.device
         )
 
     def work(self, sizes: Sizes) -> Mapping[Unit, float]:
-        """One subset of the pool."""
+        """Choosing one subset of the pool."""
         return {choosing(self): sizes.images**2}

@@ -1,7 +1,7 @@
-"""KRR-ST: kernel ridge regression on the synthetic set says what the teacher says of real images.
+"""KRR-ST: kernel ridge regression on the synthetic set predicts the targets of real images.
 
-Lee et al., "Self-supervised dataset distillation for transfer learning", ICLR 2024. Features are
-those of a population of networks in training on the synthetic set; images and targets are learnt.
+Lee et al., "Self-supervised dataset distillation for transfer learning", ICLR 2024. The features
+come from a population of networks that train on the synthetic set; images and targets are learnt.
 """
 
 from collections.abc import Iterator, Mapping
@@ -43,11 +43,12 @@ from decoct.training.population import Population
 class KRRST(Method):
     """How a set is distilled; the defaults are the published ones for CIFAR-100.
 
-    That is weeks of a CPU. A short run needs a higher `lr`, for a pixel moves by `lr` an iteration
-    at the most: 300 iterations at 0.02, of a population of 4 networks of width 32 and lifetime 100.
+    On a CPU those take weeks. A short run needs a higher `lr`, because a pixel moves by at most
+    `lr` per iteration: 300 iterations at 0.02, and a population of 4 networks of width 32 and
+    lifetime 100.
 
-    Pre-training follows the rule for real images, so that methods differ in their sets alone.
-    KRR-ST's own evaluation has ten times the weight decay, made for 1,000 epochs.
+    Pre-training follows the rule for real images, so that methods differ only in their sets.
+    KRR-ST's own evaluation uses ten times the weight decay, chosen for 1,000 epochs.
     """
 
     name: ClassVar[str] = "krr-st"
@@ -57,27 +58,27 @@ class KRRST(Method):
     section: ClassVar[str] = "krr_st"
 
     iterations: Count = 160_000
-    batch: Count = 1024  # real images an iteration
-    lr: Positive = 1e-4  # of AdamW, for images and targets, falling linearly to 0; also 1e-5
+    batch: Count = 1024  # real images per iteration
+    lr: Positive = 1e-4  # of AdamW, for images and targets, decaying linearly to 0; also 1e-5
     weight_decay: NonNegative = 0.0  # of AdamW
-    ridge: Annotated[float, Bounds(at_least=1e-12)] = 1e-6  # lambda over the trace of the kernel
+    ridge: Annotated[float, Bounds(at_least=1e-12)] = 1e-6  # lambda / trace of the kernel
     network: NetworkConfig = field(default_factory=lambda: NetworkConfig(name="convnet-bn"))
-    population: Count = 10  # networks
-    lifetime: Annotated[int, Bounds(at_least=2)] = 1000  # steps of a network
+    population: Count = 10  # number of networks
+    lifetime: Annotated[int, Bounds(at_least=2)] = 1000  # steps before a re-initialisation
     network_lr: Positive = 0.1  # of SGD, on the whole synthetic set
     network_momentum: Momentum = 0.9
     network_weight_decay: NonNegative = 1e-3
-    reset_counter: bool = True  # False: as released, networks made anew never train again
+    reset_counter: bool = True  # False: as released, re-initialised networks never train again
     precision: Literal["float32", "tf32"] = "float32"  # of convolutions; tf32 is for CUDA
     checkpoint_every: Count = 200  # iterations
     rule: Shared[TrainingRule] = shared(TrainingRule)
 
     def needs(self) -> tuple[str, ...]:
-        """Random images to begin with."""
+        """The random images that it starts from."""
         return ("images", "targets", images_of(Random.name))
 
     def make(self, inputs: Inputs, place: Place) -> DistilledSet:
-        """Learn from random images on."""
+        """Learn images and targets, starting from random images."""
         return krr_st(
             images=inputs.images,
             targets=inputs.targets,
@@ -90,25 +91,25 @@ class KRRST(Method):
         )
 
     def work(self, sizes: Sizes) -> Mapping[Unit, float]:
-        """Images that networks see, forward and back; real ones forward alone."""
+        """Images that networks process, forward and backward; real ones forward only."""
         m = sizes.count
         an_iteration = 2 * m + min(self.batch, sizes.images) / 3
         first = self.population * self.lifetime / 2 * m
         return {training_step(self.network, m): self.iterations * an_iteration + first}
 
     def memory(self, sizes: Sizes) -> Mapping[str, int]:
-        """Networks with their momentum, and the activations of the whole set, forward and back."""
+        """The networks with their momentum, and the activations of a step on the whole set."""
         parameters = sizes.parameters(self.network, sizes.dimensions)
         activations = sizes.activations(self.network, sizes.dimensions)
         numbers = 2 * self.population * parameters + 2 * sizes.count * activations
         return {"networks and step of krr-st": numbers * FLOAT}
 
     def networks(self, dimensions: int) -> tuple[tuple[NetworkConfig, int], ...]:
-        """The population's."""
+        """The population's network."""
         return ((self.network, dimensions),)
 
     def axes(self) -> tuple[Axis, ...]:
-        """What of it may be varied."""
+        """The settings that an ablation may vary."""
         return (
             Axis("population", "how many networks", "krr_st.population", one_of(1, 4, 10)),
             Axis("lifetime", "a network's steps", "krr_st.lifetime", scaled(0.5, 1, 2)),
@@ -128,19 +129,19 @@ def krr_st(
 ) -> DistilledSet:
     """Distil the images at `index` (int64, m) and their targets.
 
-    Real images are not augmented, unlike as published: the teacher would have to see each crop,
-    and may not be here (targets come from a file). A crop with the whole image's target is a wrong
-    pair, so there is no such option. A network whose life of `lifetime` is over is made anew with
-    its counter at 0, untrained; only the first ones start at ages drawn from [1, lifetime).
+    Unlike in the paper, real images are not augmented: the teacher would have to embed each crop,
+    and there may be no teacher (targets can come from a file). A crop with the whole image's target
+    is a wrong pair, so there is no such option. A network that has taken `lifetime` steps is
+    re-initialised, untrained, with its counter at 0; only the initial networks start at ages drawn
+    from [1, lifetime).
 
-    `state` is where a checkpoint is kept; with one there, distilling goes on from it, to the same
-    bits. Where the loss becomes non-finite it stops, with the last good state. Raises `DecoctError`
-    where there are no images or too few targets, a network diverges, or the very first
-    loss is not finite.
+    `state` is the checkpoint's path; if one exists, distillation resumes from it, bit-identically.
+    If the loss becomes non-finite, it stops with the last good state. Raises `DecoctError` if there
+    are no images or too few targets, a network diverges, or the very first loss is not finite.
     """
     config, device = config or KRRST(), torch.device(device)
     if len(index) < 1:
-        raise DecoctError("a distilled set of 0 images was asked for")
+        raise DecoctError("a distilled set of 0 images was requested; ask for at least 1")
     if len(targets) != len(images):
         raise DecoctError(f"{len(targets)} targets for {len(images)} images")
     real = images.subset(index).to(device).normalised()
@@ -179,10 +180,10 @@ def outer_gradient(
     goal: Float[Tensor, "real dimension"],
     ridge: float,
 ) -> tuple[Scalar, Pictures, Rows]:
-    """Loss (scalar), and its gradients for images (m x C x H x W) and targets (m x D).
+    """The loss (scalar), and its gradients for images (m x C x H x W) and targets (m x D).
 
-    The loss is the mean squared error between what the regression from (images, targets) predicts
-    for `real` (B x C x H x W), and `goal` (B x D). `network` must be in eval mode.
+    The loss is the mean squared error between `goal` (B x D) and the prediction, by regression from
+    (images, targets), for `real` (B x C x H x W). `network` must be in eval mode.
     """
     x, y = images.detach().requires_grad_(), targets.detach().requires_grad_()
     with torch.no_grad():
@@ -195,7 +196,7 @@ def outer_gradient(
 
 
 class _Synthetic:
-    """What is learnt, its optimiser, the networks, and the history of the loss."""
+    """The learnt variables, their optimiser, the networks, and the history of the loss."""
 
     def __init__(
         self, images: Tensor, targets: Tensor, population: Population, *, weight_decay: float
@@ -206,7 +207,7 @@ class _Synthetic:
         self._good = self._copy()
 
     def fill_population(self, count: int, state: Path | None) -> None:
-        """Train the networks that are not there yet, and keep each."""
+        """Train the networks that are still missing, with a checkpoint after each."""
         with progress("KRR-ST, networks", total=count, done=len(self.population)) as advance:
             while len(self.population) < count:
                 self.population.grow(self.images, self.targets)
@@ -214,7 +215,7 @@ class _Synthetic:
                 advance(f"{self.population.ages[-1]} steps")
 
     def step(self, loss: Tensor, images: Tensor, targets: Tensor, *, lr: float) -> None:
-        """One step along the gradients for images and targets, recorded."""
+        """Take and record one step along the gradients for images and targets."""
         self._good = self._copy()
         self.losses.append(loss.item())
         self.images.grad, self.targets.grad = images, targets
@@ -229,7 +230,7 @@ class _Synthetic:
         return self.images.clone(), self.targets.clone()
 
     def save(self, path: Path | None) -> None:
-        """Keep a checkpoint, where there is a path for one."""
+        """Write a checkpoint, if there is a path for one."""
         if path is not None:
             tensors = {"images": self.images, "targets": self.targets, **self.population.tensors()}
             tensors |= checkpoint.optimiser_tensors("optimiser", self.optimiser)
@@ -238,7 +239,7 @@ class _Synthetic:
             )
 
     def restore(self, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Resume from a checkpoint."""
         self.images.copy_(tensors["images"])
         self.targets.copy_(tensors["targets"])
         checkpoint.restore_optimiser("optimiser", self.optimiser, tensors)
@@ -297,7 +298,7 @@ def _learn(
                 synthetic.back_to_last_good()
                 return
             if iteration > done and iteration % config.checkpoint_every == 0:
-                synthetic.save(state)  # before the step: what is kept is known to be good
+                synthetic.save(state)  # before the step: this state is known to be good
             log.write(
                 iteration=iteration, loss=gradient[0].item(), network=k, age=population.ages[k]
             )
@@ -307,7 +308,7 @@ def _learn(
 
 
 def _batches(count: int, config: KRRST, seed: int, done: int) -> Iterator[Tensor]:
-    """A batch of real images' indices for each iteration that is left, without replacement."""
+    """A batch of indices of real images, without replacement, for each remaining iteration."""
     for iteration in range(done, config.iterations):
         draws = seeding.generator(seed, "krr-st", iteration, "batch")
         yield torch.randperm(count, generator=draws)[: config.batch]

@@ -1,4 +1,4 @@
-"""What the two methods have in common that match trajectories."""
+"""What the two trajectory-matching methods have in common."""
 
 import math
 from collections.abc import Mapping
@@ -9,32 +9,32 @@ from decoct.matching.loop import MatchingConfig, count_tapes
 from decoct.methods.method import FLOAT, Method, Shared, shared
 from decoct.methods.sizes import Sizes
 
-_SEARCHED = 3 * 7  # experts times rates that the search for the first rate tries, about
-_GRAPH = 4.0  # a matching step's peak over the bytes of its activations, measured on a ConvNet
+_SEARCHED = 3 * 7  # experts x rates that the search for the first rate tries, roughly
+_GRAPH = 4.0  # peak memory of a matching step / bytes of its activations, measured on a ConvNet
 
 
 @dataclass(frozen=True)
 class Matched(Method):
-    """Synthetic images, learnt along the trajectories of experts."""
+    """Synthetic images, learnt by matching the trajectories of experts."""
 
     synthetic = True
 
     matching: Shared[MatchingConfig] = shared(MatchingConfig)
 
     def training_batch(self) -> int:
-        """The inner loop's, which is what the set is made for."""
+        """The inner loop's batch, for which the set is made."""
         return self.matching.batch
 
     def inner_images(self, sizes: Sizes) -> tuple[float, float]:
         """Images in all inner steps of matching, and in those of the search for the first rate."""
         config = self.matching
-        a_step = sizes.count / math.ceil(sizes.count / config.batch)  # a shuffle's last is smaller
+        a_step = sizes.count / math.ceil(sizes.count / config.batch)  # mean: the last is smaller
         steps = config.inner_steps * a_step
         searched = 0.0 if config.inner_lr else _SEARCHED * steps
         return config.iterations * config.experts_per_step * steps, searched
 
     def memory(self, sizes: Sizes) -> Mapping[str, int]:
-        """What is learnt, and the way through the inner loop and back."""
+        """The learnt variables, and the inner loop forward and backward."""
         config, student = self.matching, sizes.student
         moments = 2 if config.optimiser == "adam" else 1
         learnt = sizes.count * (sizes.pixels + sizes.dimensions) * FLOAT
@@ -45,6 +45,6 @@ class Matched(Method):
         tapes *= gradient.tape_bytes(batch, sizes.size)
         path = (config.inner_steps + 1) * sizes.parameters(student, sizes.dimensions) * FLOAT
         return {
-            "what is learnt, and its optimiser": (3 + moments) * learnt,  # last good, gradient
+            "what is learnt, and its optimiser": (3 + moments) * learnt,  # + last good, gradient
             f"unroll of {config.inner_steps} steps": step + tapes + path,
         }

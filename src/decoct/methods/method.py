@@ -1,7 +1,7 @@
-"""`Method`: one way to get from images and targets to an encoder, in a file of its own.
+"""`Method`: one way to get from images and targets to an encoder, in its own file.
 
-A method is a frozen dataclass; its fields are its section of the recipe. What other code needs to
-know about it, it says here, so that nothing else has to know it by name.
+A method is a frozen dataclass whose fields are its section of the recipe. It declares here whatever
+other code needs to know about it, so that no other code has to know it by name.
 """
 
 from abc import ABC
@@ -27,37 +27,37 @@ from decoct.training.pretrain import PretrainConfig, pretrain, steps_an_epoch
 FLOAT = 4  # bytes
 _SHARED = "shared"
 T = TypeVar("T")
-# A section of the recipe by itself, which several methods have in common: no flag of the method's
+# A section of the recipe that several methods share, so its settings are not the method's own flags
 Shared = Annotated[T, tyro.conf.Fixed, tyro.conf.Suppress]
 
 
 def shared(kind: type[T]) -> T:
-    """The default of a field that is `Shared`."""
+    """The default value of a `Shared` field."""
     made: T = field(default_factory=kind, metadata={_SHARED: True})
     return made
 
 
 @dataclass(frozen=True)
 class Method(Settings, ABC):
-    """What every method says of itself; the defaults are those of a small set with targets."""
+    """What every method declares; the defaults suit a small set with targets."""
 
     name: ClassVar[str]
     summary: ClassVar[str]  # one line, for --help, docs and the report
     paper: ClassVar[str] = ""  # citation; "" for ours
-    proposed: ClassVar[bool] = False  # one to be compared with the rest, not part of the rest
-    makes_set: ClassVar[bool] = True  # False: it goes from images to an encoder directly
+    proposed: ClassVar[bool] = False  # True: compared with the others, which are its baselines
+    makes_set: ClassVar[bool] = True  # False: it makes an encoder directly from images
     synthetic: ClassVar[bool] = False  # the images of its set are learnt
     whole_pool: ClassVar[bool] = False  # it trains on all images
-    as_many_steps_as: ClassVar[str] = ""  # the method that it is, for as many steps as small sets
-    keeps_encoder: ClassVar[bool] = True  # False: its encoder costs nothing to make again
-    another_network: ClassVar[bool] = False  # its encoder is not of the kind that is pre-trained
+    as_many_steps_as: ClassVar[str] = ""  # the method that it repeats, with a small set's steps
+    keeps_encoder: ClassVar[bool] = True  # False: making its encoder again costs nothing
+    another_network: ClassVar[bool] = False  # its encoder is not the network that is pre-trained
 
     def needs(self) -> tuple[str, ...]:
         """The stages that it is made from, and `images_of` other methods."""
         return ("images", "targets")
 
     def chosen_by(self) -> tuple[str, ...]:
-        """The methods whose images it needs."""
+        """The methods that choose images for it."""
         return tuple(filter(None, map(chooser, self.needs())))
 
     def make(self, inputs: Inputs, place: Place) -> DistilledSet:
@@ -65,7 +65,7 @@ class Method(Settings, ABC):
         raise NotImplementedError(f"{self.name} makes no set")
 
     def pretrain(self, inputs: Inputs, place: Place) -> Encoder:
-        """An encoder; by default trained on the method's own set, by the set's rule."""
+        """An encoder; by default trained on the method's own set, with the set's rule."""
         return pretrain(
             distilled=inputs.distilled,
             config=inputs.pretraining,
@@ -76,16 +76,16 @@ class Method(Settings, ABC):
 
     @property
     def trains(self) -> bool:
-        """Whether anything is pre-trained."""
+        """Whether it pre-trains anything."""
         return self.keeps_encoder
 
     @classmethod
     def own_length(cls) -> bool:
-        """Whether it trains for as long as all images are worth, not for as long as small sets."""
+        """Whether it trains for the length given for all images, not for that of small sets."""
         return cls.whole_pool and not cls.as_many_steps_as
 
     def training_batch(self) -> int:
-        """The batch that its encoder is trained in."""
+        """The batch size for training its encoder."""
         rule: TrainingRule = getattr(self, "rule", TrainingRule())
         return rule.batch
 
@@ -99,7 +99,7 @@ class Method(Settings, ABC):
         return pretraining.epochs * steps_an_epoch(self.seen(sizes), self.training_batch())
 
     def facts(self, sizes: Sizes, pretraining: PretrainConfig) -> dict[str, Any]:
-        """What it keeps and how long it trains: for tables."""
+        """How much it keeps and how long it trains, for tables."""
         if not self.trains:
             return {}
         count = sizes.images if self.whole_pool else sizes.count
@@ -113,44 +113,44 @@ class Method(Settings, ABC):
         return found | self._length(pretraining)
 
     def _length(self, pretraining: PretrainConfig) -> dict[str, int]:
-        """Epochs, where steps are not counted otherwise."""
+        """The number of epochs, unless the length is given in steps."""
         return {} if self.as_many_steps_as else {"epochs": pretraining.epochs}
 
     def bytes_an_image(self, sizes: Sizes) -> int:
-        """Bytes of an image and of all that is said of it."""
+        """Bytes per image, including its targets and views."""
         return sizes.pixels * (FLOAT if self.synthetic else 1) + FLOAT * sizes.dimensions
 
     def work(self, sizes: Sizes) -> Mapping[Unit, float]:
-        """What making its set takes, in units whose time is measured."""
+        """The work of making its set, in units whose time is measured."""
         return {}
 
     def pretraining_work(self, sizes: Sizes, pretraining: PretrainConfig) -> Mapping[Unit, float]:
-        """What pre-training one encoder takes."""
+        """The work of pre-training one encoder."""
         if not self.trains:
             return {}
-        epoch = sizes.images if self.whole_pool else self.seen(sizes)  # which may be cut short
+        epoch = sizes.images if self.whole_pool else self.seen(sizes)  # may be cut short
         batch = self.training_batch()
         images = epoch * self.steps(sizes, pretraining) / steps_an_epoch(epoch, batch)
         return {training_step(pretraining.network, batch): images}
 
     def memory(self, sizes: Sizes) -> Mapping[str, int]:
-        """Bytes at the peak of making its set, by what holds them."""
+        """Peak memory in bytes while making its set, by what holds it."""
         return {}
 
     def networks(self, dimensions: int) -> tuple[tuple[NetworkConfig, int], ...]:
-        """The networks that it trains, with their outputs: they must be able to take the images."""
+        """The networks that it trains, with their outputs; they must accept the images."""
         return ()
 
     def check(self, sizes: Sizes) -> None:
-        """Raise `DecoctError` for data that it cannot be made from."""
+        """Raise `DecoctError` for data that it cannot work with."""
 
     def axes(self) -> tuple[Axis, ...]:
-        """What of it an ablation may vary."""
+        """The settings that an ablation may vary."""
         return ()
 
 
 def section_of(kind: type[Method]) -> str:
-    """The name of a method's section of the recipe; empty where it has no settings of its own."""
+    """The name of a method's section of the recipe; empty if it has no settings of its own."""
     return kind.name.replace("-", "_") if own_fields(kind) else ""
 
 
@@ -160,17 +160,17 @@ def own_fields(kind: type[Method]) -> list[str]:
 
 
 def shared_fields(kind: type[Method]) -> list[str]:
-    """The sections of a recipe that it has in common with other methods."""
+    """The sections of the recipe that it shares with other methods."""
     return [f.name for f in fields(kind) if f.metadata.get(_SHARED)]
 
 
 def with_shared(method: Method, sections: Mapping[str, Any]) -> Method:
-    """The method with the recipe's sections in place of its own copies."""
+    """The method with the recipe's sections instead of its own copies."""
     return replace(method, **{name: sections[name] for name in shared_fields(type(method))})
 
 
 def without_rule(method: Method) -> Method:
-    """The method with the usual rule: how its set is trained on has no part in which images it has.
+    """The method with the default rule, since the choice of images does not depend on the rule.
 
     >>> without_rule(Method()) == Method()
     True
@@ -180,7 +180,7 @@ def without_rule(method: Method) -> Method:
 
 
 def total(*parts: Mapping[Unit, float]) -> dict[Unit, float]:
-    """The sum of several works."""
+    """The sum of several amounts of work."""
     found: Counter[Unit] = Counter()
     for part in parts:
         for unit, count in part.items():

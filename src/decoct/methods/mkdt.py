@@ -1,7 +1,7 @@
 """MKDT: match the trajectories of students trained by knowledge distillation (section 5).
 
 Images, targets and learning rate are learnt so that a student that starts at an expert's epoch s
-and trains on them for T steps lands where the expert was at epoch s + expert_epochs.
+and trains on them for T steps ends where the expert was at epoch s + expert_epochs.
 """
 
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ from decoct.methods.sizes import Sizes
 from decoct.methods.units import Action, Bench, Unit, gradient_step
 from decoct.models.registry import NetworkConfig, create_network
 
-_PASSES = 11  # through a network's convolutions an inner step takes, forward and back
+_PASSES = 11  # convolutions per layer that an inner step takes, forward and backward
 
 
 @dataclass(frozen=True)
@@ -42,19 +42,19 @@ class MKDT(Matched):
     """The published method."""
 
     name: ClassVar[str] = "mkdt"
-    summary: ClassVar[str] = "images and targets learnt by matching experts of distillation"
+    summary: ClassVar[str] = "images and targets learnt by matching trajectories of distillation"
     paper: ClassVar[str] = "Joshi, Ni & Mirzasoleiman, ICLR 2025"
     proposed: ClassVar[bool] = True
     section: ClassVar[str] = "mkdt"
 
-    init: str = "high-loss"  # the method whose images it begins with
+    init: str = "high-loss"  # the method whose images it starts from
 
     def needs(self) -> tuple[str, ...]:
-        """Experts, and the images to begin with."""
+        """The experts, and the images to start from."""
         return ("images", "targets", "experts", images_of(self.init))
 
     def make(self, inputs: Inputs, place: Place) -> DistilledSet:
-        """Learn from the images of `init` on, and their targets."""
+        """Learn images and targets, starting from the images of `init` and their targets."""
         return mkdt(
             images=inputs.images,
             targets=inputs.targets,
@@ -68,7 +68,7 @@ class MKDT(Matched):
         )
 
     def work(self, sizes: Sizes) -> Mapping[Unit, float]:
-        """Inner steps forward and back, and those of the search for the first rate."""
+        """Inner steps forward and backward, and those of the search for the first rate."""
         steps, searched = self.inner_images(sizes)
         forward = gradient_step(sizes.student, self.matching.batch)
         return {matching_step(sizes.student, self.matching): steps, forward: searched}
@@ -78,7 +78,7 @@ class MKDT(Matched):
         return (
             Axis(
                 "init",
-                "the real images that it begins with",
+                "the real images that it starts from",
                 "mkdt.init",
                 one_of("random", "high-loss"),
             ),
@@ -96,7 +96,7 @@ class MKDT(Matched):
                 one_of("learnt", "fixed"),
                 learnt=True,
             ),
-            Axis("experts", "how many experts there are", "experts.count", one_of(1, 3, 8, 20)),
+            Axis("experts", "the number of experts", "experts.count", one_of(1, 3, 8, 20)),
             Axis(
                 "max-start-epoch",
                 "how many of an expert's epochs matching may start from",
@@ -127,9 +127,9 @@ def mkdt(
 ) -> DistilledSet:
     """Distil the images at `index` (int64, m) and their targets.
 
-    `state` is where a checkpoint is kept; with one there, distilling goes on from it, to the same
-    bits. Where the loss becomes non-finite it stops, with the last good state. Raises `DecoctError`
-    where the trajectories are too short, or the very first loss is not finite.
+    `state` is the checkpoint's path; if one exists, distillation resumes from it, bit-identically.
+    If the loss becomes non-finite, it stops with the last good state. Raises `DecoctError` if the
+    trajectories are too short, or the very first loss is not finite.
     """
     config, device = config or MatchingConfig(), torch.device(device)
     real = images.subset(index).to(device).normalised()
@@ -178,7 +178,7 @@ def mkdt(
 def _inner_gradient(
     gradient: ConvNetGradient, images: Tensor, config: MatchingConfig
 ) -> InnerGradient:
-    """Compiled where that pays."""
+    """Compiled if that pays off."""
     batch, size = min(config.batch, len(images)), images.shape[-1]
     steps = config.iterations * config.experts_per_step * config.inner_steps
     work = _PASSES * sum(gradient.multiply_adds(batch, size)) * steps
@@ -188,7 +188,7 @@ def _inner_gradient(
 
 
 def matching_step(student: NetworkConfig, config: MatchingConfig) -> Unit:
-    """An image in one step of the inner loop, forward and back."""
+    """An image in one step of the inner loop, forward and backward."""
 
     def prepare(bench: Bench) -> tuple[Action, float]:
         network = bench.network(student, bench.sizes.dimensions)

@@ -1,7 +1,7 @@
-"""MTT-SSL: match the trajectories of students that train by the self-supervised loss itself.
+"""MTT-SSL: match the trajectories of students that train with the self-supervised loss itself.
 
-The naive baseline of MKDT (section 4): the inner loop takes the loss on augmented views of the
-synthetic images, and there are no targets. All else is MKDT's, on equal terms.
+This is MKDT's naive baseline (section 4): the inner loop uses the loss on augmented views of the
+synthetic images, and there are no targets. The rest is as in MKDT, for a fair comparison.
 """
 
 from collections.abc import Callable, Mapping
@@ -38,36 +38,36 @@ from decoct.training.objective import Objective, view_loss
 from decoct.training.pretrain import PretrainConfig
 from decoct.training.ssl_pretrain import check_self_supervision
 
-_SWEEP = 4  # gradients that a step of a sweep by autograd takes the time of
+_SWEEP = 4  # time of a step of the sweep by autograd, in gradients
 
 
 @dataclass(frozen=True)
 class MTTSSL(Matched):
-    """What is this method's own; matching is else as the recipe's `matching` says.
+    """The settings of this method alone; the rest of matching is in the recipe's `matching`.
 
-    Unless `matching.inner_lr` gives it, the first inner rate is searched for from a fifth of `lr`.
+    Unless `matching.inner_lr` gives the first inner rate, the search for it starts at `lr` / 5.
     """
 
     name: ClassVar[str] = "mtt-ssl"
-    summary: ClassVar[str] = "images learnt by matching experts of the self-supervised loss itself"
-    paper: ClassVar[str] = "Joshi, Ni & Mirzasoleiman, ICLR 2025, section 4: the naive way"
+    summary: ClassVar[str] = "images learnt by matching trajectories of the self-supervised loss"
+    paper: ClassVar[str] = "Joshi, Ni & Mirzasoleiman, ICLR 2025, section 4: the naive baseline"
     section: ClassVar[str] = "mtt_ssl"
 
     objective: Objective = field(default_factory=Objective)
-    lr: Positive = 0.03  # of the experts; others of their settings are the recipe's `experts`
-    iterations: CountOrNone = 0  # of matching; 0: as many as `matching` has
+    lr: Positive = 0.03  # of its experts; their other settings are in the recipe's `experts`
+    iterations: CountOrNone = 0  # of matching; 0: as in `matching`
 
     def needs(self) -> tuple[str, ...]:
-        """Experts that train without targets."""
+        """The images, and experts that train without targets."""
         return ("images", "ssl-experts")
 
     @property
     def config(self) -> MatchingConfig:
-        """How it matches."""
+        """Its matching settings."""
         return replace(self.matching, iterations=self.iterations or self.matching.iterations)
 
     def make(self, inputs: Inputs, place: Place) -> DistilledSet:
-        """Learn from random images on."""
+        """Learn images, starting from random ones."""
         return mtt_ssl(
             images=inputs.images,
             trajectories=inputs.ssl_trajectories,
@@ -82,11 +82,11 @@ class MTTSSL(Matched):
         )
 
     def bytes_an_image(self, sizes: Sizes) -> int:
-        """There are no targets."""
+        """The pixels only: there are no targets."""
         return super().bytes_an_image(replace(sizes, dimensions=0))
 
     def work(self, sizes: Sizes) -> Mapping[Unit, float]:
-        """Sweeps of inner steps; the search goes forward alone."""
+        """Sweeps of inner steps; the search runs forward only."""
         steps, searched = replace(self, matching=self.config).inner_images(sizes)
         return {ssl_matching_step(sizes.student, self.objective): steps + searched / _SWEEP}
 
@@ -96,7 +96,7 @@ class MTTSSL(Matched):
         return {unit: 2 * images for unit, images in found.items()}
 
     def check(self, sizes: Sizes) -> None:
-        """Two images at least."""
+        """There must be at least two images."""
         check_self_supervision(sizes.count)
 
 
@@ -110,9 +110,9 @@ def train_ssl_experts(
     seed: int = 0,
     device: torch.device | str = "cpu",
 ) -> Trajectories:
-    """As `train_experts`, by the self-supervised loss on views drawn afresh at each step.
+    """As `train_experts`, but with the self-supervised loss on new random views at each step.
 
-    In float32 or tf32, and never compiled: the gradient is autograd's.
+    In float32 or tf32, and never compiled: the gradient comes from autograd.
     """
     objective, experts = objective or Objective(), experts or ExpertsConfig()
 
@@ -145,12 +145,12 @@ def mtt_ssl(
     state: Path | None = None,
     metrics: Path | None = None,
 ) -> DistilledSet:
-    """Distil the images at `index` (int64, m) without targets: those of the set are m x 0.
+    """Distil the images at `index` (int64, m) without targets: the set's targets are m x 0.
 
     `trajectories` are from `train_ssl_experts` with the same `objective` and `lr`; `matching` is as
-    `mkdt` takes it, but `compile`, `cuda_graphs` and `memory` have no effect. What an inner step
-    draws follows from seed, iteration and step alone, the same forward and back. Checkpoints, and
-    what is done about a loss that is not finite, are as `mkdt` has them; so are the errors raised.
+    in `mkdt`, but `compile`, `cuda_graphs` and `memory` have no effect. The random draws of an
+    inner step depend only on seed, iteration and step, so forward and backward see the same views.
+    Checkpoints, non-finite losses and errors are handled as in `mkdt`.
     """
     objective, matching = objective or Objective(), matching or MatchingConfig()
     device = torch.device(device)
@@ -201,7 +201,7 @@ def mtt_ssl(
 
 
 def flat_loss(network: Network, images: Images, objective: Objective) -> FlatLoss:
-    """The loss of parameters and of images normalised as `images`; targets are not looked at."""
+    """The loss as a function of parameters and of images normalised as `images`; no targets."""
     forward, device = flat_network(network), next(network.parameters()).device
     mean, std = images.mean.to(device), images.std.to(device)
     loss = view_loss(objective, mean=mean, std=std, size=images.size)
@@ -215,9 +215,9 @@ def flat_loss(network: Network, images: Images, objective: Objective) -> FlatLos
 def step_losses(
     loss: FlatLoss, *, count: int, seed: int, at: tuple[int | str, ...]
 ) -> list[FlatLoss]:
-    """A loss that draws from torch's global generator, its draws fixed for each of T steps.
+    """A loss that draws from torch's global generator, with fixed draws for each of T steps.
 
-    They follow from seed, place (`at`) and step, however often a step is gone through.
+    The draws depend on seed, place (`at`) and step, however often a step is computed.
 
     >>> first, second = step_losses(lambda *_: torch.rand(()), count=2, seed=0, at=(7,))
     >>> none = torch.zeros(0)
@@ -236,7 +236,7 @@ def step_losses(
 
 
 def ssl_matching_step(student: NetworkConfig, objective: Objective) -> Unit:
-    """An image in one step of the inner loop, forward and back."""
+    """An image in one step of the inner loop, forward and backward."""
 
     def prepare(bench: Bench) -> tuple[Action, float]:
         network = bench.network(student, objective.projector)

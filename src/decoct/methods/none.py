@@ -1,4 +1,4 @@
-"""No pre-training: the network as it is initialised."""
+"""No pre-training: the network as initialised."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -12,15 +12,15 @@ from decoct.training.pretrain import fresh_encoder
 
 @dataclass(frozen=True)
 class NoPretraining(Method):
-    """A reference: what an encoder is worth that has learnt nothing."""
+    """A reference: the value of an encoder that has learnt nothing."""
 
     name: ClassVar[str] = "none"
-    summary: ClassVar[str] = "no pre-training: the network as it is initialised"
+    summary: ClassVar[str] = "no pre-training: the network as initialised"
     makes_set: ClassVar[bool] = False
     keeps_encoder: ClassVar[bool] = False
 
     def pretrain(self, inputs: Inputs, place: Place) -> Encoder:
-        """With the seed that pre-training would give it."""
+        """Initialise it with the seed that pre-training would use."""
         images = inputs.images
         return fresh_encoder(
             inputs.pretraining.network,

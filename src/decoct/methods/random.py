@@ -1,4 +1,4 @@
-"""Random real images: what every method is compared with."""
+"""Random real images: the baseline for every method."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -14,13 +14,13 @@ from decoct.methods.real_images import RealImages
 
 @dataclass(frozen=True)
 class Random(RealImages):
-    """The reference: no choice at all."""
+    """The baseline: no choice at all."""
 
     name: ClassVar[str] = REFERENCE
     summary: ClassVar[str] = "random real images"
 
     def choose(self, inputs: Inputs, place: Place) -> Tensor:
-        """Any images."""
+        """Choose any images."""
         return random_rows(inputs)
 
 

@@ -1,4 +1,4 @@
-"""What all methods have in common that choose a few real images and keep their targets."""
+"""What the methods that choose a few real images and keep their targets have in common."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -17,19 +17,19 @@ from decoct.methods.inputs import Inputs
 from decoct.methods.method import Method, Shared, shared
 from decoct.methods.units import Action, Bench, Unit
 
-BLOCK = 2**24  # distances or similarities at a time, whatever the pool's size: 64 MB
-_SMALL_POOL = 4000  # images that a subset is chosen of, to measure with
+BLOCK = 2**24  # distances or similarities at a time, for a pool of any size: 64 MB
+_SMALL_POOL = 4000  # size of the pool on which the time is measured
 
 
 @dataclass(frozen=True)
 class RealImages(Method):
-    """Real images and their targets, under the same roof as synthetic ones."""
+    """Real images and their targets, with the interface of synthetic ones."""
 
     rule: Shared[TrainingRule] = shared(TrainingRule)
 
     @abstractmethod
     def choose(self, inputs: Inputs, place: Place) -> Tensor:
-        """The rows of the images that are kept: int64, m, increasing."""
+        """The rows of the images to keep: int64, m, increasing."""
 
     def make(self, inputs: Inputs, place: Place) -> DistilledSet:
         """The chosen images, with their targets."""
@@ -47,14 +47,14 @@ class RealImages(Method):
 
 
 def candidates(targets: Targets, *, count: int, device: torch.device | str) -> Tensor:
-    """The N x D targets, where a subset is chosen; raises `DecoctError` where there are too few."""
+    """The N x D targets on the device for choosing; raises `DecoctError` if there are too few."""
     if not 1 <= count <= len(targets):
         raise DecoctError(f"a subset of {count} images cannot be chosen from {len(targets)}")
     return targets.values.to(device)
 
 
 def choosing(method: RealImages) -> Unit:
-    """One subset by the targets, divided by the square of the pool: its time grows like that."""
+    """Choosing one subset by the targets; its time grows with the square of the pool's size."""
 
     def prepare(bench: Bench) -> tuple[Action, float]:
         sizes = bench.sizes

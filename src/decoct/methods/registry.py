@@ -1,4 +1,4 @@
-"""The methods by name: to add one, write its file and add its line here."""
+"""The methods by name. To add one, write its file and add a line here."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -27,7 +27,7 @@ METHODS: dict[str, type[Method]] = {}
 
 
 def register(kind: type[Method]) -> type[Method]:
-    """Make a method known: to recipes, comparisons, estimates, tables."""
+    """Make a method known to recipes, comparisons, estimates and tables."""
     METHODS[kind.name] = kind
     return kind
 
@@ -54,10 +54,10 @@ for _kind in (
 
 
 def method_kind(name: str) -> type[Method]:
-    """A method's class; raises `DecoctError` for a name that none has.
+    """A method's class; raises `DecoctError` for an unknown name.
 
     >>> method_kind("mkdt").summary
-    'images and targets learnt by matching experts of distillation'
+    'images and targets learnt by matching trajectories of distillation'
     """
     if name not in METHODS:
         raise DecoctError(f"method {name!r} is unknown;{suggest(name, METHODS)}")
@@ -65,17 +65,17 @@ def method_kind(name: str) -> type[Method]:
 
 
 def configured(name: str, own: Mapping[str, Method], sections: Mapping[str, Any]) -> Method:
-    """A method as a recipe has it: its own section, and the sections that methods share."""
+    """A method as a recipe configures it: its own section, and the sections that methods share."""
     kind = method_kind(name)
     return with_shared(own.get(section_of(kind)) or kind(), sections)
 
 
 def sections() -> dict[str, type[Method]]:
-    """The sections of a recipe that are a method's, by name."""
+    """The recipe sections that belong to a single method, by name."""
     return {section_of(kind): kind for kind in METHODS.values() if section_of(kind)}
 
 
 def compared_by_default() -> tuple[str, ...]:
-    """References, what is proposed, and what the paper starts from."""
+    """References, the proposed methods, and the paper's initialisation."""
     wanted = (NoPretraining, Random, HighLoss, MKDT, Views, Full, Teacher)
     return tuple(kind.name for kind in wanted)

@@ -34,11 +34,11 @@ def sas_subset(
 ) -> Index:
     """Choose greedily in each latent class, in proportion to its size: int64, sorted.
 
-    The similarity of two images is their targets' cosine, at least 0. An image's score is its
-    similarity to its whole class, less twice that to what is chosen already (`penalty`; the
-    released code takes nothing off). The paper takes int(fraction x size) of each class; here the
-    largest remainders make that up to `count`, so that methods are compared at one size. Raises
-    `DecoctError` where there are fewer images.
+    The similarity of two images is the cosine of their targets, at least 0. An image's score is its
+    similarity to its whole class, minus twice its similarity to the images already chosen
+    (`penalty`; the released code subtracts nothing). The paper takes int(fraction x size) of each
+    class; here the largest remainders fill this up to `count`, so that methods are compared at one
+    size. Raises `DecoctError` if there are fewer images.
 
     >>> from decoct.artefacts.targets import TargetsConfig, fit_targets
     >>> pool = fit_targets(torch.randn(20, 3), TargetsConfig())
@@ -58,7 +58,7 @@ def sas_subset(
 
 
 def shares(sizes: list[int], count: int) -> list[int]:
-    """`count` divided in proportion to `sizes`: rounded down, the largest remainders up.
+    """Divide `count` in proportion to `sizes`: round down, then round the largest remainders up.
 
     >>> shares([5, 3, 2], 4)
     [2, 1, 1]
@@ -94,11 +94,11 @@ class SAS(RealImages):
     paper: ClassVar[str] = "Joshi & Mirzasoleiman, ICML 2023"
     section: ClassVar[str] = "sas"
 
-    classes: Count = 10  # latent, by k-means on the targets: about as many as the pool has
-    penalty: bool = True  # for what is chosen already; False: none, as in the released code
+    classes: Count = 10  # latent, by k-means on the targets: about the true number of classes
+    penalty: bool = True  # for similarity to chosen images; False: none, as in the released code
 
     def choose(self, inputs: Inputs, place: Place) -> Tensor:
-        """By the targets alone."""
+        """Choose by the targets alone."""
         return sas_subset(
             targets=inputs.targets,
             count=inputs.count,
@@ -109,5 +109,5 @@ class SAS(RealImages):
         )
 
     def work(self, sizes: Sizes) -> Mapping[Unit, float]:
-        """One subset of the pool."""
+        """Choosing one subset of the pool."""
         return {choosing(self): sizes.images**2}

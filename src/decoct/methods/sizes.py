@@ -1,4 +1,4 @@
-"""`Sizes`: the counts that the cost of a method or a stage follows from."""
+"""`Sizes`: the counts that determine the cost of a method or a stage."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +13,7 @@ from decoct.models.registry import NetworkConfig, create_network
 
 @dataclass(frozen=True)
 class TaskSize:
-    """How large a task is."""
+    """The size of a task."""
 
     train: int
     test: int
@@ -22,10 +22,10 @@ class TaskSize:
 
 @dataclass(frozen=True)
 class Sizes:
-    """What is known of a recipe's data before anything is made."""
+    """What is known about a recipe's data before anything is made."""
 
-    pool: int  # images, those left out among them
-    images: int  # N: those that are learnt from
+    pool: int  # images, including those held out
+    images: int  # N: images for training
     count: int  # m: images in a distilled set
     channels: int
     size: int  # pixels
@@ -35,20 +35,20 @@ class Sizes:
 
     @property
     def pixels(self) -> int:
-        """Numbers in an image."""
+        """The number of values in an image."""
         return self.channels * self.size**2
 
     def network(self, config: NetworkConfig, outputs: int) -> Network:
-        """A freshly initialised network for the images; torch's random numbers stay as they are."""
+        """A freshly initialised network for the images; leaves torch's generators unchanged."""
         with seeding.seeded(0, "sizes", "network"):
             return create_network(config, channels=self.channels, size=self.size, outputs=outputs)
 
     def parameters(self, config: NetworkConfig, outputs: int) -> int:
-        """P of a network, its head included."""
+        """P of a network, including its head."""
         return sum(p.numel() for p in self.network(config, outputs).parameters())
 
     def activations(self, config: NetworkConfig, outputs: int) -> int:
-        """Numbers that the layers of a network put out for one image."""
+        """The number of values that a network's layers output for one image."""
         counts: list[int] = []
 
         def count(module: nn.Module, inputs: Any, output: Tensor) -> None:

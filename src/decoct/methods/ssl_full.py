@@ -10,7 +10,7 @@ from decoct.methods.ssl_random import SSLRandom
 
 @dataclass(frozen=True)
 class SSLFull(SSLRandom):
-    """What no teacher and all images give."""
+    """What self-supervision on all images gives without a teacher."""
 
     name: ClassVar[str] = "ssl-full"
     summary: ClassVar[str] = "self-supervision on all images, without a teacher"
@@ -18,7 +18,7 @@ class SSLFull(SSLRandom):
 
     @property
     def epochs(self) -> int:
-        """Its own."""
+        """Its own number of epochs."""
         return self.ssl.full_epochs
 
     def images(self, inputs: Inputs) -> Images:

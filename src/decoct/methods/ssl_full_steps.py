@@ -1,4 +1,4 @@
-"""Self-supervision on all images, for as many steps as a small set is trained on."""
+"""Self-supervision on all images, for as many steps as training on a small set takes."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -8,7 +8,7 @@ from decoct.methods.ssl_full import SSLFull
 
 @dataclass(frozen=True)
 class SSLFullSteps(SSLFull):
-    """What no teacher and all images give where time is short."""
+    """What self-supervision on all images gives when time is short."""
 
     name: ClassVar[str] = "ssl-full-steps"
     summary: ClassVar[str] = "self-supervision on all images, for as many steps as a small set"

@@ -1,4 +1,4 @@
-"""Self-supervision on the random subset: no teacher, and so no targets."""
+"""Self-supervision on the random subset: there is no teacher, so there are no targets."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -26,23 +26,23 @@ class SSLRandom(Method):
     makes_set: ClassVar[bool] = False
 
     ssl: Shared[SSLPretrainConfig] = shared(SSLPretrainConfig)
-    rule: Shared[TrainingRule] = shared(TrainingRule)  # whose batch counts the steps
+    rule: Shared[TrainingRule] = shared(TrainingRule)  # its batch determines the number of steps
 
     def needs(self) -> tuple[str, ...]:
-        """Images alone."""
+        """The images only."""
         return ("images",)
 
     @property
     def epochs(self) -> int:
-        """Its own, where steps are not to be as distillation's."""
+        """Its own number of epochs; 0: as many steps as distillation."""
         return self.ssl.epochs
 
     def images(self, inputs: Inputs) -> Images:
-        """What it trains on."""
+        """The images that it trains on."""
         return inputs.images.subset(random_rows(inputs))
 
     def pretrain(self, inputs: Inputs, place: Place) -> Encoder:
-        """On two augmented views of each image."""
+        """Train on two augmented views of each image."""
         factor = inputs.pretraining.lr_factor
         return pretrain_by_ssl(
             images=self.images(inputs),
@@ -56,24 +56,24 @@ class SSLRandom(Method):
         )
 
     def steps(self, sizes: Sizes, pretraining: PretrainConfig) -> int:
-        """As many as distillation takes on as many images, unless `ssl` gives epochs."""
+        """As many as distillation takes on the same number of images, unless `ssl` gives epochs."""
         otherwise = super().steps(sizes, pretraining)
         if self.as_many_steps_as:
             return otherwise
         return self.ssl.steps(self.seen(sizes), epochs=self.epochs, otherwise=otherwise)
 
     def bytes_an_image(self, sizes: Sizes) -> int:
-        """There are no targets."""
+        """The pixels only: there are no targets."""
         return super().bytes_an_image(replace(sizes, dimensions=0))
 
     def pretraining_work(self, sizes: Sizes, pretraining: PretrainConfig) -> Mapping[Unit, float]:
-        """Steps of two augmented views."""
+        """Steps on two augmented views."""
         count = sizes.images if self.whole_pool else sizes.count
         images = self.steps(sizes, pretraining) * min(self.ssl.batch, count)
         return {ssl_step(self.ssl.training(pretraining.network, epochs=1)): images}
 
     def check(self, sizes: Sizes) -> None:
-        """Two images at least."""
+        """There must be at least two images."""
         check_self_supervision(sizes.images if self.whole_pool else sizes.count)
 
     def _length(self, pretraining: PretrainConfig) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""The teacher itself, as an encoder: a reference, for it is another and larger network."""
+"""The teacher itself as an encoder: only a reference, because it is a different, larger network."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -11,7 +11,7 @@ from decoct.methods.method import Method
 
 @dataclass(frozen=True)
 class Teacher(Method):
-    """A reference: what its students learn from."""
+    """A reference: the network that the students learn from."""
 
     name: ClassVar[str] = "teacher"
     summary: ClassVar[str] = "the teacher itself"
@@ -24,5 +24,5 @@ class Teacher(Method):
         return ("teacher",)
 
     def pretrain(self, inputs: Inputs, place: Place) -> Encoder:
-        """As it is."""
+        """The teacher, unchanged."""
         return inputs.teacher

@@ -1,4 +1,4 @@
-"""`Unit`: a kind of work whose time here is measured, to say how long a recipe would take."""
+"""`Unit`: a kind of work whose time is measured here, to estimate how long a recipe would take."""
 
 import time
 from collections.abc import Callable
@@ -23,7 +23,7 @@ Action = Callable[[], object]
 
 @dataclass(frozen=True)
 class Bench:
-    """Where units are measured: a device, and pictures of noise of the recipe's shape."""
+    """Where units are measured: a device, and random pictures of the recipe's shape."""
 
     sizes: Sizes
     device: torch.device
@@ -35,13 +35,13 @@ class Bench:
         return Images.from_array(torch.randint(256, shape, generator=draws, dtype=torch.uint8))
 
     def batch(self, count: int) -> tuple[Tensor, Tensor]:
-        """Normalised pictures, and targets of zero; not more than a CPU needs to be timed."""
+        """Normalised pictures and zero targets; on a CPU no more than the timing needs."""
         count = self.sample(count, at_most=64)
         targets = torch.zeros(count, self.sizes.dimensions, device=self.device)
         return self.images(count).to(self.device).normalised(), targets
 
     def sample(self, batch: int, *, at_most: int) -> int:
-        """A CPU's time is in proportion to the batch; a GPU's is not, so it gets all of it."""
+        """On a CPU time is proportional to the batch, so a part is enough; a GPU gets all of it."""
         return min(batch, at_most) if self.device.type == "cpu" else batch
 
     def network(self, config: NetworkConfig, outputs: int) -> Network:
@@ -52,7 +52,7 @@ class Bench:
             ).to(self.device)
 
     def seconds(self, action: Action) -> float:
-        """The fastest of a few calls, after one to warm up: others may be using this machine."""
+        """The fastest of a few calls after a warm-up: others may be using this machine."""
         action()
         self._wait()
         times: list[float] = []
@@ -70,9 +70,9 @@ class Bench:
 
 @dataclass(frozen=True)
 class Unit:
-    """A kind of work: two with the same name and settings take the same time.
+    """A kind of work: two units with the same name and settings take the same time.
 
-    `prepare` gives a call to time, and how many units that call is.
+    `prepare` returns a call to time, and how many units that call performs.
     """
 
     name: str
@@ -80,14 +80,14 @@ class Unit:
     prepare: Callable[[Bench], tuple[Action, float]] = field(compare=False)
 
     def seconds(self, bench: Bench) -> float:
-        """The time of one, in seconds, measured now."""
+        """The time of one unit in seconds, measured now."""
         with seeding.seeded(0, "estimate", self.name):
             action, count = self.prepare(bench)
             return bench.seconds(action) / count
 
 
 def training_step(network: NetworkConfig, batch: int) -> Unit:
-    """An image in a step of training by mean squared error."""
+    """An image in a training step with mean squared error."""
 
     def prepare(bench: Bench) -> tuple[Action, float]:
         model = bench.network(network, bench.sizes.dimensions)
@@ -117,7 +117,7 @@ def ssl_step(config: SSLConfig) -> Unit:
 
 
 def gradient_step(network: NetworkConfig, batch: int) -> Unit:
-    """An image in a gradient of the ConvNet, written out: an expert's step."""
+    """An image in a hand-written gradient of the ConvNet: an expert's step."""
 
     def prepare(bench: Bench) -> tuple[Action, float]:
         model = bench.network(network, bench.sizes.dimensions)

@@ -1,6 +1,6 @@
-"""Stored views: a few real images, each in several views, and what the assistant says of each.
+"""Stored views: a few real images, each in several views, and the assistant's targets for them.
 
-Nothing is matched: it is the labels that are distilled. A view costs nine bytes and its target.
+Nothing is matched; the labels are distilled. A view costs nine bytes and its target.
 """
 
 from collections.abc import Callable
@@ -25,33 +25,33 @@ from decoct.methods.inputs import Inputs, images_of
 from decoct.methods.method import Method, Shared, shared
 from decoct.methods.sizes import Sizes
 
-_AT_ONCE = 1024  # images
-_HALF = 2  # bytes of a number of a view's target
+_AT_ONCE = 1024  # images at a time
+_HALF = 2  # bytes of a float16 number
 Label = Callable[[Tensor, Tensor], Tensor]  # of views B x C x H x W in [0, 1], rows B: B x D
 
 
 @dataclass(frozen=True)
 class Views(Method):
-    """How many views an image has, which images, and who says what the views' targets are."""
+    """How many views an image has, which images are kept, and who labels the views."""
 
     name: ClassVar[str] = "views"
     summary: ClassVar[str] = "real images in several stored views, labelled by an assistant"
     proposed: ClassVar[bool] = True
     section: ClassVar[str] = "views"
 
-    count: Count = 32  # the first of which is the image itself
+    count: Count = 32  # including the image itself, which is the first view
     select: str = "k-means"  # the method that chooses the images
     labels: Literal["assistant", "teacher", "image"] = "assistant"  # image: its own target
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     rule: Shared[TrainingRule] = shared(TrainingRule)
 
     def needs(self) -> tuple[str, ...]:
-        """Whoever labels the views, and the method that chooses the images."""
+        """The labeller of the views, and the method that chooses the images."""
         labeller = () if self.labels == "image" else (self.labels,)
         return ("images", "targets", images_of(self.select), *labeller)
 
     def make(self, inputs: Inputs, place: Place) -> DistilledSet:
-        """The chosen images, and a target for each of their views."""
+        """The chosen images, with a target for each of their views."""
         found = stored_views(
             images=inputs.images,
             index=inputs.images_of(self.select),
@@ -64,7 +64,7 @@ class Views(Method):
         return replace(found, network=asked)
 
     def _label(self, inputs: Inputs, place: Place) -> Label:
-        """Who says what a view's target is."""
+        """The function that labels views."""
         targets = inputs.targets
         if self.labels == "assistant":
             assistant = inputs.assistant
@@ -80,17 +80,17 @@ class Views(Method):
         return ask
 
     def seen(self, sizes: Sizes) -> int:
-        """Every view is one."""
+        """The number of views."""
         return sizes.count * self.count
 
     def bytes_an_image(self, sizes: Sizes) -> int:
-        """Each view is described by its numbers and its target."""
+        """Pixels, and nine bytes and a target for each view."""
         return sizes.pixels + self.count * (_HALF * sizes.dimensions + NUMBERS)
 
     def axes(self) -> tuple[Axis, ...]:
-        """What makes a set of views."""
+        """The settings that an ablation may vary."""
         return (
-            Axis("views", "how many views an image has", "views.count", one_of(1, 4, 8, 16, 32)),
+            Axis("views", "views per image", "views.count", one_of(1, 4, 8, 16, 32)),
             Axis("select", "who chooses the images", "views.select", one_of("random", self.select)),
             Axis("labels", "who labels the views", "views.labels", one_of("assistant", "image")),
             Axis("assistant", "the assistant's epochs", "assistant.epochs", one_of(3, 12, 30)),
@@ -107,9 +107,9 @@ def stored_views(
     seed: int = 0,
     device: torch.device | str = "cpu",
 ) -> DistilledSet:
-    """The images at `index` (int64, m) with V views each, and `label`'s target for every view.
+    """The images at `index` (int64, m) with V views each, and a target by `label` for every view.
 
-    Targets are float16: what is trained on is what is stored.
+    Targets are float16 in training as well as on disk.
 
     >>> pictures = Images.from_array(torch.rand(8, 3, 16, 16))
     >>> config = Views(count=4)
@@ -142,13 +142,13 @@ def stored_views(
 
 
 def _label_in_parts(label: Label, pixels: Tensor, numbers: Tensor, rows: Tensor) -> Tensor:
-    """One view of every image: m x D float16, on the CPU."""
+    """Label one view of every image: m x D float16, on the CPU."""
     parts = torch.arange(len(pixels)).split(_AT_ONCE)
     found = [label(show_views(pixels[part], numbers[part]), rows[part]) for part in parts]
     targets = torch.cat(found).half().cpu()
     if not bool(targets.isfinite().all()):
         raise DecoctError(
-            "a view's target is too large for float16, or no number; scale the targets "
+            "a view's target is too large for float16 or not a number; scale the targets "
             "(targets.scaling: overall)"
         )
     return targets
