@@ -39,7 +39,10 @@ def test_matching_beyond_the_trajectory(refused: Refused, data: Path) -> None:
 def test_targets_of_another_number(refused: Refused, data: Path) -> None:
     np.save(data / "targets.npy", np.zeros((39, 4)))
     said = refused("run")
-    assert "targets.npy gives 39 targets for 40 images; they must be in the same order" in said
+    assert (
+        "targets.npy gives 39 targets for 40 images; there must be one per image, in the same order"
+        in said
+    )
 
 
 @pytest.mark.parametrize(

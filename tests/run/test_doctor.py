@@ -90,7 +90,7 @@ def test_a_recipe_that_trains_no_experts(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_an_unknown_pool_is_said() -> None:
     text = doctor(TINY.set("images.source", "hf:someone/else"))
-    assert "how many images hf:someone/else holds is not known" in text
+    assert "the number of images in hf:someone/else is unknown" in text
 
 
 @pytest.mark.parametrize("seconds", [0, 119, 121, 7199, 7201, 1e5, 1e7])

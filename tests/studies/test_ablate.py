@@ -349,7 +349,7 @@ def test_the_verb_takes_the_method(
     flags += ["--assistant.epochs", "1", "--assistant.network.width", "4"]
     command = ["ablate", str(tmp_path / "mine.yaml"), *flags, "--method", "views"]
     assert main([*command, "--axes", "views=1,2", "--views.count", "2"]) == 0
-    assert "views: how many views an image has; 30% of the labels" in capsys.readouterr().out
+    assert "views: views per image; 30% of the labels" in capsys.readouterr().out
     assert main([*command, "--axes", "init"]) == 2  # mkdt's
     assert "there is no axis init" in capsys.readouterr().err
 

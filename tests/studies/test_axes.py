@@ -152,7 +152,7 @@ def test_what_experts_are_too_short_for_is_left_out_and_said(
         matching=replace(BASE.matching, max_start_epoch=2),
     )
     assert list(changes("max-start-epoch", short)) == ["1", "2"]
-    assert "axis max-start-epoch: 4 is left out" in (said := capsys.readouterr().err)
+    assert "axis max-start-epoch: 4 is skipped" in (said := capsys.readouterr().err)
     assert "experts.epochs is 3" in said
     with pytest.raises(DecoctError, match=r"axis max-start-epoch, value 4: .*experts.epochs is 3"):
         plan(short, ["max-start-epoch=4"])
@@ -180,12 +180,12 @@ def test_a_single_step_is_not_halved() -> None:
         (["init=hard"], "axis init, value hard: .*unknown"),
         (["init=highloss"], "axis init, value highloss: .*perhaps you meant high-loss"),
         (["teacher=byol"], "axis teacher, value byol"),
-        (["experts=few"], "axis experts, value few: a whole number"),
+        (["experts=few"], "axis experts, value few: the value must be a whole number"),
         (["experts=0"], "axis experts, value 0: .*at least 1"),
         (["steps=0"], "axis steps, value 0: matching.inner_steps is 0; it must be at least 1"),
         (["size=0"], "axis size, value 0: .*fraction"),
         (["size=101%"], "axis size, value 101%: .*fraction"),
-        (["size=all"], "axis size, value all: a share of the pool"),
+        (["size=all"], "axis size, value all: the value must be a share of the pool"),
         (["size=nan"], "axis size, value nan"),
         (["lr=slow"], "axis lr, value slow"),
         (["experts=6"], "axis experts: there is nothing to compare the recipe's 6 with"),

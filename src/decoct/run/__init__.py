@@ -1,1 +1,1 @@
-"""A recipe, its stages, and what they take."""
+"""Recipes, their stages, and estimates of what they take."""

@@ -1,4 +1,4 @@
-"""What is here, what is missing, and what a recipe would take."""
+"""What is installed, what is missing, and what a recipe would take."""
 
 import importlib
 import importlib.metadata
@@ -30,7 +30,7 @@ def doctor(recipe: Recipe | None = None, *, folder: Path = Path()) -> str:
     """A report on this machine, and on what `recipe` would take with its run kept in `folder`.
 
     Times are estimated from a few seconds of measuring on the recipe's device. Raises
-    `DecoctError` where the recipe's own files or device are not there.
+    `DecoctError` if the recipe's own files or device are not available.
     """
     parts = [_versions(), _devices(), _extras(), _disk(folder)]
     if recipe is not None:
@@ -98,7 +98,7 @@ def _recipe(recipe: Recipe, folder: Path) -> str:
     title = f"recipe {recipe.name}"
     if sizes is None:
         source = recipe.images.source
-        return f"{title}\n  how many images {source} holds is not known before it is here"
+        return f"{title}\n  the number of images in {source} is unknown until it is downloaded"
     stages = Graph(recipe).of_a_run()
     parts = [
         _section(title, _counts(recipe, sizes)),
@@ -115,7 +115,7 @@ def _recipe(recipe: Recipe, folder: Path) -> str:
 def _counts(recipe: Recipe, sizes: Sizes) -> dict[str, str]:
     images = recipe.images
     known = ", ".join(
-        f"{name} {f'{task.train:,} + {task.test:,}' if task else 'of unknown size (left out)'}"
+        f"{name} {f'{task.train:,} + {task.test:,}' if task else 'of unknown size (not included)'}"
         for name, task in zip(recipe.compare.tasks, sizes.tasks, strict=True)
     )
     return {
@@ -148,12 +148,12 @@ def _time_needed(
     lines["  together"] = f"{duration_text(sum(found.values()))} on {device}"
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     if load > 1.3 * _cores():
-        lines["  busy"] = f"{load:.1f} jobs share {_cores()} cores now: too long an estimate"
+        lines["  busy"] = f"{load:.1f} jobs share {_cores()} cores now, so the estimate is too long"
     return lines
 
 
 def duration_text(seconds: float) -> str:
-    """Seconds for people.
+    """A duration for people.
 
     >>> duration_text(0.4), duration_text(90), duration_text(9000), duration_text(400000)
     ('1 s', '90 s', '2.5 h', '4.6 days')

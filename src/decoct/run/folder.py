@@ -1,4 +1,4 @@
-"""Stages on disk: a folder each, named by digest; what is whole is used, the rest is made."""
+"""Stages on disk: one folder each, named by digest; complete ones are reused, others are made."""
 
 import json
 import time
@@ -12,9 +12,9 @@ from decoct.core.console import note
 from decoct.core.place import Place
 
 Make = Callable[[Path], None]
-_STALE_S = 600.0  # younger temporary files may be another process's, under way
-_TEMPORARY = (".*.tmp", ".tmp??????")  # storage's, and safetensors' own
-_FOLDER = "*-" + 16 * "[0-9a-f]"  # a stage's: what else lies in a run's folder is not ours
+_STALE_S = 600.0  # younger temporary files may be in use by another process
+_TEMPORARY = (".*.tmp", ".tmp??????")  # storage's and safetensors'
+_FOLDER = "*-" + 16 * "[0-9a-f]"  # a stage's folder; anything else in a run's folder is not ours
 
 
 @dataclass
@@ -32,12 +32,12 @@ class StageFolders:
         return self.path / name
 
     def find(self, label: str, key: str) -> None:
-        """Count a stage among those used where its folder is there."""
+        """Record a stage as used if its folder exists."""
         if (self.path / f"{label}-{key}").is_dir():
             self.of(label, key)
 
     def artefact(self, label: str, key: str, *, file: str, kind: str, make: Make) -> Path:
-        """The path of a whole artefact: found as it was left, or made."""
+        """The path of a complete artefact, which is found or made."""
         path = self.of(label, key) / file
         if not storage.is_valid(path, kind=kind):
             if path.exists():
@@ -50,7 +50,7 @@ class StageFolders:
 
     @contextmanager
     def timed(self, label: str, folder: Path) -> Iterator[None]:
-        """Add the block's seconds, less those of stages nested in it, to the stage's own."""
+        """Add the block's seconds to the stage's own, without those of nested stages."""
         folder.mkdir(parents=True, exist_ok=True)
         _sweep(self.path)
         start = time.monotonic()
@@ -68,23 +68,23 @@ class StageFolders:
             note(f"{label}: {own:.0f} s")
 
     def seconds(self) -> dict[str, float]:
-        """Seconds by label, of the stages used, over all the runs that it took."""
+        """Seconds by label for the stages used, summed over all runs that worked on them."""
         found = {k: _read_seconds(self.path / v / "seconds.json") for k, v in self.used.items()}
         return {label: value for label, value in found.items() if value is not None}
 
 
 def _state(artefact: Path) -> Path:
-    """Where the stage that makes `artefact` keeps its checkpoint."""
+    """The path of the checkpoint for the stage that makes `artefact`."""
     state = Place(folder=artefact.parent).state
     assert state is not None
     return state
 
 
 def _sweep(folder: Path) -> None:
-    """Remove the temporary files, in any stage, of runs that were killed while they wrote."""
+    """Remove the temporary files, in any stage, of runs that were killed while writing."""
     for pattern in _TEMPORARY:
         for temporary in folder.glob(f"{_FOLDER}/{pattern}"):
-            with suppress(FileNotFoundError):  # another process's, put in its place meanwhile
+            with suppress(FileNotFoundError):  # another process has moved it into place
                 if time.time() - temporary.stat().st_mtime > _STALE_S:
                     temporary.unlink()
 

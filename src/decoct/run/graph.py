@@ -15,7 +15,7 @@ from decoct.run.stages import shared_stages
 
 
 class Graph:
-    """What a recipe's stages are made from, and under which keys they are kept."""
+    """The inputs of a recipe's stages, and the keys under which stages are kept."""
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
@@ -27,7 +27,7 @@ class Graph:
         return {stage.name: stage for stage in shared_stages(self.recipe)}
 
     def stage(self, name: str) -> Stage[Any]:
-        """A stage by its name; raises `DecoctError` where there is none of that name."""
+        """A stage by its name; raises `DecoctError` if there is no such stage."""
         if name in self._shared:
             return self._shared[name]
         if name not in self._stages:
@@ -40,14 +40,14 @@ class Graph:
         return self._stages[name]
 
     def key(self, name: str) -> str:
-        """The digest of all that a stage depends on: it is made afresh when that changes."""
+        """The digest of all that a stage depends on: if it changes, the stage is made again."""
         if name not in self._keys:
             stage = self.stage(name)
             self._keys[name] = self._digest(stage, stage.settings)
         return self._keys[name]
 
     def _choice_key(self, name: str) -> str:
-        """As `key`, of the images that a set holds: however they are trained on."""
+        """As `key`, but only for which images a set holds, not for how they are trained on."""
         stage = self.stage(name)
         return self._digest(stage, ("choice", stage.choice))
 
@@ -64,7 +64,7 @@ class Graph:
         return storage.digest(name, stage.version, settings, sources)
 
     def reachable(self, names: Iterable[str]) -> list[Stage[Any]]:
-        """The stages that `names` are made from, themselves among them, each after its inputs."""
+        """The stages that `names` are made from, including themselves, each after its inputs."""
         found: dict[str, Stage[Any]] = {}
 
         def walk(name: str) -> None:
@@ -78,7 +78,7 @@ class Graph:
         return list(found.values())
 
     def asked_for(self) -> Iterator[str]:
-        """The stages that a run of the recipe ends in."""
+        """The final stages of a run of the recipe."""
         recipe = self.recipe
         if not recipe.compare.tasks:
             ends_in = set_of if method_kind(recipe.method).makes_set else encoder_of
@@ -90,7 +90,7 @@ class Graph:
 
     @property
     def methods(self) -> list[str]:
-        """The methods that are compared, but for one that would need a teacher that is not here."""
+        """The methods to compare, without one that needs a missing teacher."""
         recipe = self.recipe
         names = recipe.asked_for
         if recipe.has_teacher:

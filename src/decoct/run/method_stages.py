@@ -1,4 +1,4 @@
-"""The stage table: what a run makes for one method and one seed: a set, an encoder, its scores."""
+"""The stage table for one method and one seed: a set, an encoder, its scores."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -36,19 +36,19 @@ def encoder_of(method: str, seed: int) -> str:
 
 
 def probe_of(method: str, seed: int) -> str:
-    """The stage that judges a method's encoder."""
+    """The stage that probes a method's encoder."""
     return f"probe-{set_of(method, seed)}"
 
 
 def method_stages(recipe: Recipe, name: str, seed: int) -> list[Stage[Any]]:
-    """A method's set, if it makes one, its encoder, and that one's scores."""
+    """A method's set (if it makes one), its encoder, and the encoder's scores."""
     method = recipe.configured(name)
     sets = [_set(recipe, method, seed)] if method.makes_set else []
     return [*sets, _encoder(recipe, method, seed), _probe(recipe, method, seed)]
 
 
 def _needed(method: Method, seed: int) -> dict[str, str]:
-    """The stages that a method needs, by the names under which it asks for them."""
+    """The stages that a method needs, by the names that it uses for them."""
     return {
         need: set_of(chooser(need), seed) if chooser(need) else LEARNT.get(need, need)
         for need in method.needs()
@@ -56,7 +56,7 @@ def _needed(method: Method, seed: int) -> dict[str, str]:
 
 
 def _size(recipe: Recipe, method: Method) -> tuple[float, ...]:
-    """What of the recipe a method's size follows from; nothing, where it takes all images."""
+    """The settings that determine the size of a method's set; none if it takes all images."""
     return () if method.own_length() else (recipe.size, recipe.fraction)
 
 
@@ -67,11 +67,11 @@ def _set(recipe: Recipe, method: Method, seed: int) -> Stage[DistilledSet]:
         found = method.make(inputs, place)
         if found.index is None:
             return found
-        kept, _ = inputs.get("split")  # rows of what is learnt from; people count in their pool
+        kept, _ = inputs.get("split")  # rows of the training images; users count rows in the pool
         return replace(found, index=kept[found.index])
 
     def save(distilled: DistilledSet, path: Path) -> None:
-        distilled.save(path, uint8=distilled.views is not None)  # which are real pixels
+        distilled.save(path, uint8=distilled.views is not None)  # then the pixels are real
 
     return Stage(
         name=set_of(method.name, seed),

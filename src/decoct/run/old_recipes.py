@@ -5,7 +5,7 @@ from typing import Any
 
 from decoct.core.console import note
 
-# old path: new paths; a value may go to several places
+# old path: new paths; one value may go to several places
 RENAMED: dict[str, tuple[str, ...]] = {
     "distill.start": ("mkdt.init",),
     "distill.batch": ("matching.batch", "rule.batch"),
@@ -25,19 +25,19 @@ RENAMED: dict[str, tuple[str, ...]] = {
     "krr_st.pool_lr": ("krr_st.network_lr",),
     "krr_st.pool_momentum": ("krr_st.network_momentum",),
     "krr_st.pool_weight_decay": ("krr_st.network_weight_decay",),
-    "distill": ("matching",),  # what is left of it
+    "distill": ("matching",),  # the remaining settings
 }
 
 
 def upgraded(content: dict[Any, Any], name: str) -> dict[Any, Any]:
-    """The same recipe under today's names; says so where any was another.
+    """The same recipe with today's setting names; prints a note if any were old.
 
     >>> upgraded({"distill": {"start": "random", "batch": 8, "iterations": 9}}, "mine")
     {'mkdt': {'init': 'random'}, 'matching': {'batch': 8, 'iterations': 9}, 'rule': {'batch': 8}}
     """
     moves = list(_moves(content, ""))
     found: dict[Any, Any] = {}
-    for _, new, value in sorted(moves, key=lambda move: not move[0]):  # today's names have the say
+    for _, new, value in sorted(moves, key=lambda move: not move[0]):  # today's names take priority
         _put(found, new.split("."), value)
     if old := dict.fromkeys(path for path, _, _ in moves if path):
         news = ", ".join(f"{path} is now {' and '.join(RENAMED[path])}" for path in old)
@@ -46,7 +46,7 @@ def upgraded(content: dict[Any, Any], name: str) -> dict[Any, Any]:
 
 
 def upgraded_flags(arguments: Sequence[str]) -> list[str]:
-    """Flags of the command line under today's names; notes the flags that were renamed.
+    """Command-line flags with today's names; prints a note for each flag that was renamed.
 
     >>> upgraded_flags(["--distill.batch", "8", "--seed", "1"])
     ['--matching.batch', '8', '--rule.batch', '8', '--seed', '1']
@@ -72,7 +72,7 @@ def _flags(arguments: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
 
 
 def _moves(content: dict[Any, Any], path: str) -> Iterator[tuple[str, str, Any]]:
-    """For each value: its old name, if that is old; the name that it has today; itself."""
+    """For each value: its old name (if it has one), its name today, and the value."""
     for key, value in content.items():
         here = f"{path}{key}"
         if isinstance(value, dict) and any(p.startswith(f"{here}.") for p in RENAMED):
@@ -83,7 +83,7 @@ def _moves(content: dict[Any, Any], path: str) -> Iterator[tuple[str, str, Any]]
 
 
 def _today(path: str) -> tuple[str, tuple[str, ...]]:
-    """What of a path is an old name, and the paths that took its place."""
+    """The part of a path that is an old name, and the paths that replaced it."""
     if path in RENAMED:
         return path, RENAMED[path]
     section, dot, rest = path.partition(".")
@@ -93,7 +93,7 @@ def _today(path: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _put(found: dict[Any, Any], path: list[str], value: Any) -> None:
-    """Set a value at a path, in the midst of what is there already."""
+    """Set a value at a path, keeping what is already there."""
     if isinstance(value, dict) and isinstance(found.get(path[0]), dict) and len(path) == 1:
         for key, inner in value.items():
             _put(found[path[0]], [key], inner)

@@ -1,4 +1,4 @@
-"""`Run`: one recipe in one folder; what is whole there is read, the rest is made when asked for."""
+"""`Run`: one recipe in one folder; what is complete is read, the rest is made on demand."""
 
 import platform
 from collections.abc import Callable
@@ -36,29 +36,29 @@ from decoct.run.stages import Split
 class Run:
     """The stages of a recipe, made in a folder or found there."""
 
-    pool = Made[Images]("images")  # all unlabelled images, those left out among them
+    pool = Made[Images]("images")  # all unlabelled images, including those held out
     split = Made[Split]("split")
-    images = Made[Images]("images learnt from")  # the pool but for what is left out
-    tasks = Made[list[Task]]("tasks")  # the labelled sets that encoders are judged by
+    images = Made[Images]("images learnt from")  # the pool without the held-out images
+    tasks = Made[list[Task]]("tasks")  # the labelled sets on which encoders are probed
     teacher = Made[Encoder]("teacher")
     pool_targets = Made[Targets]("targets")  # of every image of the pool
-    targets = Made[Targets]("targets learnt from")  # of every image that is learnt from
+    targets = Made[Targets]("targets learnt from")  # of the images that are not held out
     trajectories = Made[Trajectories]("experts")
     difficulty = Made[Tensor]("difficulty")
     assistant = Made[Assistant]("assistant")
 
     def __init__(self, recipe: Recipe, folder: Path | str, *, alike: "Run | None" = None) -> None:
-        """`alike` is a run whose pool and tasks are the same, which it has loaded already."""
+        """`alike` is a run with the same pool and tasks, whose loaded data this run shares."""
         self.recipe, self.folder = recipe, Path(folder)
         self.device = resolve_device(recipe.device)
         self.graph, self.stages = Graph(recipe), StageFolders(self.folder)
         self._made: dict[str, Any] = {}
-        self._asked: dict[str, None] = {}  # stages, in the order in which they were asked for
+        self._asked: dict[str, None] = {}  # requested stages, in order
         if alike is not None:
             self._made |= {n: alike._made[n] for n in ("images", "tasks") if n in alike._made}
 
     def get(self, name: str) -> Any:
-        """What a stage makes, by the stage's name; what all seeds share is held in memory."""
+        """The result of a stage, by name; results that all seeds share stay in memory."""
         self._asked[name] = None
         if name in self._made:
             return self._made[name]
@@ -69,7 +69,7 @@ class Run:
         return found
 
     def _kept(self, stage: Stage[Any]) -> Any:
-        """Read from its file, which is made first where it is not there."""
+        """Read it from its file; if there is none, make the file first."""
         artefact = stage.artefact
         assert artefact is not None
 
@@ -94,7 +94,7 @@ class Run:
             return stage.make(self._inputs(stage), Place(self.device, path))
 
     def _inputs(self, stage: Stage[Any]) -> Inputs:
-        """What the stage asks for, by the names that it uses."""
+        """The stage's inputs, by the names that it uses."""
         sources: dict[str, Callable[[], Any]] = {n: partial(self.get, n) for n in stage.inputs}
         for name, source in stage.aliases.items():
             sources[name] = partial(self._rows if chooser(name) else self.get, source)
@@ -102,12 +102,12 @@ class Run:
         return Inputs(sources, **given)
 
     def _rows(self, name: str) -> Tensor:
-        """The images that a set holds, as rows of those that are learnt from: int64, m."""
+        """The images that a set holds, as rows of the training images: int64, m."""
         index: Tensor = self.get(name).index
         return torch.searchsorted(self.split[0], index)
 
     def _counts(self, dimensions: int = 0) -> Sizes:
-        """The counts that what is made follows from."""
+        """The counts that determine the cost of stages."""
         recipe, images = self.recipe, self.images
         return Sizes(
             pool=len(self.pool),
@@ -120,7 +120,7 @@ class Run:
         )
 
     def check(self) -> None:
-        """Refuse what cannot work before hours are spent on it."""
+        """Fail early: raise for what would fail only hours later."""
         check_run(self.graph, images=self.pool, tasks=self.tasks, folder=self.folder)
 
     def distilled(self, method: str, seed: int) -> DistilledSet:
@@ -129,12 +129,12 @@ class Run:
         return found
 
     def encoder(self, method: str, seed: int) -> Encoder:
-        """The encoder that a method ends in."""
+        """The encoder that a method makes."""
         found: Encoder = self.get(encoder_of(method, seed))
         return found
 
     def pretrained(self, method: str, seed: int) -> Encoder:
-        """As `encoder`, made afresh and kept nowhere."""
+        """As `encoder`, but made again and not saved."""
         stage = self.graph.stage(encoder_of(method, seed))
         found: Encoder = stage.make(self._inputs(stage), Place(self.device))
         return found
@@ -158,10 +158,10 @@ class Run:
         storage.write_text(self.folder / "recipe.yaml", self.recipe.to_yaml())
 
     def save_manifest(self) -> None:
-        """Write which stage is in which folder, its seconds and inputs: what the report reads."""
+        """Write each stage's folder, seconds and inputs, for the report to read."""
         stages = self.graph.reachable([*self.graph.asked_for(), *self._asked])
         for stage in stages:
-            self.stages.find(stage.name, self.graph.key(stage.name))  # of an earlier run, perhaps
+            self.stages.find(stage.name, self.graph.key(stage.name))  # may be from an earlier run
         content = {
             "stages": self.stages.used,
             "seconds": self.stages.seconds(),

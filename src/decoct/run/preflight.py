@@ -1,4 +1,4 @@
-"""Refuse what cannot work before hours are spent on it."""
+"""Fail early: find what would otherwise fail only hours later."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -20,10 +20,10 @@ from decoct.run.sizes import disk_warning
 def check_run(graph: Graph, *, images: Images, tasks: Sequence[Task], folder: Path) -> None:
     """Raise `DecoctError` for what would stop a run in `folder` only at a late stage.
 
-    That is: a set's size that the pool cannot give, or self-supervision on one image; a task with a
-    class of fewer images than labels are asked for; tasks of one name; targets that are not one an
-    image; networks that cannot take the images; more principal components than there are
-    dimensions. Says so where the disk is too small. It takes a second or two.
+    These are: a set that is larger than the pool, or self-supervision on one image; a task whose
+    class has fewer images than the labels that are asked for; tasks with equal names; a number of
+    targets that differs from that of the images; networks that cannot take the images; more
+    principal components than dimensions. Notes if the disk is too small. Takes a second or two.
     """
     recipe, stages = graph.recipe, graph.of_a_run()
     _check_tasks(recipe, tasks)
@@ -43,13 +43,13 @@ def check_run(graph: Graph, *, images: Images, tasks: Sequence[Task], folder: Pa
         stage.check(sizes)
     networks = [network for stage in stages for network in stage.networks(dimensions)]
     for config, outputs in dict.fromkeys(networks):
-        sizes.network(config, outputs)  # raises where it cannot take the images
+        sizes.network(config, outputs)  # raises if it cannot take the images
     if warning := disk_warning(stages, sizes, folder):
         note(warning)
 
 
 def _check_tasks(recipe: Recipe, tasks: Sequence[Task]) -> None:
-    """How many examples a class has does not depend on the seed or the draw: one is enough."""
+    """The size of a class does not depend on the seed or the draw, so one of each is enough."""
     names = Counter(task.name for task in tasks)
     for name, count in names.items():
         if count > 1:
@@ -64,15 +64,15 @@ def _check_tasks(recipe: Recipe, tasks: Sequence[Task]) -> None:
 
 
 def _check_targets(recipe: Recipe, images: Images) -> int:
-    """The dimensions of the representations; 0 where only the teacher, once it is here, can say."""
+    """The dimensions of the representations; 0 if they are unknown until the teacher exists."""
     config = recipe.targets
     if config.source:
         source = recipe.source(config.source)
         count, dimensions = read_representations(Path(source)).shape
         if count != len(images):
             raise DecoctError(
-                f"{source} gives {count} targets for {len(images)} images; they must be in the "
-                "same order, one each"
+                f"{source} gives {count} targets for {len(images)} images; there must be one per "
+                "image, in the same order"
             )
     elif recipe.teacher.train:
         dimensions = _feature_count(recipe, images)
@@ -87,7 +87,7 @@ def _check_targets(recipe: Recipe, images: Images) -> int:
 
 
 def _feature_count(recipe: Recipe, images: Images) -> int:
-    """F of the teacher that is to be trained."""
+    """F of the teacher that will be trained."""
     with seeding.seeded(0, "preflight"):
         network = create_network(
             recipe.teacher.ssl.network, channels=images.channels, size=images.size, outputs=1

@@ -1,4 +1,4 @@
-"""`Recipe`: the stages' and the methods' own settings, composed; read from YAML."""
+"""`Recipe`: the settings of all stages and methods, read from YAML."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -38,22 +38,22 @@ class ImagesConfig(Settings):
     source: str = "emoji"  # folder, .npz, .npy, IDX, emoji, torchvision:NAME, hf:NAME
     size: Count = 32  # pixels
     channels: Annotated[int, Bounds(at_least=1, at_most=3)] = 3  # 1 grey, 3 colour
-    holdout: Annotated[float, Bounds(at_least=0, below=1)] = 0.0  # share that nothing learns from
+    holdout: Annotated[float, Bounds(at_least=0, below=1)] = 0.0  # fraction held out from training
 
     def left_out(self, total: int) -> int:
-        """How many of a pool's images nothing is learnt from."""
+        """How many of a pool's images are held out."""
         return round(self.holdout * total)
 
 
 @dataclass(frozen=True)
 class TeacherConfig(Settings):
-    """Where the teacher comes from: brought along, or trained here on the pool."""
+    """Where the teacher comes from: given, or trained on the pool."""
 
     section: ClassVar[str] = "teacher"
 
     source: str = "embedded"  # embedded, timm:NAME, or a checkpoint file
-    train: bool = False  # train one afresh by `ssl`, whatever `source` says
-    size: CountOrNone = 0  # pixels that a state dict's network takes; 0: the images'
+    train: bool = False  # train a new one by `ssl`, and ignore `source`
+    size: CountOrNone = 0  # input size in pixels of a state dict's network; 0: that of the images
     ssl: SSLConfig = field(default_factory=SSLConfig)
 
 
@@ -67,7 +67,7 @@ class CompareConfig(Settings):
     seeds: Count = 3
     tasks: tuple[str, ...] = ("emoji",)
     full_epochs: CountOrNone = 20  # of training on all images; 0: as many as on the small sets
-    lr_factors: dict[str, float] = field(default_factory=dict)  # by method, on its learning rate
+    lr_factors: dict[str, float] = field(default_factory=dict)  # by method; multiplies its rate
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -97,9 +97,9 @@ class Recipe(Settings):
 
     name: str = "recipe"
     seed: int = 0
-    method: str = "views"  # whose set `decoct run` makes; mkdt is the published one
+    method: str = "views"  # the method whose set `decoct run` makes; the published one is mkdt
     device: str = "auto"
-    data: str = ""  # the folder that sources are looked for in first
+    data: str = ""  # the folder in which sources are looked for first
     size: CountOrNone = 0  # images in the distilled set; 0: `fraction` of the pool
     fraction: Annotated[float, Bounds(above=0, at_most=1)] = 0.02
     images: ImagesConfig = field(default_factory=ImagesConfig)
@@ -107,7 +107,7 @@ class Recipe(Settings):
     targets: TargetsConfig = field(default_factory=TargetsConfig)
     experts: ExpertsConfig = field(default_factory=ExpertsConfig)
     assistant: AssistantConfig = field(default_factory=AssistantConfig)
-    rule: TrainingRule = field(default_factory=TrainingRule)  # by which real images are trained on
+    rule: TrainingRule = field(default_factory=TrainingRule)  # for training on real images
     matching: MatchingConfig = field(default_factory=MatchingConfig)  # of mkdt and mtt-ssl
     ssl: SSLPretrainConfig = field(default_factory=SSLPretrainConfig)  # of the ssl- methods
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
@@ -133,8 +133,8 @@ class Recipe(Settings):
     def _check_method(self, own: Method) -> None:
         if self.targets.source and "teacher" in own.needs():
             raise DecoctError(
-                f"{own.name} is to ask the teacher, but targets.source is a file, and there is no "
-                f"teacher to ask; change the settings under {section_of(type(own))}"
+                f"{own.name} asks the teacher for labels, but there is no teacher, because "
+                f"targets.source is a file; change the settings under {section_of(type(own))}"
             )
         for chooser in own.chosen_by():
             kind = method_kind(chooser)
@@ -147,7 +147,7 @@ class Recipe(Settings):
         raise AttributeError(f"a recipe has no {name}")
 
     def having(self, **changes: Any) -> Self:
-        """The recipe with sections or settings changed, a method's own among them.
+        """The recipe with sections or settings changed, including a method's own.
 
         >>> recipe = Recipe()
         >>> recipe.having(mkdt=replace(recipe.mkdt, init="random"), seed=1).mkdt.init
@@ -157,7 +157,7 @@ class Recipe(Settings):
         return replace(self, **changes, methods={**self.methods, **own})
 
     def set(self, setting: str, value: Any) -> Self:
-        """The recipe with one setting changed, named by its path.
+        """The recipe with one setting changed, given its path.
 
         >>> Recipe().set("matching.batch", 3).get("matching.batch")
         3
@@ -166,24 +166,24 @@ class Recipe(Settings):
         return self.having(**{name: _changed(getattr(self, name), rest, value) if rest else value})
 
     def get(self, setting: str) -> Any:
-        """The value of a setting, named by its path."""
+        """The value of a setting, given its path."""
         found: Any = self
         for name in setting.split("."):
             found = getattr(found, name)
         return found
 
     def configured(self, method: str) -> Method:
-        """A method with all of its settings, those among them that it shares with others."""
+        """A method with all of its settings, including those that it shares with others."""
         shared = {f.name: getattr(self, f.name) for f in fields(self)}
         return configured(method, self.methods, shared)
 
     def source(self, name: str) -> str:
-        """A source's path: in the data folder, if it is there."""
+        """A source's path: in the data folder, if it exists there."""
         path = Path(self.data) / name
         return str(path) if name and self.data and path.exists() else name
 
     def pretraining(self, method: str) -> PretrainConfig:
-        """How a method's encoder is pre-trained; all images have a length of their own."""
+        """How a method's encoder is pre-trained; training on all images has its own length."""
         own = method_kind(method).own_length()
         return replace(
             self.pretrain,
@@ -192,17 +192,17 @@ class Recipe(Settings):
         )
 
     def set_size(self, total: int) -> int:
-        """How many images a set has that is made from `total`."""
+        """How many images a set made from `total` images has."""
         return resolve_size(size=self.size, fraction=self.fraction, total=total)
 
     @property
     def asked_for(self) -> tuple[str, ...]:
-        """The methods that a run is about: those compared, or without tasks the one method."""
+        """The methods that a run makes: those compared or, without tasks, only `method`."""
         return self.compare.methods if self.compare.tasks else (self.method,)
 
     @property
     def has_teacher(self) -> bool:
-        """False where the targets were made elsewhere, and so nothing can embed a task."""
+        """False if the targets come from a file, so that there is no network to embed a task."""
         return not self.targets.source
 
     def to_yaml(self) -> str:
@@ -223,9 +223,9 @@ def _changed(settings: Any, setting: str, value: Any) -> Any:
 def load_recipe(name: str | Path) -> Recipe:
     """A shipped recipe by name, or one of your own by the path of its YAML file.
 
-    Recipes with the setting names of earlier versions are read too. Raises `DecoctError` for a file
-    that does not exist, a misspelt key (with the right one), a value of the wrong type, and values
-    that cannot work together.
+    It also reads recipes with the setting names of earlier versions. Raises `DecoctError` for a
+    file that does not exist, a misspelt key (suggesting the right one), a value of the wrong type,
+    and values that contradict each other.
 
     >>> load_recipe("demo").images.source
     'emoji'
@@ -263,14 +263,14 @@ def _recipe_of(content: dict[Any, Any], *, name: str, stem: str) -> Recipe:
 
 
 def _converted(content: dict[Any, Any], kinds: Mapping[str, Any]) -> dict[str, Any]:
-    """Plain data as what they stand for; an error says where it is."""
+    """Convert plain data to the given types; an error says where it is."""
     wanted = [(key, kinds[key]) for key in content]
     found = msgspec.convert(content, msgspec.defstruct("Content", wanted))
     return {key: getattr(found, key) for key in content}
 
 
 def _known(kind: Any) -> dict[str, Any]:
-    """A section's settings and their types, but for what a method shares with others."""
+    """A section's settings and their types, without those that a method shares with others."""
     names = own_fields(kind) if issubclass(kind, Method) else [f.name for f in fields(kind)]
     types = {f.name: f.type for f in fields(kind)}
     return {name: types[name] for name in names if kind is not Recipe or name != "methods"}
@@ -279,7 +279,7 @@ def _known(kind: Any) -> dict[str, Any]:
 def _check_keys(
     content: dict[Any, Any], known: Mapping[str, Any], *, where: str, path: str = ""
 ) -> None:
-    """Refuse keys that no field has: a misspelt setting would otherwise go unnoticed."""
+    """Refuse unknown keys: otherwise a misspelt setting would go unnoticed."""
     for key, value in content.items():
         if key not in known:
             raise DecoctError(

@@ -1,4 +1,4 @@
-"""How large a recipe's data are, and what disk and memory a run takes: walks over its stages."""
+"""The size of a recipe's data, and the disk and memory that a run takes, summed over its stages."""
 
 import shutil
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ from decoct.run.recipe import Recipe
 from decoct.run.stage import Stage
 from decoct.run.unit_costs import stand_in_teacher
 
-# Training images, test images and classes of sets that are not on every machine.
+# Training images, test images and classes of data sets that may not be on this machine.
 _KNOWN = {
     "cifar100": (50_000, 10_000, 100),
     "cifar10": (50_000, 10_000, 10),
@@ -32,7 +32,7 @@ _KNOWN = {
 
 
 def measure_sizes(recipe: Recipe) -> Sizes | None:
-    """The counts of a recipe; None where nobody can say how many images its pool has."""
+    """The counts of a recipe; None if the size of its pool is unknown."""
     pool = pool_count(recipe)
     if pool is None:
         return None
@@ -50,7 +50,7 @@ def measure_sizes(recipe: Recipe) -> Sizes | None:
 
 
 def pool_count(recipe: Recipe) -> int | None:
-    """N: counted where the pool is on this machine, known for some sets elsewhere, else None."""
+    """N: counted if the pool is on this machine, known for some data sets, otherwise None."""
     config, source = recipe.images, recipe.source(recipe.images.source)
     if _is_remote(source):
         known = _known(source)
@@ -59,7 +59,7 @@ def pool_count(recipe: Recipe) -> int | None:
 
 
 def task_size(recipe: Recipe, name: str) -> TaskSize | None:
-    """How large a task is, as `pool_count`."""
+    """The size of a task, found as in `pool_count`."""
     source = recipe.source(name)
     if _is_remote(source):
         return _known(source)
@@ -68,13 +68,13 @@ def task_size(recipe: Recipe, name: str) -> TaskSize | None:
 
 
 def disk(stages: Iterable[Stage[Any]], sizes: Sizes) -> dict[str, int]:
-    """Bytes that stages fill, by stage: of those that fill any to speak of."""
+    """Bytes on disk by stage, for the stages that need a significant amount."""
     found = {stage.name: stage.disk(sizes) for stage in stages}
     return {name: count for name, count in found.items() if count}
 
 
 def memory(stages: Iterable[Stage[Any]], sizes: Sizes) -> dict[str, int]:
-    """Bytes at the peak, by what holds them; what several stages hold in turn counts once."""
+    """Peak memory in bytes by what holds it; if several stages hold the same, it counts once."""
     found: dict[str, int] = {}
     for stage in stages:
         for name, count in stage.memory(sizes).items():
@@ -83,7 +83,7 @@ def memory(stages: Iterable[Stage[Any]], sizes: Sizes) -> dict[str, int]:
 
 
 def free_bytes(folder: Path) -> int:
-    """Free bytes where a folder is, or will be."""
+    """Free bytes on the disk of a folder, which need not exist yet."""
     folder = folder.resolve()
     while not folder.exists():
         folder = folder.parent
@@ -91,7 +91,7 @@ def free_bytes(folder: Path) -> int:
 
 
 def disk_warning(stages: Iterable[Stage[Any]], sizes: Sizes, folder: Path) -> str:
-    """A sentence where what stages fill would not fit beside `folder`, else nothing."""
+    """A warning if the stages' files do not fit on the disk of `folder`, otherwise empty."""
     needed, free = disk(stages, sizes), free_bytes(folder)
     if sum(needed.values()) <= free:
         return ""

@@ -1,4 +1,4 @@
-"""`Stage`: one thing that a run makes, and all that anybody needs to know about it."""
+"""`Stage`: one thing that a run makes, with everything that other code needs to know about it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -36,10 +36,10 @@ def _no_check(sizes: Sizes) -> None:
 
 @dataclass(frozen=True)
 class Artefact(Generic[A]):
-    """How a stage's result is kept: a kind of file."""
+    """How a stage's result is kept: the kind of its file."""
 
     file: str  # its name in the stage's folder
-    kind: str  # as its header says
+    kind: str  # as in the file's header
     load: Callable[[Path], A]
     save: Callable[[A, Path], None]
 
@@ -48,9 +48,9 @@ class Artefact(Generic[A]):
 class Stage(Generic[A]):
     """A node of the graph, under one recipe.
 
-    `settings` is what of the recipe its result depends on; with the keys of its inputs and the
-    version of its algorithm that makes its key. Without an artefact nothing is kept, unless it has
-    a folder that it fills by itself, file by file.
+    `settings` is the part of the recipe that its result depends on. The key is made of these, the
+    keys of its inputs and the version of its algorithm. Without an artefact nothing is kept, unless
+    the stage has a folder that it fills itself, file by file.
     """
 
     name: str
@@ -59,15 +59,15 @@ class Stage(Generic[A]):
     make: Callable[[Inputs, Place], A]
     artefact: Artefact[A] | None = None
     fills_folder: bool = False
-    read: object = None  # what of it is read: counts for what is made from it, not for itself
-    choice: object = None  # what of `settings` counts where only the choice of its images is read
+    read: object = None  # how much of the result is read: part of dependants' keys, not of its own
+    choice: object = None  # the part of `settings` that decides which images a set holds
     aliases: Mapping[str, str] = field(default_factory=dict)  # what `make` calls its inputs
     work: Callable[[Sizes], Mapping[Unit, float]] = _no_work
     disk: Callable[[Sizes], int] = _no_bytes
     memory: Callable[[Sizes], Mapping[str, int]] = _no_memory
     networks: Callable[[int], tuple[tuple[NetworkConfig, int], ...]] = lambda dimensions: ()
     check: Callable[[Sizes], None] = _no_check
-    sort: str = ""  # what it is called where stages of one sort are added up
-    seed: int | None = None  # of one seed; None: shared by all
-    given: Callable[[Sizes], Mapping[str, Any]] = _nothing  # what `Inputs` holds beside
-    version: int = 1  # raise it when the algorithm changes: old artefacts are then made anew
+    sort: str = ""  # its label when times of similar stages are added up
+    seed: int | None = None  # the seed that it belongs to; None: shared by all
+    given: Callable[[Sizes], Mapping[str, Any]] = _nothing  # what else `Inputs` holds
+    version: int = 1  # increase it when the algorithm changes, so that old artefacts are made again

@@ -1,6 +1,6 @@
 """The stage table: what a run makes once for all seeds, each stage in one place.
 
-`method_stages.py` has what is made for one method and one seed.
+`method_stages.py` has the stages for one method and one seed.
 """
 
 from collections.abc import Callable, Mapping
@@ -36,15 +36,15 @@ from decoct.training.experts import ExpertsConfig, difficulty, train_experts
 from decoct.training.pretrained import load_teacher
 from decoct.training.teacher import train_teacher
 
-Split = tuple[Tensor, Tensor]  # rows of the pool (int64, increasing): learnt from, and left out
-_SWEEP = 4  # gradients that a step of a sweep by autograd takes the time of
-_FORWARD = 1 / 3  # of the time of a step
-# What methods and training call images and targets are those that are learnt from.
+Split = tuple[Tensor, Tensor]  # rows of the pool (int64, increasing): for training, and held out
+_SWEEP = 4  # time of a step of the sweep by autograd, in gradients
+_FORWARD = 1 / 3  # time of a forward pass, in steps
+# By images and targets, methods and training mean those that are not held out.
 LEARNT = {"images": "images learnt from", "targets": "targets learnt from"}
 
 
 def shared_stages(recipe: Recipe) -> list[Stage[Any]]:
-    """What is made once, whichever seed asks for it; in an order in which it can be made."""
+    """What is made once for all seeds, in an order in which it can be made."""
     makers: list[Callable[[Recipe], Stage[Any]]] = [
         _images,
         _split,
@@ -62,7 +62,7 @@ def shared_stages(recipe: Recipe) -> list[Stage[Any]]:
 
 
 def _images(recipe: Recipe) -> Stage[Images]:
-    """The pool: all unlabelled images, those left out among them."""
+    """The pool: all unlabelled images, including those held out."""
     config, source = recipe.images, recipe.source(recipe.images.source)
 
     def make(inputs: Inputs, place: Place) -> Images:
@@ -70,7 +70,7 @@ def _images(recipe: Recipe) -> Stage[Images]:
         return load_images(source, size=config.size, channels=config.channels, file=file)
 
     def written(images: Images, path: Path) -> None:
-        """As it was read: it may be larger than memory."""
+        """Already written while it was read, as it may be larger than memory."""
 
     def memory(sizes: Sizes) -> Mapping[str, int]:
         count = sizes.pool * sizes.pixels
@@ -158,7 +158,7 @@ def _teacher(recipe: Recipe) -> Stage[Encoder]:
 
 
 def _targets(recipe: Recipe) -> Stage[Targets]:
-    """What the teacher says of every image of the pool, or a file of that."""
+    """The teacher's representation of every image of the pool, or those from a file."""
     source = recipe.source(recipe.targets.source)
     config = replace(recipe.targets, source=source)
     settings = (config.components, config.scaling)
@@ -189,7 +189,7 @@ def _targets_learnt_from(recipe: Recipe) -> Stage[Targets]:
 
 
 def trajectory_bytes(config: ExpertsConfig, parameters: int) -> int:
-    """Experts x (epochs + 1) x P x 4: what the trajectories take in memory.
+    """Experts x (epochs + 1) x P x 4: the memory that the trajectories take.
 
     >>> trajectory_bytes(ExpertsConfig(), 1_348_608)  # 100 experts of 3 epochs
     2157772800
@@ -198,7 +198,7 @@ def trajectory_bytes(config: ExpertsConfig, parameters: int) -> int:
 
 
 def _trajectories(config: ExpertsConfig, outputs: int | None) -> dict[str, Any]:
-    """What any experts take on disk and in memory; of so many outputs, the targets' if None."""
+    """Disk and memory of experts with so many outputs; None: as many as the targets have."""
 
     def parameters(sizes: Sizes) -> int:
         return sizes.parameters(config.network, sizes.dimensions if outputs is None else outputs)
@@ -227,7 +227,7 @@ def _but_count(config: ExpertsConfig) -> dict[str, Any]:
 
 
 def _experts(recipe: Recipe) -> Stage[Trajectories]:
-    """The parameters of students of the targets, epoch by epoch."""
+    """The parameters of students of the targets, for every epoch."""
     config = recipe.experts
 
     def make(inputs: Inputs, place: Place) -> Trajectories:
@@ -290,7 +290,7 @@ def _difficulty(recipe: Recipe) -> Stage[Tensor]:
 
 
 def _ssl_experts(recipe: Recipe) -> Stage[Trajectories]:
-    """As `_experts`, of students that train by self-supervision."""
+    """As `_experts`, but for students that train by self-supervision."""
     own = recipe.mtt_ssl
     config = replace(recipe.experts, lr=own.lr)
 
@@ -322,7 +322,7 @@ def _ssl_experts(recipe: Recipe) -> Stage[Trajectories]:
 
 
 def _assistant(recipe: Recipe) -> Stage[Assistant]:
-    """The small network that says what a view's target is."""
+    """The small network that labels views."""
     config, augment = recipe.assistant, recipe.views.augment
 
     def make(inputs: Inputs, place: Place) -> Assistant:

@@ -1,4 +1,4 @@
-"""How long a recipe would take: a few seconds of measuring, times how often that is done."""
+"""Estimate how long a recipe takes: measure each unit of work, multiply by its count."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from decoct.run.stage import Stage
 def stage_seconds(
     stages: Iterable[Stage[Any]], sizes: Sizes, device: torch.device
 ) -> dict[str, float]:
-    """Seconds by sort of stage: the time of each unit of work here, times how many there are."""
+    """Seconds by sort of stage: the measured time per unit of work, times the number of units."""
     bench, known = Bench(sizes, device), dict[Unit, float]()
     found: Counter[str] = Counter()
     for stage in stages:

@@ -1,4 +1,4 @@
-"""The units of work that only a whole recipe can say: embedding by its teacher, and probing."""
+"""The units of work that need a whole recipe: embedding by its teacher, and probing."""
 
 from functools import partial
 from typing import Any
@@ -19,7 +19,7 @@ from decoct.run.recipe import Recipe
 from decoct.training.pretrained import load_teacher
 
 _EMBEDDED = 32  # images at a time
-_BATCH = 256  # of a step whose third is the time of a forward pass
+_BATCH = 256  # of a step, a third of whose time is a forward pass
 
 
 def embedding(recipe: Recipe) -> Unit:
@@ -33,7 +33,7 @@ def embedding(recipe: Recipe) -> Unit:
 
 
 def stand_in_teacher(recipe: Recipe) -> Encoder:
-    """The teacher, or a network of its architecture where it is yet to be trained or fetched."""
+    """The teacher or, if it is yet to be trained or downloaded, a network of its architecture."""
     config, size, channels = recipe.teacher, recipe.images.size, recipe.images.channels
     draws = seeding.generator(0, "estimate", "images")
     noise = torch.randint(256, (2, channels, size, size), generator=draws, dtype=torch.uint8)
@@ -57,7 +57,7 @@ def stand_in_teacher(recipe: Recipe) -> Encoder:
 
 
 def fitting(config: ProbeConfig, network: NetworkConfig, sizes: Sizes) -> dict[Unit, float]:
-    """All probes on one encoder: its features, and fits that grow with the labels."""
+    """All probes on one encoder: its features, and fits whose time grows with the labels."""
     found: dict[Unit, float] = {}
     for task in filter(None, sizes.tasks):
         labelled = [fraction * task.train for fraction in config.fractions]
@@ -69,7 +69,7 @@ def fitting(config: ProbeConfig, network: NetworkConfig, sizes: Sizes) -> dict[U
 
 
 def _fit(config: ProbeConfig, network: NetworkConfig, classes: int) -> Unit:
-    """A labelled example of a probe."""
+    """One labelled example of a probe."""
 
     def prepare(bench: Bench) -> tuple[Action, float]:
         features = bench.network(network, 1).feature_count

@@ -1,1 +1,1 @@
-"""Questions asked with whole runs."""
+"""Studies: questions that take several runs to answer."""

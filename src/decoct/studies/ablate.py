@@ -1,4 +1,4 @@
-"""Carry out every variant of a recipe in one folder, so that what they share is made once."""
+"""Run every variant of a recipe in one folder, so that shared stages are made only once."""
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,18 +19,17 @@ from decoct.run.recipe import Recipe
 from decoct.studies.ablation import Ablation, Outcome, ends
 from decoct.studies.axes import Variant, axes_of, plan
 
-_CACHED_S = 1.0  # a variant that took less was there already, and says nothing of the others
+_CACHED_S = 1.0  # a variant that took less existed already, so its time says nothing about others
 
 
 def ablate(*, recipe: Recipe, folder: Path | str, axes: Sequence[str] = ()) -> Ablation:
     """Distil, pre-train and probe with one thing changed at a time, for every seed of the recipe.
 
-    What is varied is the recipe's `method`, which makes a set. `axes` are those that it declares,
-    and `teacher` and `size`, by name (`init`) or with values (`experts=1,5`); none means all.
-    `folder` is the recipe's own run, whose stages are used and added to; `ablation.json` in it is
-    written anew after each variant, and after an interrupt the same call goes on from where it was.
-    Raises `DecoctError`, before any work, for an unknown axis and for a variant that could not be
-    carried out.
+    It varies the recipe's `method`, which must make a set. `axes` are among those that the method
+    declares, `teacher` and `size`, given by name (`init`) or with values (`experts=1,5`); none
+    means all. `folder` is the recipe's own run, whose stages are used and added to. It writes
+    `ablation.json` there again after each variant; after an interrupt, the same call continues.
+    Raises `DecoctError`, before any work, for an unknown axis and for a variant that cannot run.
     """
     if not method_kind(recipe.method).makes_set:
         raise DecoctError(f"{recipe.method} makes no set; choose another --method to ablate")
@@ -41,7 +40,7 @@ def ablate(*, recipe: Recipe, folder: Path | str, axes: Sequence[str] = ()) -> A
     for variant in variants:
         todo.setdefault(storage.digest(variant.recipe), variant)
     note(f"{len(todo)} variants of {recipe.name}, {recipe.compare.seeds} sets each")
-    base.pool, base.tasks  # noqa: B018 - read once, for all variants
+    base.pool, base.tasks  # noqa: B018 - load once for all variants
     _check(todo.values(), base)
     base.save_recipe()
     found: dict[str, Outcome] = {}
@@ -62,12 +61,12 @@ def ablate(*, recipe: Recipe, folder: Path | str, axes: Sequence[str] = ()) -> A
 
 
 def _run(recipe: Recipe, base: Run) -> Run:
-    """A variant in the folder of the base, which has loaded what no variant changes."""
+    """A variant in the folder of the base run, sharing the data that no variant changes."""
     return Run(recipe, base.folder, alike=base)
 
 
 def _check(variants: Iterable[Variant], base: Run) -> None:
-    """Raise `DecoctError` where a variant would fail later on."""
+    """Raise `DecoctError` if a variant would fail later on."""
     for variant in variants:
         try:
             _run(variant.recipe, base).check()
@@ -81,7 +80,7 @@ def _check(variants: Iterable[Variant], base: Run) -> None:
 
 
 def _announced(todo: Mapping[str, Variant]) -> Iterator[tuple[str, Variant]]:
-    """Each variant, said to begin, with about how long all that are left will take."""
+    """Yield each variant after announcing it with the time left."""
     took: list[float] = []
     for i, (key, variant) in enumerate(todo.items()):
         name = f"{variant.axis} {variant.value}" if variant.axis else "the recipe itself"
@@ -93,7 +92,7 @@ def _announced(todo: Mapping[str, Variant]) -> Iterator[tuple[str, Variant]]:
 
 
 def _left(took: Sequence[float], count: int) -> str:
-    """A clause on how long so many more will take, as far as those before can tell.
+    """A clause that estimates the time left for `count` variants from the previous ones.
 
     >>> _left([60.0, 120.0], 4), _left([], 4)
     (', about 6.0 min left', '')
@@ -102,7 +101,7 @@ def _left(took: Sequence[float], count: int) -> str:
 
 
 def _measure(run: Run) -> Outcome:
-    """Accuracies, losses and times of one variant; where on which axis is for others to say."""
+    """Accuracies, losses and times of one variant; the caller knows where on which axis it is."""
     method, seeds = run.recipe.method, run.graph.seeds
     scores = [s for seed in seeds for m in (method, REFERENCE) for s in run.probe_scores(m, seed)]
     sets = [run.distilled(method, seed) for seed in seeds]
@@ -119,7 +118,7 @@ def _measure(run: Run) -> Outcome:
 
 
 def _upper(base: Run, variants: Sequence[Variant]) -> tuple[Score, ...]:
-    """What the full data gives, whatever the set's size: for the gap, where both are asked for."""
+    """The accuracies of `full`, whatever the set's size, for the gap; empty if not compared."""
     if UPPER not in base.recipe.compare.methods or all(v.axis != "size" for v in variants):
         return ()
     return tuple(s for seed in base.graph.seeds for s in base.probe_scores(UPPER, seed))
@@ -131,7 +130,7 @@ def _placed(
     base: Recipe,
     upper: tuple[Score, ...],
 ) -> Iterator[Outcome]:
-    """The outcomes there are, each in its place: the base's on every axis."""
+    """The finished outcomes, each in its place; the base's is on every axis."""
     for variant in variants:
         outcome = found.get(storage.digest(variant.recipe))
         if outcome is not None:

@@ -1,4 +1,4 @@
-"""`Ablation`: what each variant of a recipe came to, and what that says with what certainty."""
+"""`Ablation`: the outcome of each variant of a recipe, and differences with their uncertainty."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -11,31 +11,31 @@ from decoct.evaluation.scores import REFERENCE, UPPER, Interval, Score, Scores
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one value of an axis came to."""
+    """The outcome of one value of an axis."""
 
     axis: str
     value: str
     base: bool  # whether it is the recipe's own
-    scores: tuple[Score, ...]  # of mkdt and random; on the axis `size` of full, if it is compared
-    loss: tuple[float, ...] | None  # at first and in the end, mean over seeds; None: without one
+    scores: tuple[Score, ...]  # of mkdt and random; on axis `size` also of full, if it is compared
+    loss: tuple[float, ...] | None  # at the beginning and end, mean over seeds; None: no loss
     seconds: float  # to distil a set, mean over seeds
 
 
 @dataclass(frozen=True)
 class Line:
-    """An outcome at one choice of labels; accuracies are means over tasks."""
+    """An outcome for one choice of labels; accuracies are means over tasks."""
 
     outcome: Outcome
     accuracy: Interval
-    random: Interval  # as many real images, with the targets of the same teacher
-    to_base: tuple[float, ...]  # paired differences, one a seed
+    random: Interval  # the same number of real images, with targets of the same teacher
+    to_base: tuple[float, ...]  # paired differences, one per seed
     over_random: tuple[float, ...]
     gap_recovered: Interval | None  # (mkdt - random) / (full - random)
 
 
 @dataclass(frozen=True)
 class Ablation:
-    """The outcomes axis by axis, the recipe's own on each of them.
+    """The outcomes axis by axis; each axis includes the recipe's own.
 
     >>> def outcome(value, base, accuracies):
     ...     scores = [Score("mkdt", i, "emoji", "5%", 0, a) for i, a in enumerate(accuracies)]
@@ -49,7 +49,7 @@ class Ablation:
 
     name: str  # the recipe's
     outcomes: tuple[Outcome, ...]
-    what: dict[str, str] = field(default_factory=dict)  # each axis in a phrase
+    what: dict[str, str] = field(default_factory=dict)  # a short description of each axis
 
     @property
     def method(self) -> str:
@@ -83,7 +83,7 @@ class Ablation:
         return list(dict.fromkeys(s.seed for o in self.outcomes for s in o.scores))
 
     def lines(self, axis: str, labels: str) -> list[Line]:
-        """A line for each outcome on an axis, at one choice of labels."""
+        """A line for each outcome on an axis, for one choice of labels."""
         outcomes = [o for o in self.outcomes if o.axis == axis]
         (base,) = (_by_seed(o, labels, self.method) for o in outcomes if o.base)
         return [_line(o, labels, self.method, base) for o in outcomes]
@@ -115,7 +115,7 @@ def _line(outcome: Outcome, labels: str, method: str, base: dict[int, float]) ->
 
 
 def ends(losses: Sequence[float]) -> tuple[float, float]:
-    """How a noisy series began and ended: the means of its first and of its last twentieth.
+    """The beginning and end of a noisy series: the means of its first and last twentieth.
 
     >>> ends([4.0, 3.0, 2.0, 1.0])
     (4.0, 1.0)

@@ -1,4 +1,4 @@
-"""The variants of an ablation: along the axes that a method declares, and along common ones."""
+"""The variants of an ablation, along the axes that a method declares and along common ones."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from decoct.training.objective import SSL_LOSSES
 _LEARNT = ("learnt", "fixed")
 TEACHER = Axis(
     "teacher",
-    "whose representations are distilled: the recipe's, or those of one trained here",
+    "the teacher whose representations are distilled: the recipe's, or one trained on the pool",
     "teacher.ssl.algorithm",
     one_of("barlow_twins", "simclr", "vicreg"),
 )
@@ -39,17 +39,16 @@ class Variant:
 
 
 def axes_of(recipe: Recipe) -> dict[str, Axis]:
-    """The axes that the recipe's method may be varied along, by name."""
+    """The axes along which the recipe's method may be varied, by name."""
     return {axis.name: axis for axis in (*recipe.configured(recipe.method).axes(), TEACHER, SIZE)}
 
 
 def plan(recipe: Recipe, axes: Sequence[str] = ()) -> list[Variant]:
-    """The variants on each axis, the recipe itself among them, before any of them is made.
+    """The variants on each axis, including the recipe itself; nothing is run yet.
 
-    `axes` are names, or names with values: `init`, `experts=1,5`; none means all. A value that
-    is tried by default and does not fit the recipe is left out, and said to be. Raises
-    `DecoctError` for an unknown axis, a value that was asked for and does not fit, and an axis that
-    is left with the recipe's own value alone.
+    `axes` are names, or names with values: `init`, `experts=1,5`; none means all. A default value
+    that does not fit the recipe is skipped with a note. Raises `DecoctError` for an unknown axis, a
+    requested value that does not fit, and an axis on which only the recipe's own value remains.
 
     >>> [(v.value, v.recipe.matching.inner_steps) for v in plan(Recipe(method="mkdt"), ["steps"])]
     [('20', 20), ('40', 40), ('80', 80)]
@@ -65,7 +64,7 @@ def plan(recipe: Recipe, axes: Sequence[str] = ()) -> list[Variant]:
 
 
 def _parse(given: str, known: dict[str, Axis]) -> tuple[str, tuple[str, ...]]:
-    """An axis and the values asked for: `experts=1,5`."""
+    """An axis and the requested values: `experts=1,5`."""
     name, _, values = given.partition("=")
     if name not in known:
         raise DecoctError(f"there is no axis {name};{suggest(name, known)}")
@@ -85,14 +84,14 @@ def _on_axis(recipe: Recipe, axis: Axis, asked: tuple[str, ...]) -> list[Variant
         except DecoctError as error:
             if asked:
                 raise DecoctError(f"axis {axis.name}, value {value}: {error}") from error
-            note(f"axis {axis.name}: {value} is left out: {error}")
+            note(f"axis {axis.name}: {value} is skipped: {error}")
         else:
             recipes[own_value(changed, axis)] = changed
     return [Variant(axis.name, value, recipes[value]) for value in sorted(recipes, key=_rank)]
 
 
 def _rank(value: str) -> float:
-    """Numbers stand in their order, and words before them as they came."""
+    """Sorts numbers by value, after words, which keep their order."""
     try:
         return float(value.removesuffix("%"))
     except ValueError:
@@ -117,7 +116,7 @@ def _setting(recipe: Recipe, axis: Axis) -> Any:
 
 
 def _changed(recipe: Recipe, axis: Axis, value: str) -> Recipe:
-    """The recipe at another value; raises `DecoctError` for what is none."""
+    """The recipe with another value; raises `DecoctError` for an invalid one."""
     if axis is SIZE:
         return recipe.having(size=0, fraction=_share(value))
     if axis is TEACHER:
@@ -126,7 +125,7 @@ def _changed(recipe: Recipe, axis: Axis, value: str) -> Recipe:
         return with_teacher.set(axis.setting, value)
     if axis.learnt:
         _check_choice(value, _LEARNT)
-        if value == _LEARNT[0]:  # and is not
+        if value == _LEARNT[0]:  # but it is not learnt
             raise DecoctError(f"the recipe's {axis.setting} is 0; set it to the rate to learn at")
         return recipe.set(axis.setting, 0.0)
     return recipe.set(axis.setting, _as_type_of(_setting(recipe, axis), value))
@@ -136,7 +135,7 @@ def _share(value: str) -> float:
     try:
         return float(value.removesuffix("%")) / 100
     except ValueError as error:
-        raise DecoctError("a share of the pool is needed, such as 5%") from error
+        raise DecoctError("the value must be a share of the pool, such as 5%") from error
 
 
 def _as_type_of(own: Any, value: str) -> Any:
@@ -144,9 +143,9 @@ def _as_type_of(own: Any, value: str) -> Any:
         return msgspec.convert(value, type(own), strict=False)
     except msgspec.ValidationError as error:
         kind = "whole number" if isinstance(own, int) else "number"
-        raise DecoctError(f"a {kind} is needed") from error
+        raise DecoctError(f"the value must be a {kind}") from error
 
 
 def _check_choice(value: str, known: Sequence[str]) -> None:
     if value not in known:
-        raise DecoctError(f"it is none of the values;{suggest(value, known)}")
+        raise DecoctError(f"this is not a possible value;{suggest(value, known)}")

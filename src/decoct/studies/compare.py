@@ -1,13 +1,13 @@
-"""Compare methods: every one, with every seed, on every task."""
+"""Compare methods: each with every seed on every task."""
 
 from decoct.evaluation.scores import Scores
 from decoct.run.pipeline import Run
 
 
 def compare(run: Run) -> Scores:
-    """The accuracies of the recipe's methods, and facts about each; also written to `scores.json`.
+    """The accuracies of the recipe's methods, and facts about each; also writes `scores.json`.
 
-    Sets, encoders and accuracies that are in the run's folder already are not made again.
+    Sets, encoders and accuracies that are already in the run's folder are reused.
     """
     run.save_recipe()
     methods = run.graph.methods

@@ -1,6 +1,6 @@
-"""Tune every method alike: how fast and how long to pre-train, by the pool images left out alone.
+"""Tune every method in the same way: rate and length of pre-training, by held-out pool images only.
 
-No task and no label is looked at. Each method gets the same grid: factors on the learning rate that
+No task and no label is used. Every method gets the same grid: factors on the learning rate that
 its set comes with, and numbers of epochs.
 """
 
@@ -23,11 +23,11 @@ from decoct.run.method_stages import encoder_of
 from decoct.run.pipeline import Run
 from decoct.run.recipe import Recipe
 
-_LENGTH = REFERENCE  # the method whose best length all are given
+_LENGTH = REFERENCE  # all methods get the length that is best for this one
 
 
 def tuned() -> list[str]:
-    """The methods that are trained for as long as each other, and so can be tuned alike."""
+    """The methods that train for equally long, and so can be tuned in the same way."""
     return [name for name, kind in METHODS.items() if kind.keeps_encoder and not kind.own_length()]
 
 
@@ -37,10 +37,10 @@ class TuneConfig(Settings):
 
     section: ClassVar[str] = "tune"
 
-    lr_factors: tuple[Positive, ...] = (0.5, 1.0, 2.0, 4.0)  # on a method's learning rate
+    lr_factors: tuple[Positive, ...] = (0.5, 1.0, 2.0, 4.0)  # multiply a method's learning rate
     epochs: tuple[Count, ...] = (10, 20, 40)
     seeds: Count = 1
-    methods: tuple[str, ...] = ()  # none given: those compared that pre-train on a small budget
+    methods: tuple[str, ...] = ()  # empty: the compared methods that pre-train on a small budget
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -58,12 +58,12 @@ class Trial:
     method: str
     lr_factor: float
     epochs: int
-    error: float  # on pool images left out, mean over seeds; inf where training diverged
+    error: float  # on held-out pool images, mean over seeds; inf if training diverged
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """What was tried, and what it says.
+    """All trials, and the best of them.
 
     >>> trials = [Trial("random", r, e, (r - 1) ** 2 + 1 / e) for r in (1, 2) for e in (10, 20)]
     >>> tuning = Tuning((*trials, Trial("mkdt", 2.0, 20, 0.5)))
@@ -74,18 +74,18 @@ class Tuning:
     trials: tuple[Trial, ...]
 
     def methods(self) -> list[str]:
-        """Those tried, in their order."""
+        """The methods tried, in order."""
         return list(dict.fromkeys(t.method for t in self.trials))
 
     def best(self, method: str, epochs: int | None = None) -> Trial:
-        """The trial of least error, of those so many epochs long where that is given."""
+        """The trial with the lowest error, optionally among those with a given length."""
         own = [t for t in self.trials if t.method == method and epochs in (None, t.epochs)]
         return min(own, key=lambda t: t.error)
 
     def epochs(self) -> int:
-        """The length that suits `random` best: where methods must share one, it is the baseline's.
+        """The length that is best for `random`, because a length that all share is the baseline's.
 
-        Without that method, the length of least mean error over all.
+        Without that method, the length with the lowest mean error over all.
         """
         if _LENGTH in self.methods():
             return self.best(_LENGTH).epochs
@@ -94,11 +94,11 @@ class Tuning:
         return lengths[int(np.argmin(means))]
 
     def lr_factors(self, epochs: int) -> dict[str, float]:
-        """Every method's best factor at one length: what goes into `compare.lr_factors`."""
+        """Every method's best factor at one length, for `compare.lr_factors`."""
         return {method: self.best(method, epochs).lr_factor for method in self.methods()}
 
     def save(self, path: Path) -> None:
-        """Write `tuning.json`; JSON has no inf, so null stands for it."""
+        """Write `tuning.json`; null stands for inf, which JSON lacks."""
         trials = [asdict(t) | {"error": _finite(t.error)} for t in self.trials]
         storage.save_json(path, {"trials": trials}, kind="tuning")
 
@@ -110,15 +110,15 @@ class Tuning:
 
 
 def _trial(content: dict[str, Any]) -> Trial:
-    """From a file's content; files of format version 1 call the factor `rate`."""
+    """A trial from a file's content; files of format version 1 call the factor `rate`."""
     old = {"lr_factor": content.pop("rate")} if "rate" in content else {}
     return Trial(**content | old | {"error": _error_of(content["error"])})
 
 
 def tune(*, recipe: Recipe, folder: Path | str, config: TuneConfig | None = None) -> Tuning:
-    """Try the grid for every method; each trial is kept in the run's folder, and found there again.
+    """Try the grid for every method; the run's folder keeps each trial for later calls.
 
-    Also written to `tuning.json`. Raises `DecoctError` where the recipe leaves no images out.
+    Also writes `tuning.json`. Raises `DecoctError` if the recipe holds no images out.
     """
     config, folder = config or TuneConfig(), Path(folder)
     methods = config.methods or tuple(m for m in recipe.compare.methods if m in tuned())
@@ -177,7 +177,7 @@ def _error_of(found: float | None) -> float:
 
 
 def tuning_rows(tuning: Tuning) -> list[list[str]]:
-    """Header and a line for each method: the least error at each length, and the rate there."""
+    """Header and one line per method: the lowest error at each length, and its factor."""
     lengths = sorted({t.epochs for t in tuning.trials})
     common = tuning.epochs()
     rows = [["method", *(f"{n} epochs" for n in lengths), "best", f"lr at {common} epochs"]]

@@ -187,7 +187,7 @@ def test_real_images_with_a_teachers_targets(tiny_images: Images) -> None:
 
 ONES = torch.ones(6, 3)
 BAD = [
-    ({"targets": torch.ones(5, 2)}, r"one each; they are \(6, 3\) and \(5, 2\)"),
+    ({"targets": torch.ones(5, 2)}, r"one per image; they are \(6, 3\) and \(5, 2\)"),
     ({"images": torch.ones(6)}, "images must be n x d"),
     ({"positives": torch.ones(6, 2)}, "give one view for each image"),
     ({"images": ONES / 0}, "finite numbers"),

@@ -51,7 +51,7 @@ def test_too_few_labels_in_the_pool_are_said_to_be(tiny_task: Task, tiny_images:
     assert found.images is images and found.labelled is not None
     assert torch.equal(found.labelled.pixels, tiny_task.train.pixels)
     assert torch.equal(found.labelled.mean, images.mean)
-    assert "only 60 of those are in it" in found.notes[0]
+    assert "which contains only 60 of these images" in found.notes[0]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -99,7 +99,7 @@ def test_every_objective_is_measured_at_every_place(done: tuple[Path, Variance])
     folder, found = done
     assert Variance.load(folder / "variance.json") == found
     assert [f.name for f in found.findings] == list(NAMES)
-    assert found.notes == ("batches of 40 are left out: over half of the 60 images",)
+    assert found.notes == ("batches of 40 are skipped: over half of the 60 images",)
     assert (found.epochs, found.batches, found.reference) == ([0, 2], [8, 16], 16)
     for objective in found.findings:
         assert objective.images == 60 and len(objective.losses) == 2
@@ -176,7 +176,7 @@ def test_the_command_says_what_it_found(
         "Matching loss over 2 iterations (images by adam, targets held)",
         "Against distillation's noise-to-signal (95 %):",
         "  barlow twins: ",
-        "Note: batches of 40 are left out",
+        "Note: batches of 40 are skipped",
         "The theorem's linear model, exact: 60 of the images",
     ):
         assert words in said

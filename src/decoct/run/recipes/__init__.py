@@ -1,10 +1,10 @@
-"""The recipes that are shipped: YAML files in this folder."""
+"""The shipped recipes: YAML files in this folder."""
 
 import importlib.resources
 
 
 def recipe_names() -> list[str]:
-    """Their names.
+    """The names of the shipped recipes.
 
     >>> "demo" in recipe_names()
     True
@@ -16,5 +16,5 @@ def recipe_names() -> list[str]:
 
 
 def recipe_text(name: str) -> str:
-    """What a shipped recipe's file says."""
+    """The content of a shipped recipe's file."""
     return (importlib.resources.files(__package__) / f"{name}.yaml").read_text("utf-8")

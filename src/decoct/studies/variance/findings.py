@@ -1,4 +1,4 @@
-"""What was measured of each objective, as a file holds it."""
+"""What was measured for each objective, in the form in which files store it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ SOURCES: tuple[Source, ...] = get_args(Source)
 
 @dataclass(frozen=True)
 class NoiseAt:
-    """A gradient's noise at one point of training, for one batch size."""
+    """The noise of a gradient at one point of training, for one batch size."""
 
     source: Source  # fresh batches with fresh views, or fresh views of one batch
     epoch: int
@@ -31,18 +31,18 @@ class NoiseAt:
 
 @dataclass(frozen=True)
 class Findings:
-    """All that was measured of one objective."""
+    """Everything that was measured for one objective."""
 
     name: Name
     images: int
-    lr: float  # that it was trained with
-    losses: tuple[float, ...]  # by epoch, of the first of the runs that start alike
+    lr: float  # the learning rate of training
+    losses: tuple[float, ...]  # per epoch, of the first of the runs with the same start
     noise: tuple[NoiseAt, ...]
     spread: tuple[Spread, ...]
     matching: Matching
 
     def at(self, source: Source, epoch: int, batch: int) -> Noise | None:
-        """The noise at a point and batch size, where that was measured."""
+        """The noise at a point of training and batch size, if it was measured."""
         wanted = (source, epoch, batch)
         return next((n.noise for n in self.noise if (n.source, n.epoch, n.batch) == wanted), None)
 
@@ -58,13 +58,13 @@ class Findings:
 
 @dataclass(frozen=True)
 class Variance:
-    """The findings of all objectives, and what to know of them."""
+    """The findings for all objectives, and their context."""
 
     findings: tuple[Findings, ...]
     notes: tuple[str, ...]
-    batch: int  # that the experts were trained with
+    batch: int  # the experts' batch size
     optimiser: str  # of the images, in matching
-    targets_learnt: bool  # in matching by distillation
+    targets_learnt: bool  # in matching distillation
 
     @property
     def epochs(self) -> list[int]:
@@ -78,11 +78,11 @@ class Variance:
 
     @property
     def reference(self) -> int:
-        """The batch size that is nearest to the experts' own."""
+        """The batch size nearest to the experts' own."""
         return nearest(self.batches, self.batch)
 
     def named(self, name: Name) -> Findings | None:
-        """One objective's, where it was measured."""
+        """The findings for one objective, if it was measured."""
         return next((found for found in self.findings if found.name == name), None)
 
     def save(self, path: Path) -> None:
@@ -96,7 +96,7 @@ class Variance:
 
 
 def nearest(sizes: Sequence[int], size: int) -> int:
-    """The one of `sizes` that is nearest by ratio, the first of two.
+    """The element of `sizes` with the nearest ratio to `size`; the first if there are two.
 
     >>> nearest([32, 128, 512], 256)
     128

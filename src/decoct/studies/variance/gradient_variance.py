@@ -1,7 +1,7 @@
-"""How much of a mini-batch gradient is noise: tr Cov(g) / |E g|^2, each without bias.
+"""How much of a mini-batch gradient is noise: unbiased estimates of tr Cov(g) and |E g|^2.
 
 For R independent gradients with mean m, tr Cov is estimated by sum |g - m|^2 / (R - 1), and
-|E g|^2 by |m|^2 - tr Cov / R, which may come out negative where all is noise.
+|E g|^2 by |m|^2 - tr Cov / R, which can be negative if all is noise.
 """
 
 import math
@@ -18,31 +18,31 @@ from decoct.matching.kernel_ridge import exact
 from decoct.studies.variance.objectives import Problem
 from decoct.training.experts import Gradient
 
-_GROUPS = 8  # of the jackknife: as many sums are held, however many gradients there are
+_GROUPS = 8  # of the jackknife: the number of sums in memory, for any number of gradients
 
 
 @dataclass(frozen=True)
 class Noise:
-    """The noise of a gradient, and how certain that is."""
+    """The noise of a gradient, and its uncertainty."""
 
     trace: float  # tr Cov(g)
     signal: float  # |E g|^2
     error: float  # the jackknife's standard error of signal / trace
-    groups: int  # that the jackknife left out in turn
-    cosine: float  # of two independent gradients, on the mean
+    groups: int  # number of jackknife groups
+    cosine: float  # mean cosine of two independent gradients
 
     @property
     def ratio(self) -> float:
-        """Noise to signal; infinite where no signal can be told from noise."""
+        """Noise to signal; infinite if no signal is distinguishable from noise."""
         return self.trace / self.signal if self.signal > 0 else math.inf
 
     @property
     def signal_to_noise(self) -> float:
-        """One over `ratio`, but finite where the signal is lost in noise; infinite without any."""
+        """The inverse of `ratio`, finite if the signal is lost in noise; infinite without noise."""
         return self.signal / self.trace if self.trace > 0 else math.inf
 
     def interval(self) -> tuple[float, float]:
-        """A 95 % interval of `ratio` (Student's t of the signal to noise); may reach infinity."""
+        """A 95 % interval of `ratio` (Student's t for signal to noise); may extend to infinity."""
         if self.trace == 0:
             return self.ratio, self.ratio
         half = quantile(self.groups - 1) * self.error
@@ -61,7 +61,7 @@ def quantile(freedom: int) -> float:
 
 
 def compare_noise(one: Noise, other: Noise) -> int:
-    """1 where `one` is noisier by more than chance explains (95 %), -1 where less, else 0."""
+    """1 if `one` is significantly noisier (95 %), -1 if it is less noisy, otherwise 0."""
     if one.trace == 0 or other.trace == 0:
         return (one.trace > 0) - (other.trace > 0)
     difference = other.signal_to_noise - one.signal_to_noise
@@ -72,7 +72,7 @@ def compare_noise(one: Noise, other: Noise) -> int:
 
 @torch.no_grad()
 def gradient_noise(gradients: Iterable[Tensor]) -> Noise:
-    """Of two or more independent gradients (P each), which are not kept: sums are, in float64.
+    """The noise of two or more independent gradients (P each); keeps only sums, in float64.
 
     >>> noise = gradient_noise([torch.tensor([1.0, 2.0]), torch.tensor([3.0, 2.0])])
     >>> noise.trace, noise.signal  # the mean is (2, 2)
@@ -104,14 +104,14 @@ def gradient_noise(gradients: Iterable[Tensor]) -> Noise:
 
 
 def _moments(total: Tensor, square: float, count: int) -> tuple[float, float]:
-    """Estimates of tr Cov and |E g|^2 from the sum of gradients and of their squares."""
+    """Estimates of tr Cov and |E g|^2 from the sum of gradients and the sum of their squares."""
     mean_square = float(total @ total) / count**2
     trace = max(0.0, (square - count * mean_square) / (count - 1))
     return trace, mean_square - trace / count
 
 
 def _jackknife(values: list[float]) -> float:
-    """The standard error of an estimate, from those with one group left out each."""
+    """The standard error of an estimate, from the estimates without one group each."""
     mean = math.fsum(values) / len(values)
     return math.sqrt((1 - 1 / len(values)) * math.fsum((v - mean) ** 2 for v in values))
 
@@ -131,9 +131,9 @@ def measure_noise(
 ) -> Noise:
     """The noise at parameters `theta` (P), over batches drawn without replacement, and their views.
 
-    With `fixed` the batch stays, and the views alone are drawn; there is no noise then where the
-    objective has none. All objectives meet the same batches at an `epoch`. Calls `advance` after
-    each of the `repeats` gradients.
+    With `fixed`, the batch stays and only views are drawn; then an objective without views has no
+    noise. All objectives get the same batches at an `epoch`. Calls `advance` after each of the
+    `repeats` gradients.
     """
 
     def draw() -> Iterator[Tensor]:

@@ -1,12 +1,12 @@
 """The variance of the batch gradient for a linear model, in closed form (MKDT, section 4).
 
 f(x) = W x with W k x d, over a data set of n images from which batches are drawn independently.
-Both losses' gradients are U-statistics (Hoeffding 1948): means of a symmetric kernel h(i, j) over
-the pairs of a batch, so that for every batch of B examples
+The gradients of both losses are U-statistics (Hoeffding 1948): means of a symmetric kernel h(i, j)
+over the pairs of a batch. So for every batch of B examples
 
     tr Var = 4 (B - 2) / (B (B - 1)) zeta_1 + 2 / (B (B - 1)) zeta_2,
 
-zeta_1 = tr Cov(E[h | i]), zeta_2 = tr Cov(h(i, j)). The derivation is in docs/method.md.
+with zeta_1 = tr Cov(E[h | i]), zeta_2 = tr Cov(h(i, j)). The derivation is in docs/variance.md.
 """
 
 from dataclasses import dataclass
@@ -17,20 +17,20 @@ from torch import Tensor
 
 from decoct.core.errors import DecoctError
 
-_BLOCK = 2**22  # pairs at a time: 32 MB a matrix of them
-_TOLERANCE = 1e-9  # relative: what counts as no variance in a direction
+_BLOCK = 2**22  # pairs at a time: 32 MB per matrix
+_TOLERANCE = 1e-9  # relative: below this, a direction has no variance
 
 
 @dataclass(frozen=True)
 class GradientMoments:
-    """The mean of a batch's gradient, and the two numbers that its variance follows from."""
+    """The mean of a batch's gradient, and the two numbers that determine its variance."""
 
     mean: Tensor  # k x d
-    single: float  # zeta_1: of a pair's gradient, what one of its images accounts for
-    pair: float  # zeta_2: of a pair's gradient
+    single: float  # zeta_1: variance of a pair's gradient that one of its images accounts for
+    pair: float  # zeta_2: variance of a pair's gradient
 
     def variance(self, batch: int) -> float:
-        """Trace of the covariance of the gradient of a batch of `batch` examples, at least 2.
+        """The trace of the covariance of the gradient for a batch of at least 2 examples.
 
         >>> GradientMoments(torch.zeros(1, 1), single=1.0, pair=2.0).variance(4)  # 4 zeta_1 / B
         1.0
@@ -57,11 +57,11 @@ class SquaredError:
         return residuals.square().sum(1).mean()
 
     def on_all(self, weights: Tensor) -> Tensor:
-        """The loss on all images, which is what a batch's is on average."""
+        """The loss on all images, which is the expected loss of a batch."""
         return self.on_batch(weights, torch.arange(len(self.images)))
 
     def least(self) -> float:
-        """The smallest loss that any W has."""
+        """The smallest loss that any W can reach."""
         solution = torch.linalg.pinv(self.images) @ self.targets
         return float(self.on_all(solution.T))
 
@@ -79,7 +79,7 @@ class SpectralContrastive:
     """-2/B sum f(x_i).f(x_i+) + 1/(B(B-1)) sum_{i != j} (f(x_i).f(x_j))^2 (HaoChen et al. 2021)."""
 
     images: Tensor  # n x d, float64
-    positives: Tensor  # n x d: another view of each; the images where augmentations are negligible
+    positives: Tensor  # n x d: another view of each; the images themselves without augmentation
 
     def on_batch(self, weights: Tensor, index: Tensor) -> Tensor:
         """The loss of W (k x d) on the examples at `index` (int64, B of at least 2)."""
@@ -89,7 +89,7 @@ class SpectralContrastive:
         return others - 2 * (outputs * views).sum(1).mean()
 
     def on_all(self, weights: Tensor) -> Tensor:
-        """A batch's loss on average: of independent draws, so an image is also beside itself."""
+        """A batch's expected loss: draws are independent, so an image can be paired with itself."""
         between = weights @ self._square @ weights.T
         return between.square().sum() - 2 * ((weights @ self._cross) * weights).sum()
 
@@ -100,23 +100,23 @@ class SpectralContrastive:
 
     @cached_property
     def _cross(self) -> Tensor:
-        """The mean of x x+^T, made symmetric: d x d."""
+        """The symmetrised mean of x x+^T: d x d."""
         cross = self.images.T @ self.positives / len(self.images)
         return (cross + cross.T) / 2
 
     def least(self, outputs: int) -> float:
-        """The smallest loss that W with so many outputs k has.
+        """The smallest loss that a W with k outputs can reach.
 
         With V = W S^1/2 and A = S^-1/2 (mean of x x+^T) S^-1/2 the loss is |V^T V - A|^2 - |A|^2,
-        so that V^T V keeps A's k largest positive eigenvalues. Raises `DecoctError` where there is
-        no smallest, since views have parts in directions that no image has.
+        so the best V^T V keeps A's k largest positive eigenvalues. Raises `DecoctError` if the loss
+        has no minimum, because views have components in directions that no image has.
         """
         values, vectors = torch.linalg.eigh(self._square)
         there = values > _TOLERANCE * values[-1]
         outside = self._cross @ vectors[:, ~there]
         if outside.norm() > _TOLERANCE**0.5 * self._cross.norm():
             raise DecoctError(
-                "the views have parts in directions that no image has, so that the loss has no "
+                "the views have components in directions that no image has, so the loss has no "
                 "minimum; reduce images and views to fewer dimensions by one PCA"
             )
         root = vectors[:, there] * values[there].rsqrt()
@@ -124,10 +124,11 @@ class SpectralContrastive:
         return -float(overlap.clamp_min(0)[-outputs:].square().sum())
 
     def moments(self, weights: Tensor) -> GradientMoments:
-        """Exact, in O(n^2 (k + d)) time; pairs are gone through in blocks.
+        """Exact, in O(n^2 (k + d)) time; pairs are processed in blocks.
 
-        With L_i(c) = W (x_i c^T + c x_i^T) the attracting part's gradient is a_i = -2 L_i(x_i+),
-        and the repelling part's b_ij has E[b_ij | i] = 2 L_i(u_i), u_i = S W^T W x_i.
+        With L_i(c) = W (x_i c^T + c x_i^T), the gradient of the attracting part is
+        a_i = -2 L_i(x_i+), and the repelling part's b_ij has E[b_ij | i] = 2 L_i(u_i),
+        u_i = S W^T W x_i.
         """
         pulled = self.images @ weights.T @ weights @ self._square  # u: n x d
         views = self.positives
@@ -167,5 +168,5 @@ class SpectralContrastive:
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
-    """Row by row."""
+    """The dot product of corresponding rows."""
     return (a * b).sum(1)

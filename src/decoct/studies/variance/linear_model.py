@@ -1,8 +1,8 @@
-"""Does a contrastive gradient vary more? The linear model of MKDT's theorem, along its training.
+"""Does a contrastive gradient vary more? The linear model of MKDT's theorem during training.
 
 The paper (section 4) compares self-supervised with supervised learning for f(x) = W x. Here the
-variance is exact (`linear_losses`), and set beside the squared length of the gradient's mean: the
-variance alone depends on the loss's unit.
+variance is exact (`linear_losses`) and divided by the squared length of the mean gradient, because
+the variance alone depends on the loss's unit.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,7 +27,7 @@ class LinearModelRow:
     """The gradient of one loss at one point of training, for batches of one size."""
 
     loss: str  # "squared error" or "contrastive"
-    progress: float  # share of the way from the initial full loss to the least, at least
+    progress: float  # at least this fraction of the way from the initial to the least full loss
     step: int  # of gradient descent on the full loss
     batch: int  # B
     variance: float  # trace of the covariance
@@ -35,7 +35,7 @@ class LinearModelRow:
 
     @property
     def noise_to_signal(self) -> float:
-        """Variance by squared length of the mean: no choice of the loss's unit changes it."""
+        """Variance / squared length of the mean: it does not depend on the loss's unit."""
         return self.variance / self.signal if self.signal else float("inf")
 
 
@@ -48,12 +48,12 @@ def linear_model_variance(
     progress: Sequence[float] = (0.0, 0.5, 0.9, 0.99),
     seed: int = 0,
 ) -> list[LinearModelRow]:
-    """The gradient's exact variance for both losses along gradient descent on each full loss.
+    """The exact variance of both losses' gradients along gradient descent on each full loss.
 
     `images` are n x d, `targets` n x k (one-hot, or the teacher's), `positives` n x d (a second
-    view of each image; None: the image itself, as the theorem assumes). Both start from one W,
-    drawn as `torch.nn.Linear` draws it; a point of training is where the full loss has gone the
-    given share of the way to its least value. Raises `DecoctError` for input that cannot be.
+    view of each image; None: the image itself, as the theorem assumes). Both start from the same W,
+    initialised as in `torch.nn.Linear`. A point of training is where the full loss has gone the
+    given fraction of the way to its minimum. Raises `DecoctError` for invalid input.
 
     >>> images, targets = theorem_data(classes=3, per_class=20, dimensions=8)
     >>> rows = linear_model_variance(images=images, targets=targets, batches=[32], progress=[0.5])
@@ -85,7 +85,7 @@ def linear_model_variance(
 
 
 def linear_model_table(rows: Sequence[LinearModelRow]) -> list[str]:
-    """Both losses side by side, a line for each point of training and size of batch.
+    """Both losses side by side, one line per point of training and batch size.
 
     >>> images, targets = theorem_data(classes=3, per_class=20, dimensions=8)
     >>> rows = linear_model_variance(images=images, targets=targets, batches=[32], progress=[0.5])
@@ -128,10 +128,10 @@ def linear_model_table(rows: Sequence[LinearModelRow]) -> list[str]:
 def theorem_data(
     *, classes: int, per_class: int, dimensions: int, noise: float = 1.0, seed: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """The theorem's kind of data: equally large classes, a mean each and noise, one-hot targets.
+    """The theorem's kind of data: equally large classes, each a mean plus noise; one-hot targets.
 
     The means are orthogonal, of length sqrt(d); `noise` is each pixel's standard deviation.
-    n x d and n x k in float64. Raises `DecoctError` where there are more classes than dimensions.
+    n x d and n x k in float64. Raises `DecoctError` if there are more classes than dimensions.
 
     >>> images, targets = theorem_data(classes=3, per_class=20, dimensions=8)
     >>> images.shape, targets.sum(0)
@@ -151,7 +151,7 @@ def theorem_data(
 
 
 def flattened(images: Images, dimensions: int) -> Tensor:
-    """Images as a linear model takes them: n x `dimensions` principal components, of variance 1.
+    """Images as input for a linear model: n x `dimensions` principal components of variance 1.
 
     >>> flattened(Images.from_array(torch.rand(9, 3, 4, 4)), 5).shape
     torch.Size([9, 5])
@@ -163,10 +163,10 @@ def flattened(images: Images, dimensions: int) -> Tensor:
 def _descent(
     loss: Loss, weights: Tensor, least: float, progress: Sequence[float]
 ) -> Iterator[tuple[int, Tensor]]:
-    """Where the loss first has gone each share (ascending) of the way to `least`, and the step.
+    """The step where the loss first has gone each (ascending) fraction of the way to `least`.
 
-    The rate is halved until a step brings nine tenths of what the slope promises, so that descent
-    stays close to its continuous limit, and is doubled after it.
+    The rate is halved until a step achieves nine tenths of what the slope predicts, so that descent
+    stays close to its continuous limit, and doubled after each step.
     """
     value, gradient = _slope(loss, weights)
     first, step, rate = value, 0, 1.0
@@ -204,7 +204,7 @@ def _check(
 ) -> None:
     if images.ndim != 2 or targets.ndim != 2 or len(images) != len(targets):
         raise DecoctError(
-            "images must be n x d and targets n x k, one each; they are "
+            "images must be n x d and targets n x k, one per image; they are "
             f"{tuple(images.shape)} and {tuple(targets.shape)}"
         )
     if positives.shape != images.shape:
@@ -217,4 +217,4 @@ def _check(
     if not batches or min(batches) < 2:
         raise DecoctError(f"batches of {tuple(batches)}; a contrastive loss needs at least 2 each")
     if not progress or min(progress) < 0 or max(progress) >= 1:
-        raise DecoctError(f"progress is {tuple(progress)}; give shares from 0 to below 1")
+        raise DecoctError(f"progress is {tuple(progress)}; give fractions from 0 to below 1")

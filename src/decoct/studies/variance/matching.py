@@ -1,4 +1,4 @@
-"""Does matching trajectories work with an objective? Its loss by iteration, and how images move."""
+"""Does trajectory matching work for an objective? Its loss by iteration, and how images move."""
 
 import math
 from dataclasses import dataclass, replace
@@ -23,25 +23,25 @@ from decoct.training.objective import Objective
 
 @dataclass(frozen=True)
 class Matching:
-    """What an objective's matching came to."""
+    """The outcome of matching one objective."""
 
     loss: tuple[float, ...]  # by iteration
     lr: tuple[float, ...]  # the inner learning rate, by iteration
-    moved: float  # root mean square change of a pixel, in deviations of the images
+    moved: float  # root mean square change of a pixel, in standard deviations of the images
 
     @property
     def first(self) -> float:
-        """The mean loss of the first tenth of the iterations, of five where there are ten."""
+        """The mean loss of the first tenth of the iterations, or of five if that is more."""
         return _mean(self.loss[: self._window])
 
     @property
     def last(self) -> float:
-        """The mean loss of the last tenth of the iterations, of five where there are ten."""
+        """The mean loss of the last tenth of the iterations, or of five if that is more."""
         return _mean(self.loss[-self._window :])
 
     @property
     def ratio(self) -> float:
-        """What is left of the loss: 1 where matching gets nowhere."""
+        """The remaining fraction of the loss: 1 if matching makes no progress."""
         return self.last / self.first
 
     @property
@@ -66,16 +66,16 @@ def match_objective(
     device: torch.device,
     state: Path | None = None,
 ) -> Matching:
-    """Learn the images at `index` (int64, m) by matching experts of this very objective.
+    """Learn the images at `index` (int64, m) by matching experts of the same objective.
 
-    Self-supervision goes through `mtt_ssl`, distillation through `mkdt`; with labels the loop is
-    the same, and the labels stay. `lr` is the experts'. A checkpoint is kept at `state`.
+    Self-supervision uses `mtt_ssl`, distillation `mkdt`. With labels the loop is the same, and the
+    labels are fixed. `lr` is the experts'. `state` is the checkpoint's path.
     """
     common: dict[str, Any] = {"seed": seed, "device": device, "state": state}
     if problem.name == "supervised":
         return _match_labels(problem, trajectories, index, config, **common)
     if problem.name == "distillation":
-        # how the targets came about is of no account here
+        # only their values matter here, not where the targets came from
         as_they_are = torch.zeros(0), torch.zeros(0, 0), torch.ones(problem.values.shape[1])
         found = mkdt(
             images=problem.images,
@@ -110,7 +110,7 @@ def _match_labels(
     device: torch.device,
     state: Path | None,
 ) -> Matching:
-    """As `mkdt`, by cross-entropy to labels that stay as they are."""
+    """As `mkdt`, but with cross-entropy to fixed labels."""
     config = replace(config, lr_targets=0.0)
     real = problem.images.subset(index).to(device).normalised()
     network = create_network(

@@ -1,4 +1,4 @@
-"""Six objectives of one network on one set of images, behind one name."""
+"""Six objectives for one network and one set of images, with one interface."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -27,12 +27,12 @@ Name = Literal[
     "supervised", "distillation", "spectral_contrastive", "barlow_twins", "simclr", "vicreg"
 ]
 NAMES: tuple[Name, ...] = get_args(Name)
-_ENOUGH = 200  # labelled pictures of the pool, for all objectives to be measured on them
+_ENOUGH = 200  # if the pool has this many labelled pictures, all objectives are measured on them
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One objective, the images that it is measured on, and what it says of them."""
+    """One objective, the images on which it is measured, and its values for them."""
 
     name: Name
     images: Images
@@ -46,7 +46,7 @@ class Problem:
         return self.name in SSL_LOSSES
 
     def inner(self, network: Network, dtype: torch.dtype | None = None) -> InnerGradient:
-        """The gradient for flat parameters: by hand for distillation, else autograd's."""
+        """The gradient for flat parameters: by hand for distillation, otherwise by autograd."""
         if self.name == "distillation":
             return InnerGradient.by_hand(ConvNetGradient(network, dtype=dtype))
         return InnerGradient.by_autograd(self.loss(network))
@@ -58,27 +58,27 @@ class Problem:
 
 @dataclass(frozen=True)
 class Pictures:
-    """What the objectives are measured on: the same images for all of them, where that can be."""
+    """The images on which the objectives are measured: the same for all of them, if possible."""
 
     images: Images
     targets: Tensor  # N x D
-    labelled: Images | None  # with labels: `images`, or the task's own where few are in the pool
+    labelled: Images | None  # with labels: `images`, or the task's own if too few are in the pool
     notes: tuple[str, ...] = ()
 
 
 def choose_pictures(*, images: Images, targets: Targets, task: Task | None) -> Pictures:
     """The rows of the pool that the task labels, found by their pixels.
 
-    Where they are fewer than 200, the whole pool, and the task's own images for labels. All are
+    If these are fewer than 200: the whole pool, and for labels the task's own images. All are
     normalised by the pool's statistics.
 
     >>> pool = Images.from_array(torch.rand(8, 3, 8, 8))
     >>> given = Targets(torch.rand(8, 2), torch.zeros(2), torch.zeros(0, 0), torch.ones(2))
     >>> choose_pictures(images=pool, targets=given, task=None).notes
-    ('supervised is left out: the recipe names no task (compare.tasks)',)
+    ('supervised is skipped: the recipe names no task (compare.tasks)',)
     """
     if task is None:
-        why = "supervised is left out: the recipe names no task (compare.tasks)"
+        why = "supervised is skipped: the recipe names no task (compare.tasks)"
         return Pictures(images, targets.values, None, (why,))
     rows, labels = labelled_rows(images, task)
     if len(rows) >= _ENOUGH:
@@ -86,16 +86,16 @@ def choose_pictures(*, images: Images, targets: Targets, task: Task | None) -> P
         return Pictures(chosen, targets.values[rows], chosen)
     why = (
         f"supervised is measured on the {len(task.train)} training images of {task.name}, the "
-        f"others on the pool: only {len(rows)} of those are in it"
+        f"others on the pool, which contains only {len(rows)} of these images"
     )
     own = task.train.with_statistics(images.mean, images.std)
     return Pictures(images, targets.values, own, (why,))
 
 
 def labelled_rows(images: Images, task: Task) -> tuple[Tensor, Tensor]:
-    """Rows of `images` (int64, m, rising) equal to a training image, byte by byte; their labels.
+    """Rows of `images` (int64, m, increasing) equal to a training image, with their labels.
 
-    Of a picture that is there more than once, the first row and the first label count.
+    If a picture occurs more than once, its first row and its first label count.
     """
     labels: dict[bytes, int] = {}
     for content, label in zip(_bytes(task.train), task.train_labels.tolist(), strict=True):
@@ -109,7 +109,7 @@ def labelled_rows(images: Images, task: Task) -> tuple[Tensor, Tensor]:
 
 
 def _bytes(images: Images) -> Iterator[bytes]:
-    """Each picture as bytes, by which equal ones are found."""
+    """Each picture as bytes, for finding equal ones."""
     for chunk in chunks_of(images.pixels, f"reading {images.name}"):
         for pixels in chunk.cpu():
             yield pixels.numpy().tobytes()
@@ -118,7 +118,7 @@ def _bytes(images: Images) -> Iterator[bytes]:
 def make_problem(name: Name, pictures: Pictures, *, objective: Objective) -> Problem:
     """One objective on `pictures`; views and the projector's width are those of `objective`.
 
-    The caller leaves out `supervised` where there are no labels.
+    The caller skips `supervised` if there are no labels.
     """
     if name == "distillation":
         targets = pictures.targets
@@ -140,7 +140,7 @@ def make_problem(name: Name, pictures: Pictures, *, objective: Objective) -> Pro
 
 
 def supervised_loss(network: Network) -> FlatLoss:
-    """Cross-entropy to class probabilities (B x classes), of parameters in one vector."""
+    """Cross-entropy to class probabilities (B x classes), as a function of flat parameters."""
     forward = flat_network(network)
 
     def loss(theta: Tensor, images: Tensor, targets: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""How far runs of one objective part that start alike, and differ in batches and views alone."""
+"""How far runs of one objective diverge that start alike and differ only in batches and views."""
 
 import math
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from decoct.studies.variance.gradient_variance import quantile
 
 @dataclass(frozen=True)
 class Spread:
-    """The runs after an epoch, theta_k - theta_0 being the displacement of run k."""
+    """The spread after an epoch, where theta_k - theta_0 is the displacement of run k."""
 
     epoch: int
     ratio: float  # sum_k |theta_k - mean|^2 / (K - 1) over |mean - theta_0|^2
-    error: float  # the jackknife's standard error, a run left out each; 0 of two runs
+    error: float  # the jackknife's standard error, leaving one run out; 0 for two runs
     runs: int
-    cosine: float  # of two runs' displacements, on the mean over pairs
+    cosine: float  # of two runs' displacements, mean over pairs
 
     @property
     def half_width(self) -> float:
@@ -27,7 +27,7 @@ class Spread:
 
 
 def spread_by_epoch(trajectories: Trajectories) -> list[Spread]:
-    """After each epoch, of two or more runs that start at the same parameters."""
+    """The spread after each epoch, of two or more runs with the same initial parameters."""
     runs = [trajectories.expert(k) for k in range(len(trajectories))]
     return [
         _spread(epoch, torch.stack([run[epoch].double() - run[0].double() for run in runs]))
@@ -36,7 +36,7 @@ def spread_by_epoch(trajectories: Trajectories) -> list[Spread]:
 
 
 def _spread(epoch: int, moved: Tensor) -> Spread:
-    """Of displacements K x P, from their K x K products alone."""
+    """From displacements K x P, using only their K x K inner products."""
     products, count = moved @ moved.T, len(moved)
     lengths = products.diagonal().sqrt()
     cosines = products / lengths.outer(lengths)

@@ -1,8 +1,8 @@
-"""Why not match trajectories of the SSL loss itself? The paper's answer, put to the test.
+"""Why not match trajectories of the SSL loss itself? A test of the paper's answer.
 
-It says: gradients of SSL losses vary too much, those of distillation less (MKDT, section 4). So, of
-each objective on the same images: the noise of its gradient, the spread of its trajectories, and
-what becomes of the matching loss.
+The paper says that gradients of SSL losses vary too much, and those of distillation less (MKDT,
+section 4). So this measures, for each objective on the same images, the noise of its gradient, the
+spread of its trajectories, and the course of the matching loss.
 """
 
 from collections.abc import Iterator
@@ -37,9 +37,10 @@ from decoct.training.experts import Gradient, train_experts_by
 class Rates(Settings):
     """The learning rate of each objective's training; 0: the recipe's `experts.lr`.
 
-    Those of the SSL losses were tried three apart on 512 of the demo's images (ConvNet of width 32,
-    batch 64, momentum 0.9, 24 steps): they have the lowest loss, or one within a hundredth of it.
-    But the spectral contrastive loss, a quartic, diverges at 0.001, and so has a third of the best.
+    For the SSL losses, rates a factor of three apart were tried on 512 of the demo's images
+    (ConvNet of width 32, batch 64, momentum 0.9, 24 steps); these have the lowest loss, or one
+    within a hundredth of it. Only the spectral contrastive loss, a quartic, has a third of its best
+    rate, because it diverges at 0.001.
     """
 
     section: ClassVar[str] = "diagnose.lr"
@@ -63,21 +64,21 @@ class VarianceConfig(Settings):
         32,
         128,
         512,
-    )  # sizes; over half the images: left out
+    )  # sizes; those over half the images are skipped
     points: tuple[CountOrNone, ...] = (
         0,
         1,
         2,
-    )  # after so many epochs a gradient's noise is measured
-    repeats: Annotated[int, Bounds(at_least=3)] = 8  # gradients that a noise is measured on
-    runs: Annotated[int, Bounds(at_least=2)] = 3  # from one start, for the spread
-    epochs: Count = 2  # of these runs, and of the experts
+    )  # numbers of epochs after which a gradient's noise is measured
+    repeats: Annotated[int, Bounds(at_least=3)] = 8  # gradients per measurement of the noise
+    runs: Annotated[int, Bounds(at_least=2)] = 3  # with the same start, for the spread
+    epochs: Count = 2  # of these runs and of the experts
     experts: CountOrNone = (
-        0  # for matching, each from a start of its own; 0: the runs from one start
+        0  # for matching, each with its own start; 0: use the runs with the same start
     )
     iterations: Count = 20  # of matching
     inner_steps: CountOrNone = 5  # of matching; 0: the recipe's
-    learn_targets: bool = False  # in distillation's matching too, as MKDT does
+    learn_targets: bool = False  # also in matching distillation, as MKDT does
     lr: Rates = field(default_factory=Rates)
 
     def __post_init__(self) -> None:
@@ -91,10 +92,10 @@ class VarianceConfig(Settings):
 
 
 def diagnose_variance(run: Run, config: VarianceConfig | None = None) -> Variance:
-    """Measure all of it, an objective a stage; also written to `variance.json` in the run's folder.
+    """Measure each objective in its own stage; also writes `variance.json` to the run's folder.
 
-    Images, targets, network and batch are the recipe's, and so is the way of matching. Raises
-    `DecoctError` where an objective's training diverges, and where the images are too few.
+    Images, targets, network, batch and matching settings are the recipe's. Raises `DecoctError` if
+    an objective's training diverges, or if there are too few images.
     """
     config = config or VarianceConfig()
     task = run.tasks[0] if run.tasks else None
@@ -119,22 +120,22 @@ def diagnose_variance(run: Run, config: VarianceConfig | None = None) -> Varianc
 
 
 def _left_out(problems: list[Problem], config: VarianceConfig) -> Iterator[str]:
-    """What is said of batch sizes that there are too few images for."""
+    """Notes on the batch sizes that are too large for the number of images."""
     for count in sorted({len(problem.images) for problem in problems}):
         large = [str(b) for b in config.batches if not _fits(b, count)]
         if len(large) == len(config.batches):
             raise DecoctError(f"all batches are over half of the {count} images; give smaller ones")
         if large:
-            yield f"batches of {', '.join(large)} are left out: over half of the {count} images"
+            yield f"batches of {', '.join(large)} are skipped: over half of the {count} images"
 
 
 def _fits(batch: int, count: int) -> bool:
-    """Drawn without replacement, larger batches are nearly all the images, and hardly vary."""
+    """Larger batches, drawn without replacement, are nearly all the images and hardly vary."""
     return 2 * batch <= count
 
 
 class _Diagnosis:
-    """One objective's measurements, in a stage's folder of their own."""
+    """One objective's measurements, in a stage folder of its own."""
 
     def __init__(self, run: Run, config: VarianceConfig, problem: Problem) -> None:
         self.run, self.config, self.problem = run, config, problem.to(run.device)
@@ -147,7 +148,7 @@ class _Diagnosis:
         self.count = min(recipe.set_size(len(run.images)), len(problem.images))
 
     def findings(self) -> Findings:
-        """From the stage's file, or measured now."""
+        """Read from the stage's file, or measure now."""
         path = self.run.stages.artefact(
             f"variance-{self.problem.name}",
             self._key(),
@@ -230,7 +231,7 @@ class _Diagnosis:
             raise DecoctError(f"{what}: {error}") from error
 
     def _noise(self, runs: Trajectories) -> Iterator[NoiseAt]:
-        """At all points and batch sizes, of the first run; of views alone, at the usual size."""
+        """At all points and batch sizes, for the first run; views alone at the usual size."""
         problem, config, seed = self.problem, self.config, self.run.recipe.seed
         network = self._network().to(self.run.device)
         sizes = [b for b in config.batches if _fits(b, len(problem.images))]
@@ -238,7 +239,7 @@ class _Diagnosis:
         plan: list[tuple[Source, int, int, int]] = [
             ("batches", epoch, batch, config.repeats) for epoch in config.points for batch in sizes
         ]
-        repeats = config.repeats if problem.augmented else 2  # without draws, two are alike
+        repeats = config.repeats if problem.augmented else 2  # without draws, all are equal
         plan += [("augmentations", epoch, usual, repeats) for epoch in config.points]
         with (
             arithmetic(self.experts.precision) as dtype,
@@ -261,7 +262,7 @@ class _Diagnosis:
                 yield NoiseAt(source, epoch, batch, noise)
 
     def _network(self) -> Network:
-        """One whose parameters do not matter: they are given to its function."""
+        """A network whose parameters do not matter, since its function gets them as an argument."""
         images = self.problem.images
         with seeding.seeded(0, "variance", "network"):
             return create_network(
@@ -273,7 +274,7 @@ class _Diagnosis:
 
 
 def _matching_config(matching: MatchingConfig, config: VarianceConfig) -> MatchingConfig:
-    """The recipe's way of matching, for fewer iterations and experts of fewer epochs."""
+    """The recipe's matching settings, with fewer iterations, for experts with fewer epochs."""
     starts = config.epochs - matching.expert_epochs + 1
     if starts < 1:
         raise DecoctError(

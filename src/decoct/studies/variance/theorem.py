@@ -1,4 +1,4 @@
-"""The paper's theorem is about a linear model: its exact variances on a recipe's own images."""
+"""The linear model of the paper's theorem: its exact variances on a recipe's own images."""
 
 import torch.nn.functional as F
 
@@ -11,12 +11,12 @@ from decoct.studies.variance.linear_model import (
 )
 from decoct.studies.variance.objectives import choose_pictures
 
-_MOST = 500  # images, which are taken in pairs
+_MOST = 500  # images; the time grows with the number of pairs
 _DIMENSIONS = 16
 
 
 def theorem_text(run: Run) -> str:
-    """A table for up to 500 of the images, 16 components each, and labels where a task has them."""
+    """A table for up to 500 of the images, 16 components each, with labels if a task has them."""
     task = run.tasks[0] if run.tasks else None
     pictures = choose_pictures(images=run.images, targets=run.targets, task=task)
     images = pictures.images if pictures.labelled is None else pictures.labelled
@@ -34,6 +34,6 @@ def theorem_text(run: Run) -> str:
     )
     title = (
         f"The theorem's linear model, exact: {len(chosen)} of the images, {dimensions} components, "
-        f"{what};\nprogress is the share of the loss that full gradient descent has gone"
+        f"{what};\nprogress: fraction of the loss reduction that full gradient descent has achieved"
     )
     return "\n".join([title, *linear_model_table(rows)])
