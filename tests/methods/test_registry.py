@@ -129,7 +129,11 @@ def test_it_is_tuned(mine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     said = say(capsys, "tune", mine, "--out", tmp_path / "run", *grid)
     assert {line.split()[0] for line in said.splitlines() if line} >= {"random", "every-nth"}
     trials = Tuning.load(tmp_path / "run/tuning.json").trials
-    assert [(t.lr_factor, t.epochs) for t in trials if t.method == "every-nth"] == [(0.5, 1), (1.0, 1)]
+    factors = [(t.lr_factor, t.epochs) for t in trials if t.method == "every-nth"]
+    assert factors == [(0.5, 1), (1.0, 1)]
+        (0.5, 1),
+        (1.0, 1),
+    ]
     assert "every-nth" in tuned()
 
 

@@ -299,7 +299,7 @@ def test_views_along_their_own_axes(recipe: Recipe, tmp_path: Path) -> None:
     assert shapes == [(8, 1), (8, 2), (8, 2), (8, 2), (8, 2), (8, 3), (12, 2)]
     assert len(list(folder.glob("assistant-*"))) == 2  # by its epochs
     text = ablation_text(Ablation.load(folder / "ablation.json"))
-    for words in ("views: how many views an image has; ", "labels: who labels the views; "):
+    for words in ("views: views per image; ", "labels: who labels the views; "):
         assert words in text
     for line in found.lines("views", "30%"):
         assert line.accuracy.mean == pytest.approx(line.random.mean + line.over_random[0])
