@@ -131,9 +131,6 @@ def test_it_is_tuned(mine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     trials = Tuning.load(tmp_path / "run/tuning.json").trials
     factors = [(t.lr_factor, t.epochs) for t in trials if t.method == "every-nth"]
     assert factors == [(0.5, 1), (1.0, 1)]
-        (0.5, 1),
-        (1.0, 1),
-    ]
     assert "every-nth" in tuned()
 
 
