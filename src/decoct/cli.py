@@ -1,4 +1,4 @@
-"""The command line: help at once, and the verbs, which load torch only when one of them runs."""
+"""The command line: instant help, and the verbs, which import torch only when they run."""
 
 import errno
 import sys
@@ -11,88 +11,93 @@ from decoct.core.spelling import suggest
 from decoct.run.recipes import recipe_names
 
 _USAGE = """\
-decoct VERB ...: boil an unlabelled image data set down to a few images that pre-train encoders
+decoct VERB ...: boil a large set of unlabelled images down to a small one that
+pre-trains good encoders
 
-The whole way; what is done already is not done again:
+Everything, except what is done already:
   demo                    run the embedded recipe: emoji, minutes on a CPU
   run RECIPE              every stage, the comparison and the report
-  compare RECIPE          every stage, and the table
-  ablate RECIPE           change one thing of a method at a time: what does each contribute?
-  tune RECIPE             how fast and how long to pre-train, judged by pool images left out
+  compare RECIPE          every stage and the comparison
+  ablate RECIPE           measure what each part of a method contributes
+  tune RECIPE             choose learning rates and epochs without labels
   diagnose variance RECIPE
-                          do gradients and trajectories of SSL losses vary more than distillation's?
+                          measure how much gradients and trajectories vary
 
-One stage, with whatever it needs:
-  load-images, train-teacher, compute-targets, train-experts, difficulty, select, distill,
-  train-assistant, pretrain, probe RECIPE
+One stage, with everything that it needs:
+  load-images, train-teacher, compute-targets, train-experts, difficulty,
+  select, distill, train-assistant, pretrain, probe RECIPE
 
-What came out:
-  report RUN              one HTML page about a run's folder
-  show FILE               what any artefact is; its images as a PNG
-  export FILE --out DIR   a distilled set as PNG images and targets, or as bytes (--uint8)
+Results:
+  report RUN              write an HTML page about a run's folder
+  show FILE               describe any artefact; write its images as a PNG
+  export FILE --out DIR   save a distilled set as PNG images, or bytes (--uint8)
   doctor [RECIPE]         versions, devices, extras; what a recipe would take
 
 {recipes}
-decoct VERB --help says more.
+decoct VERB --help shows the flags of a verb.
 """
 
 _SETTINGS = """
 Flags
-  --out FOLDER            where the run is kept; runs/NAME unless given
+  --out FOLDER            where to keep the run; default: runs/NAME
   --method NAME           the method of the run: views, mkdt, ...
-  --device NAME           cpu, cuda or mps; auto unless given
+  --device NAME           cpu, cuda, mps or auto (default)
   --seed N, --fraction F  the first seed; the set's size as a share of the pool
-  --images.source SOURCE  a folder, .npz, .npy, IDX, emoji, torchvision:NAME or hf:NAME
-  --compare.methods ...   which methods are compared
-  --compare.tasks ...     the labelled sets that judge them
+  --images.source SOURCE  a folder, .npz, .npy, IDX, emoji, torchvision:NAME or
+                          hf:NAME
+  --compare.methods ...   the methods to compare
+  --compare.tasks ...     the labelled sets for the probes
 {own}
-Every setting of a recipe is a flag, --SECTION.SETTING VALUE, and flags win over the recipe.
-Sections: images, teacher, targets, experts, assistant, rule, matching, ssl, pretrain, probe,
-compare; of single methods: sas, views, mkdt, mtt_ssl, krr_st.
-decoct {verb} RECIPE --help lists all settings, with the recipe's values.
+Every setting of a recipe is a flag, --SECTION.SETTING VALUE. Flags override the
+recipe.
+Sections: images, teacher, targets, experts, assistant, rule, matching, ssl,
+pretrain, probe, compare; of single methods: sas, views, mkdt, mtt_ssl, krr_st.
+decoct {verb} RECIPE --help lists all settings and
+their values in the recipe.
 {recipes}
 """
 
 # Verbs that take a recipe, and what each does.
 OF_A_RECIPE = {
-    "run": "Every stage of a recipe, the comparison and the report.",
-    "compare": "Every stage of a recipe, and the table of its methods.",
-    "ablate": "The recipe's method with one thing changed at a time.",
-    "tune": "Try learning rates and lengths of pre-training, judged by pool images left out.",
+    "run": "Run every stage of a recipe, compare the methods and write the report.",
+    "compare": "Run every stage of a recipe and print the table of its methods.",
+    "ablate": "Run the recipe's method with one thing changed at a time.",
+    "tune": "Choose learning rates and epochs on held-out pool images, without labels.",
     "diagnose variance": "Measure how much gradients and trajectories of each loss vary.",
     "load-images": "Read the pool.",
-    "train-teacher": "Train the teacher, where the recipe has one trained.",
-    "compute-targets": "The teacher's representation of every image.",
+    "train-teacher": "Train the teacher, if the recipe says so.",
+    "compute-targets": "Compute the teacher's representation of every image.",
     "train-experts": "Train the students whose trajectories are matched.",
-    "difficulty": "How hard experts find each image.",
+    "difficulty": "Measure how hard each image is for the experts.",
     "train-assistant": "Train the small network that labels views.",
     "select": "Choose the real images of every subset method that is compared.",
     "distill": "Make the set of one method.",
     "pretrain": "Pre-train an encoder by one method.",
-    "probe": "Judge one method's encoder by linear probes.",
+    "probe": "Probe one method's encoder.",
 }
 _DEMO = """\
 decoct demo [flags]
 
-The same as decoct run demo: every stage of the embedded recipe, the comparison and
-the report, in minutes on a CPU. decoct run --help says what flags there are."""
+The same as decoct run demo: every stage of the embedded recipe, the comparison
+and the report, in minutes on a CPU. decoct run --help lists the flags."""
 _OWN_FLAGS = {
-    "ablate": "  --axes init experts=1,5 what is varied; all axes of the method unless given\n"
+    "ablate": "  --axes init experts=1,5 what to vary; default: all axes of the method\n"
     "  --markdown              print Markdown tables\n",
     "tune": "  --tune.lr-factors ...   factors on a method's learning rate\n"
-    "  --tune.epochs ...       lengths of pre-training\n",
+    "  --tune.epochs ...       numbers of epochs for pre-training\n",
     "diagnose variance": "  --diagnose.objectives ...  which losses; other settings likewise\n",
 }
 # Verbs that take a file or a folder.
 OF_A_FILE = {
-    "report": "decoct report RUN [--out FILE]\n\nOne self-contained HTML page about the run in a "
-    "folder.",
-    "show": "decoct show FILE [--out PNG]\n\nWhat any artefact is: a file, a stage's folder or a "
-    "run's. Images and sets are\ndrawn as a PNG beside it.",
-    "export": "decoct export FILE --out FOLDER [--uint8]\n\nA distilled set as PNG images, "
-    "targets.npy and how to train on them; with --uint8\nas one file of bytes that decoct reads.",
-    "doctor": "decoct doctor [RECIPE] [--data FOLDER] [--out FOLDER]\n\nVersions, devices and "
-    "extras; for a recipe also the disk, memory and time that its run\nwould take in FOLDER.",
+    "report": "decoct report RUN [--out FILE]\n\nWrite a self-contained HTML page about the run in "
+    "a folder.",
+    "show": "decoct show FILE [--out PNG]\n\nDescribe any artefact: a file, a stage's folder or a "
+    "run's. Images and sets are\ndrawn as a PNG next to it.",
+    "export": "decoct export FILE --out FOLDER [--uint8]\n\nWrite a distilled set as PNG images, "
+    "targets.npy and how to train on them; with\n--uint8 as one file of bytes that decoct reads.",
+    "doctor": "decoct doctor [RECIPE] [--data FOLDER] [--out FOLDER]\n\nShow versions, devices and "
+    "extras. For a recipe also show the disk, memory and\ntime that a run of it in FOLDER would "
+    "take.",
 }
 VERBS = ("demo", *(verb for verb in OF_A_RECIPE if " " not in verb), "diagnose", *OF_A_FILE)
 
@@ -112,16 +117,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        print("decoct: no space left on the device; free some, and run again", file=sys.stderr)
+        print("decoct: no space left on the device; free some space and run again", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("decoct: interrupted; the same command goes on from here", file=sys.stderr)
+        print("decoct: interrupted; the same command continues from here", file=sys.stderr)
         return 130
     return 0
 
 
 def help_text(arguments: Sequence[str]) -> str | None:
-    """The help that is asked for, as far as torch is not needed to print it; else None.
+    """The requested help if it can be printed without torch, otherwise None.
 
     >>> help_text(["--version"])
     'decoct 0.1.0'
@@ -136,7 +141,7 @@ def help_text(arguments: Sequence[str]) -> str | None:
 
 
 def _verb_help(verb: str) -> str | None:
-    """What a verb does and takes, on a screen."""
+    """A verb's help, short enough for one screen."""
     if verb in OF_A_FILE:
         return OF_A_FILE[verb]
     if verb == "demo":
@@ -154,7 +159,7 @@ def _verb_help(verb: str) -> str | None:
 
 
 def _recipes() -> str:
-    """What a recipe is, in lines for a screen."""
+    """What a recipe can be, in lines for a screen."""
     text = f"RECIPE is a YAML file of yours, or one of: {', '.join(recipe_names())}."
     return textwrap.fill(text, 80, break_on_hyphens=False)
 

@@ -1,4 +1,4 @@
-"""What each verb of the command line does: parse the flags, call, print."""
+"""The command line's verbs: each parses its flags, runs and prints."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, make_dataclass
@@ -35,20 +35,20 @@ from decoct.studies.variance.theorem import theorem_text
 
 @dataclass(frozen=True)
 class Call:
-    """What a verb of a recipe is asked to do."""
+    """A request to a verb that takes a recipe."""
 
     recipe: Recipe
     flags: Any
 
     def run(self) -> Run:
-        """The run that is asked for, its recipe saved in its folder."""
+        """The requested run, with its recipe saved in its folder."""
         run = Run(self.recipe, self.flags.out)
         run.save_recipe()
         return run
 
 
 def dispatch(verb: str, arguments: list[str]) -> None:
-    """Carry out one verb."""
+    """Run one verb."""
     if verb == "demo":
         verb, arguments = "run", ["demo", *arguments]
     if verb == "diagnose":
@@ -62,7 +62,7 @@ def dispatch(verb: str, arguments: list[str]) -> None:
 
 
 def parse(verb: str, arguments: list[str]) -> Call:
-    """What `RECIPE [flags]` asks for; flags win over the recipe."""
+    """Parse `RECIPE [flags]`; flags override the recipe."""
     if not arguments or arguments[0].startswith("-"):
         raise DecoctError(f"decoct {verb} needs a recipe: one of {', '.join(recipe_names())}")
     recipe = load_recipe(arguments[0])
@@ -96,7 +96,7 @@ _OWN_FLAGS: dict[str, tuple[tuple[str, Any, Any], ...]] = {
 
 
 def _stage(name: str) -> Callable[[Call], None]:
-    """A verb that makes one stage and says what came out."""
+    """A verb that makes one stage and describes the result."""
 
     def verb(call: Call) -> None:
         run = call.run()
@@ -177,7 +177,7 @@ def _tune(call: Call) -> None:
     factors = ", ".join(f"{m}: {r:g}" for m, r in tuning.lr_factors(epochs).items())
     print(columns(tuning_rows(tuning)))
     print(
-        "\nerror on pool images left out, as a share of their targets' variance (x: the factor on "
+        "\nerror on held-out pool images, as a share of their targets' variance (x: the factor on "
         f"a method's own learning rate)\nfor the recipe:\n  pretrain: {{epochs: {epochs}}}\n"
         f"  compare: {{lr_factors: {{{factors}}}}}"
     )
@@ -235,7 +235,7 @@ def _report(run: tyro.conf.Positional[Path], out: Path | None = None) -> None:
 
 
 def _show(file: tyro.conf.Positional[Path], out: Path | None = None) -> None:
-    """Say what any artefact is, and write its image grid as PNG."""
+    """Describe any artefact, and write its images as a PNG."""
     print(show(file, out=out))
 
 
@@ -247,7 +247,7 @@ def _export(file: tyro.conf.Positional[Path], out: Path, uint8: bool = False) ->
 def _doctor(
     recipe: tyro.conf.Positional[str] = "", data: str = "", out: Path = Path("runs")
 ) -> None:
-    """Say what is installed, what works, and what a recipe would take in the folder `out`."""
+    """Show what is installed, what works, and what a recipe would take in the folder `out`."""
     settings = load_recipe(recipe) if recipe else None
     if settings and data:
         settings = settings.having(data=data)

@@ -117,7 +117,7 @@ def test_a_constant_channel_survives_uint8(distilled: DistilledSet, tmp_path: Pa
 
 def test_nothing_is_overwritten(path: Path, tmp_path: Path) -> None:
     before = path.read_bytes()
-    with pytest.raises(DecoctError, match="is there already"):
+    with pytest.raises(DecoctError, match="already exists"):
         export(path, out=path, uint8=True)
     with pytest.raises(DecoctError, match="not an empty folder"):
         export(path, out=tmp_path)

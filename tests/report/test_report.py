@@ -196,14 +196,14 @@ def test_pieces_that_are_missing_are_said_to_be(tmp_path: Path) -> None:
     page = read(tmp_path)
     assert "There is no distilled set in this run" in page.text
     assert "no learning curves" in page.text
-    assert "Nothing has been compared" in page.text
+    assert "This run contains no comparison" in page.text
     assert tmp_path.name in page.text
 
 
 def test_a_bare_run_has_a_page(tmp_path: Path) -> None:
     storage.save_json(tmp_path / "run.json", {"stages": {}, "seconds": {}}, kind="run")
     Scores(()).save(tmp_path / "scores.json")
-    assert "kept no times" in read(tmp_path).text
+    assert "recorded no times" in read(tmp_path).text
 
 
 def test_a_comparison_without_random_has_no_differences(tmp_path: Path) -> None:
@@ -221,7 +221,7 @@ def test_what_is_damaged_is_named_and_the_rest_shown(tmp_path: Path) -> None:
     damaged = tmp_path / "mkdt-seed0-0/distilled.safetensors"
     damaged.write_bytes(damaged.read_bytes()[:-1])
     page = read(tmp_path)
-    assert f"Left out: {damaged} is damaged" in page.text
+    assert f"Skipped: {damaged} is damaged" in page.text
     assert "all 60 pairs, seed 1" in page.text
 
 

@@ -126,7 +126,7 @@ def folder(tmp_path: Path) -> Path:
         ("scores.json", ["animals", "61.2"]),
         ("probe/probe.json", ["animals, 5%", "61.2 %"]),
         ("run.json", ["1 stages", "1.5 s"]),
-        ("assistant", ["assistant, convnet, width 4", "2 dimensions of any view"]),
+        ("assistant", ["assistant, convnet, width 4", "2 dimensions for any view"]),
         ("tune", ["target-probe error", "0.2500"]),
         ("tune/error.json", ["target-probe error", "0.2500"]),
         ("diverged", ["target-probe error", "training diverged"]),

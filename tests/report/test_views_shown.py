@@ -61,4 +61,4 @@ def test_a_run_of_views_alone_is_reported(
     assert "decoct kept 9 images, each in 3 views" in page
     assert page.count('alt="image 1, view') == 3 and 'alt="image 9' not in page  # eight are shown
     (assistant,) = run.glob("assistant-*")
-    assert "4 dimensions of any view" in show(assistant)
+    assert "4 dimensions for any view" in show(assistant)

@@ -10,7 +10,7 @@ _HEADER = ("", "mean", "to own", "random", "over random", "loss", "seconds")
 
 
 def ablation_rows(ablation: Ablation, axis: str, labels: str) -> list[list[str]]:
-    """Header and lines of one axis at one choice of labels, as text; the recipe's is (own)."""
+    """Header and lines of one axis for one choice of labels; the recipe's own is marked (own)."""
     lines = ablation.lines(axis, labels)
     rows = [[axis, *_HEADER[1:]], *map(_row, lines)]
     if any(line.gap_recovered is not None for line in lines):
@@ -21,27 +21,27 @@ def ablation_rows(ablation: Ablation, axis: str, labels: str) -> list[list[str]]
 
 
 def ablation_text(ablation: Ablation) -> str:
-    """Every axis and choice of labels, in columns, with what the numbers are."""
+    """Every axis and choice of labels, in columns, with a legend."""
     parts = [f"{title}\n{columns(rows)}" for title, rows in _tables(ablation)]
     return "\n\n".join([*parts, ablation_legend(ablation)])
 
 
 def ablation_markdown(ablation: Ablation) -> str:
-    """As `ablation_text`, as Markdown tables."""
+    """As `ablation_text`, but in Markdown tables."""
     parts = [f"**{title}**\n\n{markdown(rows)}" for title, rows in _tables(ablation)]
     return "\n\n".join([*parts, ablation_legend(ablation)])
 
 
 def ablation_legend(ablation: Ablation) -> str:
-    """What the numbers mean, in a few sentences."""
+    """The meaning of the numbers, in a few sentences."""
     seeds = len(ablation.seeds())
     return (
         f"(own): as in the recipe {ablation.name}; accuracy in per cent, mean over tasks and "
         f"{seeds} seed{'s' * (seeds != 1)} ± half the 95 % interval\n(Student's t); to own, over "
-        "random: differences paired by seed, within noise where the interval includes zero\n(of "
-        "twenty differences that are none, one is outside by chance); random: as many real images, "
-        "with the same\nteacher's targets; loss of matching: mean over the first and over the last "
-        "twentieth of the iterations;\nseconds: to distil a set"
+        "random: differences paired by seed, within noise if the interval includes zero\n(without "
+        "any difference, one interval in twenty excludes zero by chance); random: the same number "
+        "of real\nimages with the same teacher's targets; loss of matching: means over the first "
+        "and last twentieth of the\niterations; seconds: to distil a set"
     )
 
 
@@ -66,12 +66,12 @@ def _row(line: Line) -> list[str]:
 
 
 def outcome_name(outcome: Outcome) -> str:
-    """An axis's value, and whether it is the recipe's own."""
+    """An axis's value, marked if it is the recipe's own."""
     return f"{outcome.value} (own)" if outcome.base else outcome.value
 
 
 def _difference(over: Interval) -> str:
-    """A difference, and whether it may be noise.
+    """A difference, with a remark if it may be noise.
 
     >>> _difference(Interval(1.0, 0.4)), _difference(Interval(1.0, 1.4))
     ('+1.0 ± 0.4', '+1.0 ± 1.4, within noise')

@@ -1,4 +1,4 @@
-"""What an ablation says, axis by axis, in rows and plots."""
+"""The results of an ablation axis by axis, as rows and plots."""
 
 from dataclasses import dataclass
 
@@ -10,13 +10,13 @@ from decoct.report.plots import Whisker, intervals
 from decoct.report.table import labels_phrase
 from decoct.studies.ablation import Ablation
 
-# Where the set or what it is distilled from differs, it is random alike that says what mkdt adds.
+# If the set or its source differs, only random with the same change shows what mkdt adds.
 _OVER_RANDOM = ("size", "teacher")
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One axis at one choice of labels."""
+    """One axis for one choice of labels."""
 
     labels: str
     plot: Markup
@@ -34,7 +34,7 @@ class AxisSection:
 
 
 def axis_sections(ablation: Ablation) -> list[AxisSection]:
-    """One for each axis, in their order."""
+    """One section for each axis, in order."""
     return [
         AxisSection(
             name=axis,

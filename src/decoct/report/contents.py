@@ -1,4 +1,4 @@
-"""What a run's folder holds, as far as it is there."""
+"""Read what a run's folder contains; anything may be missing."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -24,28 +24,28 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Contents:
-    """The artefacts that a report is made of; each may be missing."""
+    """The artefacts for a report; each may be missing."""
 
-    name: str  # of the recipe, else of the folder
+    name: str  # of the recipe, otherwise of the folder
     recipe: str = ""  # YAML
     scores: Scores | None = None
     hero: str = ""  # the recipe's own method
     sets: dict[int, DistilledSet] = field(default_factory=dict)  # of synthetic images, by seed
-    views: DistilledSet | None = None  # the first that has views
+    views: DistilledSet | None = None  # the first set that has views
     teacher_losses: tuple[float, ...] = ()
     variance: Variance | None = None
     ablation: Ablation | None = None
     seconds: dict[str, float] = field(default_factory=dict)  # by stage
-    inputs: dict[str, list[str]] = field(default_factory=dict)  # of each stage, other stages
-    sorts: dict[str, str] = field(default_factory=dict)  # of each stage, what its sort is called
+    inputs: dict[str, list[str]] = field(default_factory=dict)  # by stage: its input stages
+    sorts: dict[str, str] = field(default_factory=dict)  # by stage: the name of its sort
     versions: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()  # what could not be read, and why
 
 
 def read_contents(folder: Path) -> Contents:
-    """Read what `run.json` names; raises `DecoctError` where the folder is no run's.
+    """Read what `run.json` names; raises `DecoctError` if the folder is not a run's.
 
-    An artefact that is missing or damaged is noted, and the rest read all the same.
+    A missing or damaged artefact is noted, and the others are read.
     """
     if not (folder / "run.json").is_file():
         raise DecoctError(f"{folder} is not the folder of a run: there is no run.json in it")
@@ -78,7 +78,7 @@ def read_contents(folder: Path) -> Contents:
 
 
 def _shown_first(hero: str) -> list[str]:
-    """The methods whose sets are looked at: the recipe's own, then the others that are proposed."""
+    """The methods whose sets are shown: the recipe's own, then the other proposed ones."""
     proposed = [name for name, kind in METHODS.items() if kind.proposed]
     return list(dict.fromkeys([hero, *proposed]))
 
@@ -112,7 +112,7 @@ def _attempt(read: Callable[[], T], notes: list[str]) -> T | None:
 
 
 def _recipe(path: Path) -> tuple[str, dict[str, Any]]:
-    """The recipe's text and its settings; empty where there is none to read."""
+    """The recipe's text and settings; empty if it cannot be read."""
     try:
         text = path.read_text(encoding="utf-8")
         content = yaml.safe_load(text)
@@ -124,7 +124,7 @@ def _recipe(path: Path) -> tuple[str, dict[str, Any]]:
 
 
 def _teacher_losses(folder: Path, stages: dict[str, str], recipe: dict[str, Any]) -> list[float]:
-    """The loss by epoch of the teacher that was trained here, or of the one in the box."""
+    """The loss per epoch of the teacher trained in this run, or of the embedded one."""
     if "teacher" in stages:
         provenance = Encoder.load(folder / stages["teacher"] / "teacher.safetensors").provenance
         return list(provenance.get("losses", []))

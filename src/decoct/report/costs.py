@@ -8,18 +8,18 @@ from rich.filesize import decimal as size_text
 
 from decoct.evaluation.scores import Scores
 
-_COMMON = "targets"  # what everybody needs is nobody's cost
+_COMMON = "targets"  # every method needs these, so they count for none
 
 
 @dataclass(frozen=True)
 class Cost:
-    """A method's costs; None where they are not known, or it has none."""
+    """A method's costs; None if unknown or not applicable."""
 
     method: str
     images: int | None
     bytes: int | None  # of images and targets
     steps: int | None  # of pre-training
-    shared_s: float | None  # to make what all seeds share: experts
+    shared_s: float | None  # to make what all its seeds share: experts
     make_s: float | None  # to make a set, mean over seeds
     pretrain_s: float | None  # to pre-train one encoder on it, mean over seeds
 
@@ -31,8 +31,8 @@ def costs(
 ) -> list[Cost]:
     """Each method's costs, from a comparison's facts, its stages' seconds and their `inputs`.
 
-    What is shared is what a method's sets are made from, but for the targets and what those are
-    made from.
+    The shared part is what a method's sets are made from, without the targets and what the targets
+    are made from.
 
     >>> facts = {"mkdt": {"images": 8, "bytes": 100, "steps": 20}}
     >>> times = {"experts": 5.0, "mkdt-seed0": 2.0, "mkdt-seed1": 4.0, "encoder-mkdt-seed0": 1.0}
@@ -56,7 +56,7 @@ def costs(
 
 
 def _shared(method: str, inputs: Mapping[str, Sequence[str]]) -> set[str]:
-    """The stages that all of a method's sets are made from, but for those that everybody needs."""
+    """The stages that all of a method's sets are made from, without those that all methods need."""
     own = {label for label in inputs if label.removeprefix(f"{method}-seed").isdigit()}
     found = set().union(*(_made_from(label, inputs) for label in own))
     per_seed = {label for label in found if re.search(r"-seed\d+$", label)}
@@ -64,12 +64,12 @@ def _shared(method: str, inputs: Mapping[str, Sequence[str]]) -> set[str]:
 
 
 def _made_from(label: str, inputs: Mapping[str, Sequence[str]]) -> set[str]:
-    """A stage, and all that it is made from."""
+    """A stage and everything that it is made from."""
     return {label}.union(*(_made_from(source, inputs) for source in inputs.get(label, ())))
 
 
 def cost_rows(found: list[Cost]) -> list[list[str]]:
-    """Header and a line for each method, as text."""
+    """Header and one line per method, as text."""
     header = ["method", "images", "size", "steps", "shared, s", "to make, s", "to pre-train, s"]
     return [
         header,

@@ -1,4 +1,4 @@
-"""What each kind of artefact has to say for itself, in a few lines of text."""
+"""A description of each kind of artefact, in a few lines of text."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -27,7 +27,7 @@ from decoct.studies.variance.findings import Findings, Variance
 
 
 def _lines(title: str, facts: Mapping[str, object]) -> str:
-    """A title and aligned facts; those that are empty are left out.
+    """A title and aligned facts, without the empty ones.
 
     >>> print(_lines("thing", {"a": 1, "none": "", "long": 2}))
     thing
@@ -44,7 +44,7 @@ def _numbers(values: Tensor) -> str:
 
 
 def _course(values: Any) -> str:
-    """How a series began and ended."""
+    """The first and last value of a series."""
     values = list(values)
     if not values:
         return ""
@@ -108,7 +108,7 @@ def _describe_assistant(path: Path) -> str:
         {
             "parameters": f"{sum(p.numel() for p in assistant.network.parameters()):,}",
             "input": f"{len(assistant.mean)} x {assistant.size} x {assistant.size}",
-            "says": f"{assistant.outputs} dimensions of any view",
+            "labels": f"{assistant.outputs} dimensions for any view",
             "trained on": assistant.provenance.get("images", ""),
             "epochs": len(losses) or "",
             "loss": _course(losses),
@@ -124,7 +124,7 @@ def _describe_targets(path: Path) -> str:
         f"{path.name}: targets of {len(targets)} images, {targets.dimensions} dimensions each",
         {
             "principal components": f"{kept} of {inputs} dimensions" if inputs else "not taken",
-            "variance": f"{varying.mean():.3f} on the mean over dimensions, "
+            "variance": f"{varying.mean():.3f} (mean over dimensions), "
             f"{varying.min():.3g} to {varying.max():.3g}",
         },
     )
@@ -145,7 +145,7 @@ def _describe_expert(path: Path) -> str:
 
 
 def describe_experts(folder: Path) -> str:
-    """A folder of expert trajectories as a whole."""
+    """A whole folder of expert trajectories."""
     experts = Trajectories.load(folder)
     last = [storage.load_tensors(f, kind="expert")[0]["losses"][-1].item() for f in experts.files]
     return _lines(
@@ -260,7 +260,7 @@ def _describe_variance(path: Path) -> str:
 
 def _describe_tuning(path: Path) -> str:
     tuning = Tuning.load(path)
-    title = f"{path.name}: {len(tuning.trials)} trials, judged by pool images left out"
+    title = f"{path.name}: {len(tuning.trials)} trials, measured on held-out pool images"
     return f"{title}\n\n{columns(tuning_rows(tuning))}"
 
 
@@ -275,7 +275,7 @@ def _describe_findings(path: Path) -> str:
             "loss": _course(found.losses),
             "gradients": f"noise at {len(found.noise)} points and batch sizes",
             "matching loss": f"{matching.first:.4g} at first, {matching.last:.4g} at the end",
-            "pixels moved": f"{matching.moved:.4g} deviations",
+            "pixels moved": f"{matching.moved:.4g} standard deviations",
         },
     )
 
@@ -292,7 +292,7 @@ def _describe_target_probe(path: Path, kind: str = "target-probe") -> str:
 def _describe_checkpoint(path: Path) -> str:
     tensors, meta = storage.load_tensors(path, kind="checkpoint")
     return _lines(
-        f"{path.name}: the state of interrupted training, which the same command goes on from",
+        f"{path.name}: the state of interrupted training; the same command continues from it",
         {
             "numbers": f"{sum(tensor.numel() for tensor in tensors.values()):,}",
             "loss": _course(meta.get("losses", meta.get("loss", []))),

@@ -1,4 +1,4 @@
-"""A distilled set in forms that need nothing of ours: PNG images, targets, and how to train."""
+"""A distilled set in formats that do not need decoct: PNG images, targets, and how to train."""
 
 import json
 from dataclasses import asdict
@@ -20,26 +20,27 @@ _README = """\
 
   00000.png ...   the images, rounded to 8 bits a channel
   targets.npy     float32, {shape}: row i belongs to image i
-{files}  set.json        what is said here, for programs
+{files}  set.json        the same information, for programs
 
 To train on them, normalise each channel: (pixel / 255 - mean) / std, with
   mean  {mean}
   std   {std}
 and minimise the {what}, with
   {by}
-That learning rate belongs to exactly this optimiser; with another one, find another rate.
+This learning rate belongs to this optimiser; if you use another one, search for another rate.
 
 Rounding changed a normalised pixel by {rms:.2g} (root mean square); {clipped:.2%} of the values lay
-outside what a picture can hold and were clipped.
+outside the range of a picture and were clipped.
 """
 _VIEWS = """\
-  views.npy       uint8, {count} x {views} x 9: how each view is made of its image
+  views.npy       uint8, {count} x {views} x 9: how to make each view from its image
 
-A view, with its image's channels from 0 to 1: the first four numbers, over 255, are left, top,
-width, height. The crop is width x height of the image; left and top say how much of the room that
-it leaves lies before it. Enlarge it bilinearly, and mirror it where the fifth number is 1. The next
-three, over 128, are factors: of all channels, of their distance to the view's mean, of HSV's
-saturation. The last less 128, over 256, turns the hue. Clip to 0 and 1 after each.
+To make a view, scale its image's channels to 0 to 1. The first four numbers, divided by 255, are
+left, top, width and height. The crop is width x height of the image; left and top say which share
+of the remaining room is before it. Enlarge it bilinearly, and mirror it if the fifth number is 1.
+The next three, divided by 128, are factors: for all channels, for their distance to the view's
+mean, and for HSV's saturation. The last one minus 128, divided by 256, rotates the hue. Clip to 0
+and 1 after each.
 
 """
 _TO_TARGETS = " between the network's output and the target"
@@ -50,17 +51,17 @@ def export(path: Path, *, out: Path, uint8: bool = False) -> Path:
     """Write the distilled set at `path` as PNG images, `targets.npy`, `set.json` and `README.txt`.
 
     `out` is a new or empty folder. With `uint8` it is one safetensors file instead (or the folder
-    for it), about a quarter as large, which `load_distilled` reads back. The PNG files are what a
-    person would see, from black to white; the uint8 file has a range of its own and clips nothing,
-    so train on that one where you can. Returns the folder, or the file. Raises `DecoctError` where
-    `path` is no whole distilled set, or `out` holds something already.
+    for it), about a quarter as large, which `load_distilled` reads back. The PNG files are clipped
+    to what a person would see, from black to white. The uint8 file has a range of its own and clips
+    nothing, so train on that one if you can. Returns the folder or the file. Raises `DecoctError`
+    if `path` is not a complete distilled set, or `out` already contains something.
     """
     distilled = load_distilled(path)
     if uint8:
         return _export_file(distilled, Path(out))
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DecoctError(f"{out} is there already, and not an empty folder; name a new one")
+        raise DecoctError(f"{out} already exists and is not an empty folder; name a new one")
     for number, pixels in enumerate(distilled.pixels()):
         with storage.atomic_path(out / f"{number:05d}.png") as temporary:
             to_picture(pixels).save(temporary, format="PNG")
@@ -78,7 +79,7 @@ def export(path: Path, *, out: Path, uint8: bool = False) -> Path:
 def _export_file(distilled: DistilledSet, out: Path) -> Path:
     file = out if out.suffix == ".safetensors" else out / "distilled.safetensors"
     if file.exists():
-        raise DecoctError(f"{file} is there already; name a new file")
+        raise DecoctError(f"{file} already exists; name a new file")
     distilled.save(file, uint8=True)
     return file
 
@@ -95,7 +96,7 @@ def to_picture(pixels: Tensor) -> Image.Image:
 
 
 def _facts(distilled: DistilledSet) -> dict[str, Any]:
-    """What `set.json` says."""
+    """The contents of `set.json`."""
     unit = distilled.images * distilled.std.view(1, -1, 1, 1) + distilled.mean.view(1, -1, 1, 1)
     rounded = normalise(distilled.pixels(), distilled.mean, distilled.std)
     return {

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from decoct.core.errors import DecoctError
 
-_GAP = 2  # pixels between images, before scaling; transparent, so that any page shows through
+_GAP = 2  # pixels between images, before scaling; transparent, to show the page's background
 _GUTTER = 12  # pixels between two grids
 
 
@@ -19,9 +19,9 @@ def image_grid(
 ) -> Image.Image:
     """The first `limit` of m images, row by row: uint8 m x C x H x W, C 1 or 3, to RGBA.
 
-    Without `columns` the grid is about square. Each pixel becomes `scale` x `scale` of them; what
-    lies between the images is transparent. Raises `DecoctError` where there are no images, or
-    the tensor does not hold any.
+    Without `columns` the grid is about square. Each pixel is enlarged to `scale` x `scale`; the
+    gaps between images are transparent. Raises `DecoctError` if there are no images, or the tensor
+    does not contain any.
 
     >>> image_grid(torch.zeros(5, 3, 8, 8, dtype=torch.uint8), columns=3).size
     (28, 18)
@@ -41,7 +41,7 @@ def image_grid(
 def paired_grid(
     left: Tensor, right: Tensor, *, columns: int | None = None, scale: int = 1, limit: int = 400
 ) -> Image.Image:
-    """Two grids side by side, each laid out by `image_grid`: what stands where belongs together.
+    """Two grids side by side, each laid out by `image_grid`; equal positions belong together.
 
     >>> ones = torch.ones(4, 1, 8, 8, dtype=torch.uint8)
     >>> paired_grid(ones, ones).size

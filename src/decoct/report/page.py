@@ -1,4 +1,4 @@
-"""Write the report: one HTML page that needs nothing but itself."""
+"""Write the report: one self-contained HTML page."""
 
 import base64
 import platform
@@ -25,16 +25,15 @@ from decoct.report.table import legend
 from decoct.report.variance import variance_section
 from decoct.report.verdicts import Comparison, comparisons, headline
 
-_PAIRS, _FIRST = 400, 48  # pairs on the page at most, and those seen without unfolding
-_ROWS, _VIEWS = 8, 8  # images whose views are shown, and how many of these
-_SIDES = (56, 96)  # pixels: small images are enlarged, by a whole number, to between the two
+_PAIRS, _FIRST = 400, 48  # maximum number of pairs on the page, and those shown without unfolding
+_ROWS, _VIEWS = 8, 8  # number of images whose views are shown, and of views for each
+_SIDES = (56, 96)  # pixels: small images are enlarged, by a whole number, to a size in this range
 
 
 def write_report(folder: Path | str, *, out: Path | None = None) -> Path:
-    """Write the page about a run's folder, by default as `report.html` in it; returns its path.
+    """Write the page about a run's folder, by default to `report.html` in it; returns its path.
 
-    What the run has not made is left out, and said to be. Raises `DecoctError` where the folder
-    is not a run's.
+    The page names what the run has not made. Raises `DecoctError` if the folder is not a run's.
     """
     folder = Path(folder)
     html = render(read_contents(folder))
@@ -84,7 +83,7 @@ def render(contents: Contents) -> str:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Real images and what became of them, as PNG data URIs."""
+    """Real images and the synthetic ones made from them, as PNG data URIs."""
 
     seed: int
     total: int
@@ -94,7 +93,7 @@ class Pairs:
 
 
 def pairs(distilled: DistilledSet) -> Pairs:
-    """The start images and the synthetic ones, in pairs; without a start, the synthetic alone."""
+    """The initial and synthetic images in pairs; without initial images, only the synthetic."""
     start, size = distilled.initial_pixels(), distilled.size
     real = [""] * _PAIRS if start is None else [_data_uri(x) for x in start[:_PAIRS]]
     found = list(zip(real, map(_data_uri, distilled.pixels()[:_PAIRS]), strict=False))
@@ -108,12 +107,12 @@ def pairs(distilled: DistilledSet) -> Pairs:
 
 
 def _side(size: int) -> int:
-    """How large an image of so many pixels is drawn."""
+    """The size, on the page, of an image of `size` pixels."""
     return min(_SIDES[1], max(size, size * round(_SIDES[0] / size)))
 
 
 def view_rows(distilled: DistilledSet) -> list[list[str]]:
-    """The first views of a few images: a row of data URIs for each, its first the image itself."""
+    """The first views of a few images: a row of data URIs for each; the first is the image."""
     shown = min(_VIEWS, distilled.views_each)
     found = distilled.view_pixels(images=_ROWS, views=shown)
     return [[_data_uri(view) for view in row] for row in found.split(shown)]
@@ -130,12 +129,12 @@ class StageTime:
 
     @property
     def time(self) -> str:
-        """Seconds as one reads them."""
+        """The duration as text."""
         return duration(self.seconds)
 
 
 def stage_times(seconds: Mapping[str, float], sorts: Mapping[str, str]) -> list[StageTime]:
-    """Stages by the time that they took, those of one sort taken together.
+    """Stages with those of one sort added up, ordered by their time.
 
     >>> times = {"probe-mkdt-seed0": 1.0, "probe-none-seed1": 1.0}
     >>> [(s.name, s.parts) for s in stage_times(times, {name: "probing" for name in times})]
@@ -150,7 +149,7 @@ def stage_times(seconds: Mapping[str, float], sorts: Mapping[str, str]) -> list[
 
 
 def duration(seconds: float) -> str:
-    """Seconds as one reads them.
+    """A duration as text.
 
     >>> duration(0.42), duration(75), duration(3 * 3600 + 299)
     ('0.4 s', '1 min 15 s', '3 h 05 min')
@@ -169,9 +168,9 @@ def _lede(contents: Contents, first: DistilledSet | None) -> str:
     if first is None and contents.views:
         views = contents.views
         made = (
-            f"decoct kept {len(views.images)} images, each in {views.views_each} views with a "
-            "target of its own, so that a network pre-trained on these few learns what it would "
-            "have learnt from all"
+            f"decoct kept {len(views.images)} images, each in {views.views_each} views with their "
+            "own targets, so that a network pre-trained on these few images learns what it would "
+            "learn from all"
         )
     elif first is None:
         made = "This run compares ways to choose a few images on which to pre-train a network"
@@ -180,25 +179,25 @@ def _lede(contents: Contents, first: DistilledSet | None) -> str:
         pool = f"the unlabelled images of {source}" if source else "unlabelled images"
         made = (
             f"From {pool}, decoct distilled a set of {len(first)} synthetic ones, so that a "
-            "network pre-trained on these few learns what it would have learnt from all"
+            "network pre-trained on these few images learns what it would learn from all"
         )
         if contents.views:
             views = contents.views
             made += (
-                f", and beside it, by the method {views.method}, a set of {len(views.images)} real "
-                f"ones in {views.views_each} views each"
+                f". The method {views.method} made another set of {len(views.images)} real "
+                f"images in {views.views_each} views each"
             )
     shown = "the images, how they were learnt, and " if first or contents.views else ""
     return (
-        f"{made}. Below are {shown}how well such a network serves a linear classifier that sees "
-        "few labels, beside honest baselines."
+        f"{made}. Below are {shown}the accuracies of linear classifiers that use such a network's "
+        "features and few labels, with baselines for comparison."
     )
 
 
 def _glance(
     contents: Contents, first: DistilledSet | None, compared: list[Comparison]
 ) -> list[tuple[str, str, str]]:
-    """The numbers to see first: what it is, the number, a remark."""
+    """The key numbers, each with a name and a remark."""
     cards = []
     if first:
         shape = f"{first.size} × {first.size} pixels"
@@ -211,7 +210,7 @@ def _glance(
 
 
 def _learning(contents: Contents) -> Iterator[tuple[str, str, Markup]]:
-    """Title, explanation and plot of each learning curve there is."""
+    """Title, explanation and plot of each available learning curve."""
     for key, title, y, text in _CURVES:
         series = {
             f"seed {seed}": found.history[key].tolist()
@@ -232,8 +231,8 @@ _CURVES = (
         "loss",
         "The matching loss",
         "loss",
-        "How far from an expert a student lands that trains on the synthetic images; at 1 it is no "
-        "nearer than at the start.",
+        "How far from an expert a student ends that trains on the synthetic images; 1 means that "
+        "it is no nearer than at the start.",
     ),
     (
         "lr",
@@ -245,7 +244,7 @@ _CURVES = (
 
 
 def _versions(contents: Contents) -> list[tuple[str, str]]:
-    """What the run was made with; what it does not say, of this page."""
+    """The versions that the run was made with; if it does not say, those of this page."""
     here = {"python": platform.python_version(), **versions(), "platform": platform.platform()}
     missing = {f"{k} (of this page)": v for k, v in here.items() if k not in contents.versions}
     return [*contents.versions.items(), *missing.items()]

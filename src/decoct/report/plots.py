@@ -1,4 +1,4 @@
-"""Plots as inline SVG, whose colours and fonts are those of the page, in light and dark mode."""
+"""Plots as inline SVG with the page's colours and fonts, in light and dark mode."""
 
 import io
 import math
@@ -18,8 +18,8 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from decoct.evaluation.scores import Interval
 
-_SEEDS = 5  # colours for series; further ones begin anew, with broken lines
-# matplotlib knows no CSS: each of these stands for a variable of the page, put in afterwards.
+_SEEDS = 5  # number of colours for series; further series reuse them with broken lines
+# matplotlib has no CSS: each of these stands for a variable of the page and is replaced later.
 _VARIABLES = {
     "#010101": "--ink",
     "#020202": "--muted",
@@ -63,7 +63,7 @@ class Whisker:
 
     name: str
     interval: Interval
-    points: Sequence[float] = ()  # one a seed
+    points: Sequence[float] = ()  # one per seed
     emphasis: bool = False
 
 
@@ -80,7 +80,7 @@ class Point:
 def curves(
     series: Mapping[str, Sequence[float]], *, title: str, x: str, y: str, smooth: bool = False
 ) -> Markup:
-    """Series over their index, overlaid; with `smooth` a running mean stands before them."""
+    """Series over their index, overlaid; with `smooth`, a running mean is drawn over them."""
     with mpl.rc_context(_STYLE):
         figure, axes = _figure(2.75)
         for i, (name, values) in enumerate(series.items()):
@@ -112,9 +112,9 @@ def curves(
 def lines(
     series: Mapping[str, Sequence[Point]], *, title: str, x: str, y: str, by_doubling: bool = False
 ) -> Markup:
-    """Series on a logarithmic y axis, with whiskers; what is not finite or positive is left out.
+    """Series on a logarithmic y axis, with whiskers; skips non-finite and non-positive values.
 
-    With `by_doubling` the x axis is logarithmic too. Series stand a little apart, so that whiskers
+    With `by_doubling` the x axis is logarithmic too. Series are shifted a little so that whiskers
     do not cover each other.
     """
     with mpl.rc_context(_STYLE):
@@ -142,7 +142,7 @@ def lines(
             axes.set_xscale("log", base=2)
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")  # its own writes in TeX
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")  # the default writes TeX
         axes.yaxis.set_minor_locator(NullLocator())
         axes.set_ylim(*_limits([p for points in series.values() for p in points]))
         axes.set_xticks(every, [f"{value:g}" for value in every], minor=False)
@@ -154,21 +154,21 @@ def lines(
 
 
 def _limits(points: Sequence[Point]) -> tuple[float, float]:
-    """Where a logarithmic axis ends: all points are on it, whiskers may leave it."""
+    """The limits of a logarithmic axis: all points are within, whiskers may extend beyond."""
     values = [p.y for p in points if 0 < p.y < math.inf] or [1.0]
     return min(values) / 2, max(values) * 4
 
 
 def _line(i: int) -> str:
-    """Solid, and broken where colours begin anew."""
+    """Solid, or broken if the colours repeat."""
     return "-" if i < _SEEDS else "--"
 
 
 def intervals(whiskers: Sequence[Whisker], *, title: str, x: str, zero: bool = False) -> Markup:
     """A dot and a whisker (95 % interval) for each method, and its single values, faint.
 
-    With `zero` there is a line there, and a dot is hollow where its interval includes it or
-    where there is none.
+    With `zero` a line marks zero, and a dot is hollow if its interval includes zero or is
+    missing.
     """
     with mpl.rc_context(_STYLE):
         figure, axes = _figure(0.7 + 0.34 * len(whiskers))
@@ -215,19 +215,19 @@ def _figure(height: float) -> tuple[Figure, Axes]:
 
 
 def _svg(figure: Figure, title: str) -> Markup:
-    """The figure as an SVG element that fits its column and takes the page's colours."""
+    """The figure as an SVG element that fits its column and uses the page's colours."""
     buffer = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph")  # the page's font may well have it
+        warnings.filterwarnings("ignore", message="Glyph")  # the page's font may have the glyph
         figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL)  # it would hold for all the page
+    svg = re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL)  # it would affect the whole page
     svg = re.sub(r'(<svg [^>]*?)width="[^"]*" height="[^"]*"', r"\1", svg, count=1)
     svg = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", svg)
     svg = re.sub(r"font-family: [^;\"]*;? ?", "", svg)
-    svg = re.sub(r' id="(?![mp][0-9a-f]{10}")[^"]*"', "", svg)  # all but what is referred to
+    svg = re.sub(r' id="(?![mp][0-9a-f]{10}")[^"]*"', "", svg)  # keeps ids that are referred to
     for sentinel, variable in _VARIABLES.items():
         svg = svg.replace(sentinel, f"var({variable})")
     label = escape(title)

@@ -1,4 +1,4 @@
-"""Say what an artefact is, and draw it where it holds images."""
+"""Describe an artefact, and draw it if it contains images."""
 
 import json
 import math
@@ -16,15 +16,15 @@ from decoct.report.descriptions import DESCRIBERS, describe_experts
 from decoct.report.image_grid import image_grid, paired_grid, png_bytes
 
 _EXPERTS = "[0-9]*.safetensors"  # as `Trajectories` names them
-_SIDE = 1600  # pixels: about how wide a picture is made
+_SIDE = 1600  # pixels: approximate width of a picture
 _LIMIT = 400  # images in a picture
-_ROWS, _VIEWS = 8, 16  # images whose views are shown, and how many of each
+_ROWS, _VIEWS = 8, 16  # number of images whose views are shown, and of views for each
 
 
 def describe(path: Path | str) -> str:
-    """What an artefact is, in a few lines: any file of ours, a stage's folder or a run's.
+    """Describe an artefact in a few lines: any file of ours, a stage's folder or a run's.
 
-    Raises `DecoctError` for what is missing, damaged or not ours.
+    Raises `DecoctError` for a path that is missing, damaged or not ours.
     """
     path = _artefact(Path(path))
     if path.is_dir():
@@ -33,11 +33,11 @@ def describe(path: Path | str) -> str:
 
 
 def show(path: Path | str, *, out: Path | None = None) -> str:
-    """Describe an artefact; draw images and distilled sets as a PNG beside it, or at `out`.
+    """Describe an artefact; draw images and distilled sets as a PNG next to it, or at `out`.
 
-    In the picture of a distilled set the real images that it started from stand on the left, what
-    became of each on the right; where it has views, each image has a row of them. Raises
-    `DecoctError` as `describe` does.
+    In the picture of a synthetic set, the real images that it started from are on the left, the
+    synthetic ones on the right. If a set has views, each image has a row of them. Raises the same
+    `DecoctError` as `describe`.
     """
     path = _artefact(Path(path))
     text, picture = describe(path), _picture(path)
@@ -56,7 +56,7 @@ def show(path: Path | str, *, out: Path | None = None) -> str:
 
 
 def _picture(path: Path) -> tuple[Image.Image, str] | None:
-    """The image grid of an artefact that has one, and what is on it."""
+    """The image grid of an artefact that has one, and its caption."""
     kind = "" if path.is_dir() else _kind(path)
     if kind not in ("images", "distilled"):
         return None
@@ -77,7 +77,7 @@ def _picture(path: Path) -> tuple[Image.Image, str] | None:
 
 
 def _views(distilled: DistilledSet) -> tuple[Image.Image, str]:
-    """A row for each image: itself, and its next views."""
+    """A row for each image: the image and its next views."""
     columns = min(_VIEWS, distilled.views_each)
     pixels = distilled.view_pixels(images=_ROWS, views=columns)
     scale = min(4, max(1, _SIDE // (columns * (pixels.shape[3] + 2))))
@@ -96,7 +96,7 @@ def _grid(*parts: Tensor) -> Image.Image:
 
 
 def _artefact(path: Path) -> Path:
-    """The file that a path stands for; the folder itself where it holds experts."""
+    """The file that a path stands for; the folder itself if it holds experts."""
     if not path.exists():
         raise DecoctError(f"{path} does not exist")
     if not path.is_dir():
@@ -129,7 +129,7 @@ _STAGE_FILES = {
 
 
 def _kind(path: Path) -> str:
-    """The kind that a file's header names; raises `DecoctError` where there is none of ours."""
+    """The kind in a file's header; raises `DecoctError` if it is none of ours."""
     if path.suffix == ".json":
         kind = _json_kind(path)
     elif path.suffix == ".safetensors":
@@ -139,7 +139,7 @@ def _kind(path: Path) -> str:
             f"{path} is no artefact of decoct: those are .safetensors and .json files, or a folder"
         )
     if kind not in DESCRIBERS:
-        raise DecoctError(f"{path} holds {kind!r}, which this decoct knows nothing to say about")
+        raise DecoctError(f"{path} holds {kind!r}, which this version of decoct cannot describe")
     return str(kind)
 
 
@@ -148,4 +148,4 @@ def _json_kind(path: Path) -> Any:
         kind = json.loads(path.read_text(encoding="utf-8"))["kind"]
     except (OSError, ValueError, KeyError, TypeError):
         kind = None
-    return kind or storage.load_json(path, kind="decoct")  # which says what is wrong with it
+    return kind or storage.load_json(path, kind="decoct")  # raises and says what is wrong

@@ -9,7 +9,7 @@ _BRIEF = {"within noise": "~", "one seed": "?", "above": "", "below": ""}
 
 
 def table_rows(scores: Scores, labels: str) -> list[list[str]]:
-    """Header and lines at one choice of labels, as text."""
+    """Header and lines for one choice of labels, as text."""
     tasks = scores.tasks()
     rows = [[*_COLUMNS[:3], *tasks, *_COLUMNS[3:]]]
     for row in scores.table():
@@ -33,11 +33,11 @@ def table_rows(scores: Scores, labels: str) -> list[list[str]]:
 
 
 def summary_rows(scores: Scores, what: str = "over random") -> list[list[str]]:
-    """Header and a line for each method: one thing about it, by choice of labels and on their mean.
+    """Header and one line per method: one quantity for each choice of labels and for their mean.
 
-    `what` is "accuracy", "over random" (the paired difference) or "gap recovered", on the mean over
-    tasks. ~ stands after a difference that noise may explain (its 95 % interval includes zero), ?
-    after one seed's.
+    `what` is "accuracy", "over random" (the paired difference) or "gap recovered", averaged over
+    tasks. ~ marks a difference that may be noise (its 95 % interval includes zero), ? one from a
+    single seed.
     """
     labels = _choices(scores)
     rows = [[what, *(choice or ALL for choice in labels)]]
@@ -49,7 +49,7 @@ def summary_rows(scores: Scores, what: str = "over random") -> list[list[str]]:
 
 
 def margin_rows(scores: Scores, method: str) -> list[list[str]]:
-    """Header and a line for each other method: how far `method` is above it, paired by seed."""
+    """Header and one line for each other method: how far `method` exceeds it, paired by seed."""
     labels = _choices(scores)
     rows = [[f"{method} over", *(choice or ALL for choice in labels)]]
     for other in dict.fromkeys(s.method for s in scores.scores if s.method != method):
@@ -61,7 +61,7 @@ def margin_rows(scores: Scores, method: str) -> list[list[str]]:
 
 
 def _choices(scores: Scores) -> list[str | None]:
-    """The choices of labels, and None for their mean where there are more than one."""
+    """The choices of labels, and None for their mean if there are several."""
     labels: list[str | None] = [*scores.labels()]
     return [*labels, None] if len(labels) > 1 else labels
 
@@ -76,7 +76,7 @@ def _cell(row: Row, what: str) -> str:
 
 
 def text_table(scores: Scores) -> str:
-    """Every choice of labels, in columns, and the differences to random at a glance."""
+    """Every choice of labels, in columns, and a summary of the differences to random."""
     parts = []
     for name, part in scores.terms():
         for labels in part.labels():
@@ -125,7 +125,7 @@ def markdown(rows: Sequence[Sequence[str]]) -> str:
 
 
 def legend(scores: Scores) -> str:
-    """What the numbers mean, in a sentence or two."""
+    """The meaning of the numbers, in a sentence or two."""
     seeds = len({s.seed for s in scores.scores})
     return (
         f"accuracy in per cent, mean over {seeds} seed{'s' * (seeds > 1)} ± half the 95 % interval "

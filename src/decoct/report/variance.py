@@ -14,7 +14,7 @@ _NOISE = "tr Cov(g) / |E g|²"
 
 @dataclass(frozen=True)
 class VarianceSection:
-    """What the page shows of it."""
+    """What the page shows in it."""
 
     verdicts: list[tuple[str, str]]
     notes: tuple[str, ...]
@@ -22,7 +22,7 @@ class VarianceSection:
 
 
 def variance_section(variance: Variance) -> VarianceSection:
-    """Words and plots of what was measured."""
+    """The section's text and plots."""
     return VarianceSection(verdicts(variance), variance.notes, list(_plots(variance)))
 
 
@@ -32,7 +32,7 @@ def _plots(variance: Variance) -> Iterator[tuple[str, str, Markup]]:
     yield (
         title,
         f"Noise-to-signal of the gradient after {epoch} epochs of training; whiskers are 95 % "
-        "intervals. What is missing is all noise.",
+        "intervals. Missing values mean that all is noise.",
         lines(
             {label(f.name): _by_batch(f, epoch) for f in variance.findings},
             title=title,
@@ -41,10 +41,10 @@ def _plots(variance: Variance) -> Iterator[tuple[str, str, Markup]]:
             by_doubling=True,
         ),
     )
-    title = "Noise by point of training"
+    title = "Noise by epoch of training"
     yield (
         title,
-        f"The same for batches of {batch}; each objective trains by itself.",
+        f"The same for batches of {batch}; each objective trains its own network.",
         lines(
             {label(f.name): _by_epoch(f, batch) for f in variance.findings},
             title=title,
@@ -55,8 +55,8 @@ def _plots(variance: Variance) -> Iterator[tuple[str, str, Markup]]:
     title = "Spread of trajectories"
     yield (
         title,
-        "Of runs from one start with other batches and views: their variance over the squared "
-        "length of the mean way from the start.",
+        "Of runs with the same start but other batches and views: their variance divided by the "
+        "squared length of the mean displacement.",
         lines(
             {label(f.name): _spread(f) for f in variance.findings},
             title=title,
@@ -64,11 +64,11 @@ def _plots(variance: Variance) -> Iterator[tuple[str, str, Markup]]:
             y="spread",
         ),
     )
-    title = "The matching loss of each"
+    title = "The matching loss of each objective"
     yield (
         title,
-        "How far from an expert of that objective a student lands; at 1 it is no nearer than at "
-        "the start.",
+        "How far from an expert of that objective a student ends; 1 means that it is no nearer "
+        "than at the start.",
         curves(
             {label(f.name): f.matching.loss for f in variance.findings},
             title=title,

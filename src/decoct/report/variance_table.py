@@ -1,4 +1,4 @@
-"""The findings as tables for a terminal, and in plain words."""
+"""The findings as tables for a terminal, and in words."""
 
 from decoct.report.table import columns
 from decoct.studies.variance.findings import SOURCES, Findings, Variance
@@ -11,12 +11,12 @@ def variance_text(variance: Variance) -> str:
     parts = [_by_batch(variance), _by_epoch(variance), _spread(variance), _matching(variance)]
     said = [f"  {name}: {text}" for name, text in verdicts(variance)]
     if said:
-        parts.append("\n".join(["Against distillation's noise-to-signal (95 %):", *said]))
+        parts.append("\n".join(["Compared with distillation's noise-to-signal (95 %):", *said]))
     return "\n\n".join(parts + [f"Note: {text}" for text in variance.notes])
 
 
 def verdicts(variance: Variance) -> list[tuple[str, str]]:
-    """Each objective, and where its gradient is noisier than distillation's; none without that."""
+    """Where each objective's gradient is noisier than distillation's; empty without the latter."""
     reference = variance.named("distillation")
     if reference is None:
         return []
@@ -32,7 +32,7 @@ def _verdict(found: Findings, reference: Findings) -> str:
             places[compare_noise(at.noise, other)].append(f"epoch {at.epoch}, batch {at.batch}")
     total = sum(map(len, places.values()))
     if not total:
-        return "not measured for a batch size in common"
+        return "not measured for a common batch size"
     said = []
     for sign, word in ((1, "above"), (-1, "below"), (0, "undecided")):
         if len(places[sign]) == total:
@@ -44,7 +44,7 @@ def _verdict(found: Findings, reference: Findings) -> str:
 
 
 def label(name: str) -> str:
-    """An objective's name as one reads it.
+    """An objective's name for display.
 
     >>> label("barlow_twins")
     'barlow twins'
@@ -53,7 +53,7 @@ def label(name: str) -> str:
 
 
 def number(value: float) -> str:
-    """Three digits.
+    """Three significant digits.
 
     >>> number(1234.5), number(0.01234), number(float("inf"))
     ('1230', '0.0123', 'inf')
@@ -85,8 +85,8 @@ def _by_epoch(variance: Variance) -> str:
             cells += [_with_interval(whole), cosine, _share(found, epoch, batch)]
         rows.append(cells)
     title = (
-        f"The same at batch {batch}, by point of training; the mean cosine of two gradients;\n"
-        "and the share of tr Cov that views of one batch alone make up"
+        f"The same at batch {batch}, by epoch of training; the mean cosine of two gradients;\n"
+        "and the share of tr Cov that the views of one batch account for"
     )
     return f"{title}\n{columns(rows)}"
 
@@ -118,10 +118,10 @@ def _matching(variance: Variance) -> str:
             ]
         )
     count = len(variance.findings[0].matching.loss)
-    learnt = "learnt too" if variance.targets_learnt else "held"
+    learnt = "learnt too" if variance.targets_learnt else "fixed"
     title = (
         f"Matching loss over {count} iterations (images by {variance.optimiser}, targets {learnt}),"
-        "\nand the root mean square change of a pixel, in deviations of the images"
+        "\nand the root mean square change of a pixel, in standard deviations of the images"
     )
     return f"{title}\n{columns(rows)}"
 
@@ -139,7 +139,7 @@ def _with_half_width(spread: Spread) -> str:
 
 
 def _share(found: Findings, epoch: int, batch: int) -> str:
-    """Of tr Cov, what views of one batch make up."""
+    """The share of tr Cov that the views of one batch account for."""
     whole, views = (found.at(source, epoch, batch) for source in SOURCES)
     return f"{views.trace / whole.trace:.2f}" if views and whole and whole.trace else ""
 

@@ -1,4 +1,4 @@
-"""What a comparison says, in words, rows and plots."""
+"""The results of a comparison, as words, rows and plots."""
 
 import math
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ UNSURE = ("within noise", "one seed")
 
 @dataclass(frozen=True)
 class Verdict:
-    """A method's difference to random, in a sentence, and how sure it is."""
+    """A method's difference to random as a sentence, and how certain it is."""
 
     method: str
     text: str
@@ -29,12 +29,12 @@ class Line:
 
     method: str
     cells: list[str]
-    remark: str  # on the difference, where it is unsure
+    remark: str  # on the difference, if it is uncertain
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The methods at one choice of labels."""
+    """The methods for one choice of labels."""
 
     labels: str
     header: list[str]
@@ -46,9 +46,9 @@ class Comparison:
 
 
 def comparisons(scores: Scores, hero: str = "") -> list[Comparison]:
-    """One for each choice of labels, in their order; on equal steps, then on equal epochs.
+    """One for each choice of labels, in order; at equal steps, then at equal epochs.
 
-    `hero` is the method whose line stands out.
+    `hero` is the method to highlight.
     """
     return [
         _comparison(part, labels, terms, hero)
@@ -58,7 +58,7 @@ def comparisons(scores: Scores, hero: str = "") -> list[Comparison]:
 
 
 def headline(comparison: Comparison, hero: str = "") -> Iterator[tuple[str, str, str]]:
-    """The difference to random of `hero` and of what is proposed: the numbers to see first."""
+    """The difference to random of `hero` and of the proposed methods: the key numbers."""
     for row in sorted(comparison.rows, key=lambda row: row.method != hero):
         if (row.method == hero or _is_proposed(row.method)) and row.over_random:
             how_sure = mark(row.over_random)
@@ -68,7 +68,7 @@ def headline(comparison: Comparison, hero: str = "") -> Iterator[tuple[str, str,
 
 
 def verdict(row: Row) -> Verdict | None:
-    """What the paired difference of a row says; None where there is none."""
+    """The sentence on the paired difference of a row; None if there is no difference."""
     over = row.over_random
     if over is None:
         return None
@@ -92,7 +92,7 @@ def signed(over: Interval) -> str:
 
 
 def phrase(labels: str) -> str:
-    """A choice of labels as one says it.
+    """A choice of labels in words.
 
     >>> phrase("5%"), phrase("10 a class")
     ('5% of the labels', '10 labels a class')
@@ -118,7 +118,7 @@ def _comparison(scores: Scores, labels: str, terms: str, hero: str) -> Compariso
     header, *texts = table_rows(scores, labels)
     rows = [row for row in scores.table() if row.labels == labels]
     lines = [_line(row, text) for row, text in zip(rows, texts, strict=True)]
-    # The teacher, another and larger network, would dwarf the differences between the rest.
+    # The teacher is a different, larger network: it would dwarf the differences between the others.
     differing = [r for r in rows if r.over_random and not _another_network(r.method)]
     return Comparison(
         labels=phrase(labels) + f", {terms}" * bool(terms),
