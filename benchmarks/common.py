@@ -1,4 +1,4 @@
-"""What the benchmarks share: contenders timed in turn, and tables that name the machine."""
+"""Shared by the benchmarks: time contenders alternately, and print tables that name the machine."""
 
 import platform
 import resource
@@ -13,7 +13,7 @@ import torch
 
 
 def machine(device: torch.device) -> str:
-    """The processor, what runs on it, and its versions, in a line."""
+    """The processor with its threads, or the GPU, and the versions, in one line."""
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
     else:
@@ -24,7 +24,7 @@ def machine(device: torch.device) -> str:
 
 
 def wait(device: torch.device) -> None:
-    """Until a GPU has done what it was given."""
+    """Wait until a GPU has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -32,7 +32,7 @@ def wait(device: torch.device) -> None:
 def in_turn(
     contenders: Mapping[str, Callable[[], Any]], *, repeats: int, device: torch.device
 ) -> dict[str, float]:
-    """Median seconds of each, after one call to warm up, all of them in turn in every round."""
+    """Median seconds of each call after a warm-up; every round runs all of them once."""
     times: dict[str, list[float]] = {name: [] for name in contenders}
     for repeat in range(repeats + 1):
         for name, call in contenders.items():
@@ -52,9 +52,9 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def peak_resident_bytes() -> int:
-    """The most memory that this process has held; on Linux from the kernel's own high-water mark.
+    """Peak memory of this process; on Linux from the kernel's own high-water mark.
 
-    (What `getrusage` says there begins with the memory of the process that started this one.)
+    (`getrusage` would include the memory of the process that started this one.)
     """
     status = Path("/proc/self/status")
     if status.exists():
@@ -65,6 +65,6 @@ def peak_resident_bytes() -> int:
 
 
 def resident_bytes() -> int:
-    """The memory that this process holds now (Linux)."""
+    """The current memory of this process (Linux)."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize()

@@ -1,12 +1,13 @@
-"""Training the experts: a plain `DataLoader` loop, as published code has it, against ours.
+"""Training the experts: a plain `DataLoader` loop, as in published code, compared with ours.
 
     python benchmarks/experts.py                       # width 64, a minute or two
     python benchmarks/experts.py --width 128 --count 10000
     python benchmarks/experts.py --device cuda --width 128 --count 50000 --precision tf32
 
-All see as many pictures, take batches of one size, and train the ConvNet by SGD with momentum. The
-loop has a process of its own, where malloc is as it comes (decoct raises its thresholds). Then what
-several students at once would gain, and what 100 experts cost as published and as read.
+All contenders see the same number of pictures and train the ConvNet by SGD with momentum at the
+same batch size. The loop runs in its own process with malloc's defaults (decoct raises its
+thresholds). Then the gain from training several students at once is measured, and the cost of 100
+experts is estimated, as published and with only the epochs that matching reads.
 """
 
 import functools
@@ -40,7 +41,7 @@ from decoct.training.experts import ExpertsConfig, expert_path, train_experts
 _PUBLISHED_EPOCHS, _READ_EPOCHS = (
     20,
     3,
-)  # of which matching reads max_start_epoch + expert_epochs - 1
+)  # matching reads max_start_epoch + expert_epochs - 1 of them
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Options:
     outputs: int = 512
     batch: int = 256
     repeats: int = 3
-    students: int = 4  # of the trial of several at once
+    students: int = 4  # in the trial of several at once
     device: str = "cpu"
     compile: bool = True
     precision: Precision = "float32"
@@ -119,7 +120,7 @@ def _ours(
 
 
 def _loader_loop(options: Options, device: str) -> None:
-    """As published code has it: normalised floats in a data set, a loader, a module, SGD."""
+    """As in published code: normalised floats in a data set, a loader, a module, SGD."""
     images, targets = _data(options)
     network = convnet(size=options.size, outputs=options.outputs, width=options.width).to(device)
     optimiser = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
@@ -134,7 +135,7 @@ def _loader_loop(options: Options, device: str) -> None:
 
 
 def _several_at_once(options: Options, device: torch.device) -> None:
-    """A step of several students: one after the other, by vmap, and in two threads."""
+    """A step of several students: one after another, by vmap, and in two threads."""
     count = options.students
     network = convnet(size=options.size, outputs=options.outputs, width=options.width).to(device)
     gradient = ConvNetGradient(network).gradient
@@ -188,7 +189,7 @@ def _published_and_read(
     device: torch.device,
     folder: Path,
 ) -> None:
-    """100 experts: time from the epoch above, disk from files that were written, error by dtype."""
+    """100 experts: time from the epoch above, disk from the files written, error by dtype."""
     loop, best = seconds["DataLoader loop"], min(seconds.values())
     sizes, gradients = {}, {}
     for dtype in ("float32", "float16", "bfloat16"):
@@ -236,7 +237,7 @@ def _row(
 def _matching_images(
     options: Options, images: Images, targets: Targets, path: torch.Tensor, device: torch.device
 ) -> torch.Tensor:
-    """The images' matching gradient, ten steps from an expert's epoch 1 towards its epoch 3."""
+    """The images' matching gradient for ten steps from an expert's epoch 1 towards its epoch 3."""
     network = convnet(size=options.size, outputs=options.outputs, width=options.width).to(device)
     index = torch.arange(min(128, len(images)))
     gradient = matching_gradient(

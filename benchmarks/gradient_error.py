@@ -1,11 +1,12 @@
-"""How far float32 is from float64 in the matching gradient, and where that comes from.
+"""The error of the float32 matching gradient compared with float64, and where it comes from.
 
     python benchmarks/gradient_error.py
     python benchmarks/gradient_error.py --device cuda --precisions float32 tf32 bfloat16
 
 The gradient jumps where a ReLU's input crosses zero: a rounding error that moves one input across
-gives an error of another order. So each way is compared twice: with the exact gradient, and with
-the float64 gradient whose ReLUs are open where that way's own were (`held`). Crossings are counted.
+zero causes a much larger error. So each implementation is compared twice: with the exact gradient,
+and with the float64 gradient whose ReLUs are open where the implementation's own were (`held`).
+Crossings are counted.
 """
 
 from collections.abc import Iterator
@@ -44,21 +45,21 @@ class Options:
 
 
 class Held(nn.Module):
-    """In place of a ReLU: open where it is told to be."""
+    """Replaces a ReLU: open where the mask says so."""
 
     def __init__(self, masks: Iterator[Tensor]) -> None:
         super().__init__()
         self.masks = masks
 
     def forward(self, x: Tensor) -> Tensor:
-        """Zero where the next mask is."""
+        """Zero where the next mask is false."""
         return x * next(self.masks)
 
 
 def plain_gradient(
     network: Network, arguments: dict[str, Any]
 ) -> tuple[MatchingGradient, list[Tensor]]:
-    """The whole unroll's, and for every step and block where the ReLU was open."""
+    """The whole unroll's gradient, and for every step and block where the ReLU was open."""
     masks: list[Tensor] = []
     hooks = [
         m.register_forward_pre_hook(lambda _, inputs: masks.append(inputs[0].detach() > 0))
@@ -74,7 +75,7 @@ def plain_gradient(
 def our_gradient(
     network: Network, inner: InnerGradient, arguments: dict[str, Any]
 ) -> tuple[MatchingGradient, list[Tensor]]:
-    """The sweep's, and the same of it, from the tape at each of its steps."""
+    """The sweep's gradient and the same masks, from the tape of each step."""
     masks: list[Tensor] = []
     for t, index in enumerate(arguments["batches"]):
         theta = train(
@@ -121,7 +122,7 @@ def error(found: MatchingGradient, exact: MatchingGradient) -> float:
 
 
 def rows(options: Options, steps: int, device: torch.device) -> Iterator[list[object]]:
-    """A line of the table for each way."""
+    """One line of the table for each implementation."""
     case = Case(steps=steps, width=options.width, batch=options.batch)
     network, single = problem(case, device)
     double = {k: v.double() if isinstance(v, Tensor) else v for k, v in single.items()}

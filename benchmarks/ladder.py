@@ -4,8 +4,8 @@ python benchmarks/ladder.py RECIPE [--data FOLDER] --out RUN [--sizes 378] [--se
     [--rungs ...] [--network resnet10 16]
 
 Every rung is the recipe with a few settings changed; stages are found in RUN, or made. A gap is
-measured twice: from as many random images, and from as many bytes of them (pixels as bytes, targets
-as float16).
+measured twice: from the same number of random images, and from random images that take the same
+number of bytes (uint8 pixels, float16 targets).
 """
 
 import argparse
@@ -22,7 +22,7 @@ from decoct.run.method_stages import set_of
 from decoct.run.pipeline import Run
 from decoct.run.recipe import Recipe, load_recipe
 
-# Each is a method, and what of the recipe is changed. All but `views` have `--parts` views.
+# Each is a method and the changed settings. All but `views` have `--parts` views.
 RUNGS: dict[str, tuple[str, dict[str, Any]]] = {
     "none": ("none", {}),
     "random, as many steps": (REFERENCE, {}),
@@ -58,18 +58,18 @@ _FLOAT16 = 2
 
 @dataclass(frozen=True)
 class Rung:
-    """What a rung came to."""
+    """The outcome of a rung."""
 
     name: str
     scores: tuple[Score, ...]
-    equal_bytes: tuple[Score, ...]  # of as many bytes of random images; none: no bytes to equal
+    equal_bytes: tuple[Score, ...]  # of random images with equal bytes; empty if not applicable
     bytes: int
     steps: int
-    seconds: float  # to make what it needs, one set of it
+    seconds: float  # to make one set and everything that it needs
 
 
 def climb(base: Run, names: list[str], seeds: range, parts: int) -> Iterator[Rung]:
-    """The rungs asked for, one after the other; the base gives the size."""
+    """The requested rungs in order; the base determines the size."""
     for name in names:
         method, settings = RUNGS[name]
         run = Run(changed(base.recipe, name, settings, parts), base.folder, alike=base)
@@ -103,12 +103,12 @@ def count(run: Run) -> int:
 
 
 def random_bytes(run: Run) -> int:
-    """Bytes of a random image, and of its target."""
+    """Bytes of a random image and its target."""
     return run.images.channels * run.images.size**2 + _FLOAT16 * run.targets.dimensions
 
 
 def bytes_of(run: Run, method: str) -> int:
-    """Bytes of a set that is distilled, exported as bytes; 0 of what is none."""
+    """Bytes of a distilled set that is exported as bytes; 0 for other methods."""
     if not METHODS[method].proposed:
         return 0
     return run.facts("views")["bytes"] if method == "views" else count(run) * random_bytes(run)
@@ -121,7 +121,7 @@ def _scores(run: Run, method: str, name: str, seeds: range) -> tuple[Score, ...]
 
 
 def _seconds(run: Run, method: str) -> float:
-    """To make a set, and what it is made from but for the targets, on the machine that did."""
+    """Seconds to make a set and what it is made from, except the targets, on the machine used."""
     if not METHODS[method].makes_set:
         return 0.0
     graph = run.graph
@@ -134,7 +134,7 @@ def _seconds(run: Run, method: str) -> float:
 
 
 def table(random: tuple[Score, ...], rungs: list[Rung]) -> list[list[str]]:
-    """Header and a line a rung."""
+    """Header and one line per rung."""
     full = next((r.scores for r in rungs if r.name == UPPER), ())
     header = [
         "rung",
@@ -170,7 +170,7 @@ def table(random: tuple[Score, ...], rungs: list[Rung]) -> list[list[str]]:
 
 
 def main() -> None:
-    """Print a table a size, and keep all accuracies beside the run."""
+    """Print one table per size, and save all accuracies next to the run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("recipe")
     parser.add_argument("--data", default="")
@@ -178,11 +178,11 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--rungs", nargs="+", default=[], choices=list(RUNGS))
-    parser.add_argument("--parts", type=int, help="views on the way up; the recipe's number")
+    parser.add_argument("--parts", type=int, help="views on lower rungs; default: as in the recipe")
     parser.add_argument("--network", nargs=2, help="to pre-train: name and width")
     arguments = parser.parse_args()
     recipe = load_recipe(arguments.recipe)
-    recipe = recipe.set("compare.full_epochs", 0)  # as many as the small sets
+    recipe = recipe.set("compare.full_epochs", 0)  # as many as for the small sets
     recipe = recipe.set("data", arguments.data)
     if arguments.network:
         name, width = arguments.network

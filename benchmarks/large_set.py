@@ -1,14 +1,14 @@
-"""Images that do not fit in memory: an epoch in random order from the file, read while computing.
+"""Images that do not fit in memory: read an epoch in random order from the file while computing.
 
     python benchmarks/large_set.py                    # 1,000,000 x 3 x 64 x 64: 12.3 GB of disk
     python benchmarks/large_set.py --images 20000     # a quick look
-    python benchmarks/large_set.py --folder /scratch  # where the file is made, and removed
+    python benchmarks/large_set.py --folder /scratch  # where to make the file, which is removed
 
-The system's cache of the file is emptied before each measurement, where the system lets us (Linux).
-Computing is to normalise a batch and take it through a small ConvNet; reading, computing and both
-are measured in turn, and their medians given. What is hidden of the reading costs no time beside
-the computing: 1 - (both - computing) / reading; it takes a core that the computing leaves free
-(OMP_NUM_THREADS). Peak memory is what this process held at the most, until then.
+The system's cache of the file is emptied before each measurement, if the system allows it (Linux).
+Computing means normalising a batch and passing it through a small ConvNet. Reading, computing and
+both together are measured alternately; the medians are reported. The hidden fraction of the reading
+is 1 - (both - computing) / reading: it takes no time in addition to computing, but it needs a core
+that computing leaves free (OMP_NUM_THREADS). Peak memory is that of this process so far.
 """
 
 import os
@@ -47,7 +47,7 @@ class Options:
     images: int = 1_000_000
     size: int = 64
     batch: int = 256
-    batches: int = 100  # computed on in a round; reading alone is a whole epoch
+    batches: int = 100  # to compute on in a round; reading alone is a whole epoch
     rounds: int = 7
     width: int = 4  # of the ConvNet
     folder: Path = Path(tempfile.gettempdir())
@@ -55,12 +55,12 @@ class Options:
 
     @property
     def bytes(self) -> int:
-        """What the pixels take."""
+        """The size of the pixels."""
         return self.images * 3 * self.size**2
 
 
 def make(options: Options, path: Path) -> Images:
-    """Noise, another for each image, written piece by piece."""
+    """Noise, different for each image, written piece by piece."""
     noise = torch.randint(256, (2000, 3, options.size, options.size), dtype=torch.uint8)
 
     def pieces() -> Iterator[Tensor]:
@@ -82,7 +82,7 @@ def forget(path: Path) -> None:
 
 
 class Bench:
-    """An epoch's batches in random order, and a network to spend time with."""
+    """An epoch's batches in random order, and a network to compute with."""
 
     def __init__(self, options: Options, images: Images, path: Path) -> None:
         self.images, self.path = images, path
@@ -94,12 +94,12 @@ class Bench:
 
     @torch.no_grad()
     def compute(self, pixels: Tensor) -> None:
-        """What each batch is read for."""
+        """The computation on each batch."""
         mean, std = self.images.mean.to(self.device), self.images.std.to(self.device)
         self.network(normalise(pixels, mean, std))
 
     def seconds(self, batches: int, *, read: bool, compute: bool) -> float:
-        """What so many batches take; where none is read, the first is computed on again."""
+        """Seconds for so many batches; without reading, it computes on the first one again."""
         forget(self.path)
         first = next(stream_pixels(self.images, self.order, device=self.device))
         self.compute(first[1])
@@ -114,7 +114,7 @@ class Bench:
 
 
 def measure(options: Options, folder: Path) -> tuple[list[list[str]], float]:
-    """The rows of the table, and the share of the reading that is hidden."""
+    """The rows of the table, and the hidden fraction of the reading."""
     found = []
 
     def row(what: str, count: int, seconds: float) -> None:
@@ -148,14 +148,14 @@ def main(options: Options) -> None:
             f"{options.folder} has {size_text(free)} free; the file takes "
             f"{size_text(options.bytes)}: give another --folder, or fewer --images"
         )
-    rows._IN_MEMORY = 0  # a quick look takes the same road
+    rows._IN_MEMORY = 0  # so that a quick look also reads from the file
     imports = resident_bytes()
     with tempfile.TemporaryDirectory(prefix="decoct-", dir=options.folder) as folder:
         found, hidden = measure(options, Path(folder))
     print(machine(resolve_device(options.device)))
     print(
-        f"{options.images:,} images, {size_text(options.bytes)}; {size_text(imports)} of memory "
-        f"are the imports'; {hidden:.0%} of the reading is hidden\n"
+        f"{options.images:,} images, {size_text(options.bytes)}; the imports take "
+        f"{size_text(imports)} of memory; {hidden:.0%} of the reading is hidden\n"
     )
     print(table(["", "images", "seconds", "images/s", "pixels", "peak memory"], found))
 

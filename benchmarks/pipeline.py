@@ -1,4 +1,4 @@
-"""Where the time goes: seconds by stage of whole runs, from nothing to the table of accuracies.
+"""Where the time goes: seconds per stage of whole runs, from nothing to the table of accuracies.
 
 python benchmarks/pipeline.py                         # the demo
 python benchmarks/pipeline.py demo proxy32 --data FOLDER_OF_PROXY32
@@ -27,7 +27,7 @@ class Options:
 
     recipes: tyro.conf.Positional[tuple[str, ...]] = ("demo",)
     data: str = ""  # where the suite's files are
-    keep: Path | None = None  # a folder for the runs, which are made in a temporary one otherwise
+    keep: Path | None = None  # a folder for the runs; default: a temporary one
     device: str = "cpu"
 
 
@@ -42,9 +42,9 @@ def main(options: Options) -> None:
 
 
 def run(name: str, folder: Path, options: Options) -> tuple[dict[str, float], float]:
-    """Seconds by stage, and of the whole command."""
+    """Seconds per stage, and of the whole command."""
     if folder.exists():
-        raise SystemExit(f"{folder} is there already; a run from nothing needs an empty folder")
+        raise SystemExit(f"{folder} already exists; a run from nothing needs an empty folder")
     recipe = Path(__file__).parent / _OWN[name] if name in _OWN else name
     command = [sys.executable, "-m", "decoct", "run", str(recipe), "--out", str(folder)]
     command += ["--device", options.device] + (["--data", options.data] if options.data else [])
@@ -55,7 +55,7 @@ def run(name: str, folder: Path, options: Options) -> tuple[dict[str, float], fl
 
 
 def stage_table(seconds: dict[str, float], wall: float) -> str:
-    """Stages of one kind together, whatever their seed; what is left is start-up and loading."""
+    """Stages of one kind added up over seeds; the rest is start-up and loading."""
     kinds: dict[str, float] = defaultdict(float)
     for stage, value in seconds.items():
         kinds[re.sub(r"-seed\d+$", "", stage)] += value

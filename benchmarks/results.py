@@ -1,4 +1,4 @@
-"""The tables of a finished comparison, printed or written into the pages of docs/results.
+"""Print the tables of a finished comparison, or write them into the pages of docs/results.
 
     python benchmarks/results.py RUN                              print all tables
     python benchmarks/results.py RUN --into docs/results/main.md  replace a page's tables
@@ -49,7 +49,7 @@ def tables(folder: Path) -> dict[str, str]:
 
 
 def with_tables(page: str, found: dict[str, str]) -> str:
-    """A page with the table after each mark replaced by the run's own.
+    """A page with the table after each mark replaced by the run's table of that name.
 
     >>> print(with_tables("<!-- table: costs -->\\n\\n| old |\\n", {"costs": "| new |"}))
     <!-- table: costs -->

@@ -1,10 +1,10 @@
-"""Training a teacher, representing images, pre-training and probes: each as it is, and otherwise.
+"""Training a teacher, representing images, pre-training and probes: as they are, and alternatives.
 
     python benchmarks/stages.py                      # about 2 minutes on 2 cores
     python benchmarks/stages.py --images 8000 --labelled 2000 --features 512 2048
     python benchmarks/stages.py --device cuda --networks convnet resnet10 resnet18
 
-Contenders take turns in one process; the numbers are medians, and ratios to the first of a group.
+Contenders alternate in one process; the numbers are medians, and ratios to the first of a group.
 """
 
 import copy
@@ -43,12 +43,12 @@ Calls = Mapping[str, Callable[[], Any]]
 class Options:
     """What to measure."""
 
-    images: int = 378  # that a pre-training epoch sees; a batch is at most as many
+    images: int = 378  # in a pre-training epoch, and so the largest possible batch
     batch: int = 256
     size: int = 32
     networks: tuple[str, ...] = ("convnet", "resnet10-small")
     width: int = 32
-    labelled: int = 400  # that a probe sees
+    labelled: int = 400  # number of labelled examples for a probe
     tested: int = 2000
     features: tuple[int, ...] = (512, 2048)
     classes: tuple[int, ...] = (10, 100)
@@ -91,7 +91,7 @@ def pictures(options: Options) -> Images:
 
 
 def views(options: Options, device: torch.device) -> Calls:
-    """As they are made, and by kornia as it comes."""
+    """Our implementation and kornia's own."""
     images = pictures(options).to(device)
     pixels, size = images.pixels[: options.batch], (options.size, options.size)
     ours = augmenter(AugmentConfig(), images)
@@ -108,7 +108,7 @@ def views(options: Options, device: torch.device) -> Calls:
 
 
 def networks(options: Options, name: str, device: torch.device) -> dict[str, Network]:
-    """The network as it is, and with its images laid out the other way."""
+    """The network as it is, and with the other memory format for its images."""
     with seeding.seeded(0, "benchmark"):
         plain = create_network(
             NetworkConfig(name=name, width=options.width),
@@ -165,7 +165,7 @@ def representing(options: Options, name: str, device: torch.device) -> Calls:
 
 
 def probes(options: Options, count: int, classes: int, device: torch.device) -> Calls:
-    """All draws in a batch, one by one, and scikit-learn's of one penalty in a thread each."""
+    """All draws in one batch, one by one, and by scikit-learn (one penalty, a thread for each)."""
     total, draws = options.labelled + options.tested, seeding.generator(0, "benchmark", "probes")
     labels = torch.arange(total) % classes
     centres = torch.randn(classes, count, generator=draws)

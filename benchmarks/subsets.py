@@ -1,11 +1,12 @@
-"""Choosing subsets of Fashion-MNIST's 60,000 images: time and memory, beside the library ways.
+"""Choosing subsets of Fashion-MNIST's 60,000 images: time and memory, compared with libraries.
 
     apt-get download dataset-fashion-mnist && dpkg-deb -x dataset-fashion-mnist_*.deb FOLDER
     OMP_NUM_THREADS=2 python benchmarks/subsets.py --idx FOLDER/usr/share/datasets/fashion-mnist
 
-The targets are the pixels' first 64 principal components, so that no teacher is needed; `--targets`
-takes a file of others. The plain SAS, and apricot's (pip install apricot-select; left out where it
-is not installed), hold an n x n matrix, so they are compared on fewer images of one class.
+The targets are the first 64 principal components of the pixels, so that no teacher is needed;
+`--targets` reads others from a file. The plain SAS and apricot's (pip install apricot-select;
+skipped if it is not installed) hold an n x n matrix, so they are compared on fewer images of one
+class.
 """
 
 import ctypes
@@ -44,10 +45,10 @@ class Options:
     """What to measure."""
 
     idx: Path = Path("/usr/share/datasets/fashion-mnist")  # the folder of IDX files
-    targets: str = "pixels"  # or a .npy, .npz or .safetensors of one row an image
+    targets: str = "pixels"  # or a .npy, .npz or .safetensors file with one row per image
     components: int = 64
-    share: float = 0.02  # of the images, that is chosen
-    reduced: int = 6000  # images in the comparison of SAS with what holds an n x n matrix
+    share: float = 0.02  # of the images to choose
+    reduced: int = 6000  # number of images when SAS is compared with methods that hold n x n
     repeats: int = 3
 
 
@@ -75,7 +76,7 @@ def main(options: Options) -> None:
 
 
 def read_targets(options: Options) -> Targets:
-    """Principal components of the pixels, or of what a file has."""
+    """Principal components of the pixels, or of the rows of a file."""
     if options.targets == "pixels":
         images = load_images(options.idx, size=28, channels=1)
         found = images.pixels[:].flatten(1).float()
@@ -85,13 +86,13 @@ def read_targets(options: Options) -> Targets:
 
 
 def reduced(targets: Targets, count: int) -> Targets:
-    """A random part."""
+    """A random subset."""
     draws = seeding.generator(0, "benchmark", "subsets")
     return targets.part(torch.randperm(len(targets), generator=draws)[:count])
 
 
 def measured(group: str, calls: Calls, targets: Targets, *, repeats: int) -> list[list[str]]:
-    """Medians of contenders that take turns; what they chose beside what the first did."""
+    """Medians of contenders that alternate; their choices are compared with the first one's."""
     walls: dict[str, list[float]] = {name: [] for name in calls}
     cpus: dict[str, list[float]] = {name: [] for name in calls}
     peaks, chosen = {}, {}
@@ -126,14 +127,14 @@ def measured(group: str, calls: Calls, targets: Targets, *, repeats: int) -> lis
 
 
 def forget_peak() -> int:
-    """Start the kernel's high-water mark anew, after freed memory is given back (Linux, glibc)."""
+    """Reset the kernel's high-water mark, after returning freed memory (Linux, glibc)."""
     ctypes.CDLL("libc.so.6").malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")
     return resident_bytes()
 
 
 def mean_distance(values: Tensor, chosen: Tensor) -> float:
-    """From an image to the nearest that was chosen, squared, on the mean over every tenth image."""
+    """Squared distance from an image to the nearest chosen one, mean over every tenth image."""
     return float(torch.cdist(values[::10], values[chosen]).min(1).values.square().mean())
 
 
@@ -157,7 +158,7 @@ def high_loss(total: int, count: int) -> Calls:
 
 
 def k_center(targets: Targets, count: int) -> Calls:
-    """Greedy with few distances, and plainly with all of them; from the same first image."""
+    """Greedy with few distances, and plainly with all of them, from the same first image."""
     values = targets.values.numpy()
     first = int(k_center_subset(targets=targets, count=1, seed=0))
 
@@ -177,14 +178,14 @@ def k_center(targets: Targets, count: int) -> Calls:
 
 
 def products(values: Tensor, count: int) -> Tensor:
-    """The least that farthest-first by products could do: one with each chosen image."""
+    """A lower bound for farthest-first by products: one product with each chosen image."""
     for image in values[:count]:
         values @ image
     return torch.arange(count)
 
 
 def k_means(targets: Targets, count: int) -> Calls:
-    """Started from a sample, and scikit-learn's two ways as they come."""
+    """Started from a sample, and scikit-learn's two methods with their defaults."""
     values = targets.values.numpy()
 
     def nearest(model: KMeans | MiniBatchKMeans) -> Tensor:

@@ -1,9 +1,9 @@
-"""What on a CPU is kept because it measurably helps: layout, malloc, threads, compiling, bfloat16.
+"""Which optimisations measurably help on a CPU: layout, malloc, threads, compiling, bfloat16.
 
     python benchmarks/tuning.py
     python benchmarks/tuning.py --width 128
 
-Each variant of one iteration (flat in T) has a process of its own; they are called in turn.
+Each variant of one iteration (flat in T) has its own process; they are called alternately.
 """
 
 import multiprocessing
@@ -87,7 +87,7 @@ def iterate() -> None:
 
 
 def seconds_to_compile(case: Case) -> float:
-    """Of the first iteration over a second one, with nothing in the compiler's cache."""
+    """Extra time of the first iteration over the second, with an empty compiler cache."""
     prepare(case, Variant(compile=True))
     times = []
     for _ in range(2):

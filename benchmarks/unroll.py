@@ -1,4 +1,4 @@
-"""One iteration of matching: the plain whole unroll against the sweep, in time, memory and rate.
+"""One iteration of matching: the plain unroll compared with the sweep, in time, memory and rate.
 
     python benchmarks/unroll.py                 # minutes: each of T, width, batch, depth varied
     python benchmarks/unroll.py --full          # every combination: hours on a CPU
@@ -29,7 +29,7 @@ from decoct.matching.inner_gradient import InnerGradient, distillation_loss
 from decoct.matching.unroll import matching_gradient, matching_gradient_reference
 from decoct.models.convnet import convnet
 
-# Convolutions' worth of work by block: the first has no gradient for its input but the images'.
+# Convolutions (first block, others): the first block's input gradient is only for the images.
 _FLAT, _KEPT, _PLAIN = (7, 11), (6, 9), (6, 9)
 
 
@@ -60,8 +60,8 @@ class Options:
     repeats: int = 3
     device: str = "cpu"
     compile: bool = True
-    memory: bool = True  # peaks, each in a process of its own
-    most: float = 12.0  # GB: a plain unroll that would take more is left out
+    memory: bool = True  # peaks, each measured in its own process
+    most: float = 12.0  # GB: a plain unroll that would take more is skipped
     precisions: tuple[Precision, ...] = ("float32",)
     graphs: bool = False  # on CUDA, also with each iteration as one graph
 
@@ -79,7 +79,7 @@ class Options:
 
 
 def problem(case: Case, device: torch.device) -> tuple[Any, dict[str, Any]]:
-    """A network, and the arguments of both ways to its matching gradient."""
+    """A network, and the arguments of both implementations of its matching gradient."""
     torch.manual_seed(0)
     network = convnet(size=case.size, outputs=case.outputs, width=case.width, depth=case.depth)
     start = torch.nn.utils.parameters_to_vector(network.parameters()).detach()
@@ -105,7 +105,7 @@ def contenders(
     plain: bool,
     graphs: bool = False,
 ) -> dict[str, Callable[[], Any]]:
-    """The ways to one iteration, by name."""
+    """The implementations of one iteration, by name."""
     network, arguments = problem(case, device)
     inner = InnerGradient.by_hand(ConvNetGradient(network, dtype=dtype))
     ways: dict[str, Callable[[], Any]] = {}
@@ -128,7 +128,7 @@ def _replayed(inner: InnerGradient, arguments: dict[str, Any], kept: int) -> Cal
 
 
 def operations(case: Case, work: tuple[int, int]) -> float:
-    """Floating-point operations of an iteration: convolutions, and the head as one more block."""
+    """Floating-point operations of an iteration: convolutions, with the head as one more block."""
     first, later = work
     network = convnet(size=case.size, outputs=case.outputs, width=case.width, depth=case.depth)
     blocks = ConvNetGradient(network).multiply_adds(case.batch, case.size)
@@ -137,7 +137,7 @@ def operations(case: Case, work: tuple[int, int]) -> float:
 
 
 def bare_rates(case: Case, device: torch.device) -> tuple[float, float]:
-    """Operations a second of a large matrix product, and of the case's convolutions (forward)."""
+    """Operations per second of a large matrix product, and of the case's convolutions (forward)."""
     a = torch.randn(2048, 2048, device=device)
     found = in_turn({"product": lambda: a @ a}, repeats=9, device=device)
     product = 2 * 2048**3 / found["product"]
@@ -159,7 +159,7 @@ def bare_rates(case: Case, device: torch.device) -> tuple[float, float]:
 
 
 def peak_bytes(case: Case, name: str, device: torch.device, compile: bool) -> int:
-    """Bytes at the peak of the second call, above what is there before the first."""
+    """Peak bytes of the second call, in addition to what was allocated before the first."""
     call = contenders(case, device, compile=compile, dtype=None, plain=True)[name]
     if device.type == "cuda":
         call()
@@ -173,13 +173,13 @@ def peak_bytes(case: Case, name: str, device: torch.device, compile: bool) -> in
 
 
 def apart(case: Case, name: str, device: torch.device, compile: bool) -> int:
-    """`peak_bytes` in a process of its own."""
+    """`peak_bytes` in its own process."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(peak_bytes, (case, name, device, compile))
 
 
 def plain_bytes(case: Case) -> float:
-    """What the plain unroll will take, about: six tensors of every layer's size a step."""
+    """Estimated memory of the plain unroll: six tensors of every layer's size per step."""
     pixels = sum((case.size >> i) ** 2 for i in range(case.depth))
     return 6.0 * 4 * case.steps * case.batch * case.width * pixels
 

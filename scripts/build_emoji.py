@@ -4,18 +4,18 @@ The art and the labels come from three npm packages, pinned in ``PACKAGES``:
 
 * ``emoji-datasource-google``: Noto pictures (64 px PNG), groups and subgroups;
 * ``@iconify-json/fluent-emoji``: Fluent pictures, as SVG bodies;
-* ``unicode-emoji-json``: the Unicode (CLDR) names, by which the Fluent icons are named.
+* ``unicode-emoji-json``: the Unicode (CLDR) names, after which the Fluent icons are named.
 
-Each picture is cropped to what is visible, padded to a square, laid on white and resized to
+Each picture is cropped to its visible part, padded to a square, laid on white and resized to
 32 x 32. All tiles go into one lossless WebP sheet, row by row, in the order of ``index.json``.
-An emoji is train or test by a hash of its code points, so both vendors' pictures of it are on the
-same side. Skin-tone variants are left out, and of exact duplicates the first one is kept.
+A hash of an emoji's code points puts it into train or test, so both vendors' pictures of it are in
+the same split. Skin-tone variants are skipped; of exact duplicates only the first one is kept.
 
 Usage (needs ``pip install pillow resvg-py``, and ``npm`` unless ``--packages`` is given)::
 
     python scripts/build_emoji.py [--packages DIR] [--out DIR]
 
-``DIR`` of ``--packages`` holds the three ``.tgz`` files that ``npm pack`` writes. The result is
+``--packages`` takes a folder with the three ``.tgz`` files that ``npm pack`` writes. The result is
 the same on every run with the same versions of Pillow and resvg-py.
 """
 
@@ -42,11 +42,11 @@ NAMES = "unicode-emoji-json@0.8.0"
 PACKAGES = (NOTO, FLUENT, NAMES)
 
 SIZE = 32  # side of a tile
-RENDER_SIZE = 64  # width at which SVGs are drawn; the Noto PNGs have it already
+RENDER_SIZE = 64  # width at which SVGs are drawn, and that of the Noto PNGs
 COLUMNS = 64  # tiles in a row of the sheet; 64 x 32 = 2048 px, far below WebP's 16383
 TEST_PER_MILLE = 250
 
-WRONG_IN_NOTO = {"1F1E8-1F1F6"}  # Sark: the package has Saudi Arabia's flag in its place
+WRONG_IN_NOTO = {"1F1E8-1F1F6"}  # Sark: the package has Saudi Arabia's flag instead
 
 DEFAULT_OUT = Path(__file__).resolve().parent.parent / "src" / "decoct" / "data" / "emoji"
 
@@ -106,7 +106,7 @@ class Picture:
 
 
 class Package:
-    """An npm package in a ``.tgz`` file, unpacked into memory as far as it is needed."""
+    """An npm package in a ``.tgz`` file; reads the parts that are needed into memory."""
 
     def __init__(self, folder: Path, spec: str) -> None:
         """Read the package ``spec`` (``name@version``) from its ``.tgz`` file in ``folder``."""
@@ -141,7 +141,7 @@ def slug(name: str) -> str:
 
 
 def list_emoji(noto: Package, names: Package) -> list[Emoji]:
-    """The emoji in Unicode's order, without skin tones as emoji of their own ('Component')."""
+    """The emoji in Unicode's order; skin tones are not emoji of their own ('Component')."""
     by_code_point = {
         "-".join(f"{ord(char):04X}" for char in text): str(entry["name"])
         for text, entry in names.json("data-by-emoji.json").items()
@@ -164,10 +164,10 @@ def list_emoji(noto: Package, names: Package) -> list[Emoji]:
 
 
 def fluent_svg(icons: dict[str, Any], emoji: Emoji) -> str | None:
-    """The Fluent picture as an SVG document, or None where the set has none for this emoji."""
+    """The Fluent picture as an SVG document, or None if the set has none for this emoji."""
     name = slug(emoji.name)
     name = FLUENT_NAMES.get(name, name)
-    # An alias is another icon, mirrored where it says so ('pointing right' from 'pointing left').
+    # An alias is another icon, possibly mirrored ('pointing right' from 'pointing left').
     alias = icons["aliases"].get(name, {})
     icon = icons["icons"].get(alias.get("parent", name))
     if icon is None:
@@ -182,7 +182,7 @@ def fluent_svg(icons: dict[str, Any], emoji: Emoji) -> str | None:
 
 
 def render(svg: str) -> bytes:
-    """The SVG as a PNG, RENDER_SIZE pixels wide and as high as its shape asks for."""
+    """The SVG as a PNG, RENDER_SIZE pixels wide, with its own aspect ratio."""
     return bytes(resvg_py.svg_to_bytes(svg_string=svg, width=RENDER_SIZE, skip_system_fonts=True))
 
 
@@ -198,7 +198,7 @@ def make_tile(png: bytes) -> Image.Image:
 
 
 def draw_pictures(noto: Package, fluent: Package, names: Package) -> Iterator[Picture]:
-    """The pictures of all emoji, both vendors' one after the other."""
+    """Both vendors' pictures of every emoji, in the order of the emoji."""
     icons = fluent.json("icons.json")
     for emoji in list_emoji(noto, names):
         yield Picture("noto", emoji, make_tile(noto.read(emoji.noto_file)))
@@ -216,7 +216,7 @@ def drop_duplicates(pictures: Iterator[Picture]) -> list[Picture]:
 
 
 def split_of(code_point: str) -> str:
-    """The side of an emoji. By a hash, so that an emoji added later moves no other."""
+    """The split of an emoji, by a hash, so that adding emoji later moves no others."""
     return "test" if zlib.crc32(code_point.encode()) % 1000 < TEST_PER_MILLE else "train"
 
 
@@ -230,7 +230,7 @@ def make_sheet(pictures: list[Picture]) -> Image.Image:
 
 
 def make_index(pictures: list[Picture]) -> str:
-    """The labels as JSON, one line per picture, so that a change of the set can be read."""
+    """The labels as JSON, one line per picture, so that diffs of the set are readable."""
     groups = list(dict.fromkeys(p.emoji.group for p in pictures))
     subgroups = list(dict.fromkeys(p.emoji.subgroup for p in pictures))
     head = {

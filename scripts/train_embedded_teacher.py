@@ -1,10 +1,10 @@
-"""Train the teacher in the box: the recipe beside it, on the training split of the embedded emoji.
+"""Train the embedded teacher by the recipe next to it, on the training split of the embedded emoji.
 
     python scripts/train_embedded_teacher.py --out FOLDER
 
 writes `teacher.safetensors` (float16), `loss.csv` and `probe.csv` (accuracy by task and label
-fraction, of the teacher and of the same network untrained). An interrupted run goes on where it
-stopped. `--epochs` makes a shorter one.
+fraction, of the teacher and of the same network untrained). An interrupted run continues where it
+stopped. `--epochs` makes a shorter run.
 """
 
 import argparse
@@ -25,8 +25,8 @@ def main() -> None:
     """Train, probe, write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs/embedded-teacher"))
-    parser.add_argument("--epochs", type=int, default=0, help="0: as the recipe says")
-    parser.add_argument("--probe-only", action="store_true", help="of the teacher that is shipped")
+    parser.add_argument("--epochs", type=int, default=0, help="0: as in the recipe")
+    parser.add_argument("--probe-only", action="store_true", help="only probe the shipped teacher")
     options = parser.parse_args()
     recipe = decoct.load_recipe(FOLDER / "recipe.yaml")
     options.out.mkdir(parents=True, exist_ok=True)
@@ -55,7 +55,7 @@ def train(recipe: decoct.Recipe, out: Path, epochs: int) -> decoct.Encoder:
 
 
 def probe(recipe: decoct.Recipe, teacher: decoct.Encoder) -> list[tuple[str, str, float, float]]:
-    """Accuracy by task and labels, in per cent: of the teacher, and of its network untrained."""
+    """Accuracy by task and labels, in per cent, of the teacher and of its network untrained."""
     untrained = decoct.fresh_encoder(
         teacher.config, mean=teacher.mean, std=teacher.std, size=teacher.size, seed=recipe.seed
     )

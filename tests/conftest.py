@@ -30,10 +30,11 @@ SIZE, COUNT, DIMENSIONS = 16, 40, 4
 
 
 def stand_in_for_torchvisions_operators() -> torch.library.Library | None:
-    """Let torchvision import, and what imports it, where its compiled part does not load.
+    """Make torchvision importable even if its compiled part does not load.
 
-    PyPI's is for a CUDA build of torch. Beside another, torchvision leaves its operators undefined,
-    but then fails for want of these two. They stay defined for as long as the result is kept.
+    PyPI's torchvision is built for a CUDA build of torch. With another build it leaves its operators
+    undefined, and then fails because these two are missing. They stay defined as long as the result
+    is kept.
     """
     spec = find_spec("torchvision")
     if spec is None or spec.origin is None:
@@ -54,7 +55,7 @@ TORCHVISIONS_OPERATORS = stand_in_for_torchvisions_operators()
 
 @pytest.fixture(scope="session", autouse=True)
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Where Hugging Face's libraries keep what they fetched: nothing yet, and they fetch nothing.
+    """An empty cache for Hugging Face's libraries, which are kept offline.
 
     They read these variables when they are imported, so no test imports them before this.
     """
@@ -126,7 +127,7 @@ def tiny_trajectories(
 
 @pytest.fixture(scope="session")
 def tiny_task() -> Task:
-    """Three classes of images, told apart by their stripes: 10, 20 and 30 of each to train on."""
+    """Three classes of images with distinct stripes: 10, 20 and 30 of each for training."""
     across = torch.arange(SIZE) // 2 % 2
     stripes = torch.stack(
         torch.broadcast_tensors(across, across[:, None], across ^ across[:, None])
@@ -177,7 +178,7 @@ def tiny_folder(
 
 @pytest.fixture
 def tiny_recipe(tiny_folder: Path) -> Recipe:
-    """All that a run needs: 30 images to learn from, 10 left out, sets of 9 in batches of 4.
+    """Everything that a run needs: 30 images for training, 10 held out, sets of 9 in batches of 4.
 
     It is in `mine.yaml` in the test's folder, and what it names lies beside it.
     """

@@ -38,7 +38,7 @@ def module_of(file: Path) -> str:
 
 
 def imported(tree: ast.AST, package: str) -> Iterator[tuple[int, str]]:
-    """The line and module of each import from the package, those within functions among them."""
+    """The line and module of each import from the package, including those within functions."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names if _ours(alias.name))

@@ -37,7 +37,7 @@ print(json.dumps(found))
 
 
 def test_help_loads_nothing_heavy() -> None:
-    """All in one process: what the first of them loaded, the next would show too."""
+    """All verbs in one process: a module that the first one loads would be visible to the next."""
     code = CODE.format(heavy=HEAVY, arguments=HELP)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     found = json.loads(done.stdout)

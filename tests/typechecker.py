@@ -1,4 +1,4 @@
-"""What checks annotations while tests run, shapes of arrays among them: beartype."""
+"""The checker of annotations, including array shapes, while tests run: beartype."""
 
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, Self, get_args, get_origin

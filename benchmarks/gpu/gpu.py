@@ -1,11 +1,11 @@
-"""The paper's sizes on one GPU, from images to accuracies, and the step's speed there.
+"""The paper's sizes on one GPU, from images to accuracies, and the speed of a step there.
 
-    benchmarks/gpu/bring.sh FOLDER_OF_PROXY32     # where there is internet; then carry the tree
-    python3 benchmarks/gpu/gpu.py --out OUT       # again and again, until it says that it is done
+    benchmarks/gpu/bring.sh FOLDER_OF_PROXY32     # with internet; then copy the tree to the GPU
+    python3 benchmarks/gpu/gpu.py --out OUT       # repeat until it prints that it is done
 
-Each call works for `--seconds` at most and goes on where the last one stopped: parts that are done
-are skipped, the pipeline resumes from its checkpoints. `--quick --device cpu` tries that it runs.
-Needs the packages of pyproject.toml; wheels in .gpu/wheels are put on the path by themselves.
+Each call works for at most `--seconds` and continues where the last one stopped: finished parts
+are skipped, and the pipeline resumes from its checkpoints. `--quick --device cpu` is a smoke test.
+It needs the packages of pyproject.toml; wheels in .gpu/wheels are added to the path automatically.
 """
 
 import argparse
@@ -73,14 +73,14 @@ QUICK = {
 
 
 def main() -> int:
-    """Do what is left of the parts, for so many seconds; 0 when all is done."""
+    """Work on the unfinished parts for `--seconds`; returns 0 when all are done."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--out", type=Path, default=Path("gpu-results"), help="for the tables")
-    parser.add_argument("--work", type=Path, default=CARRIED / "run", help="for what is resumed")
+    parser.add_argument("--work", type=Path, default=CARRIED / "run", help="for resumable work")
     parser.add_argument("--data", type=Path, default=CARRIED / "data")
     parser.add_argument("--seconds", type=float, default=540)
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--quick", action="store_true", help="tiny, to try that it runs")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, for a smoke test")
     options = parser.parse_args()
     deadline = time.monotonic() + options.seconds
     environment = _environment(options.work)
@@ -96,7 +96,7 @@ def main() -> int:
 
 
 def _environment(work: Path) -> dict[str, str]:
-    """The path to decoct, and to wheels that were carried along and are lacking here."""
+    """An environment with decoct on the path, and wheels that were carried along if missing."""
     site = work.resolve() / "site"
     carried = sorted((CARRIED / "wheels").glob("*.whl"))
     wheels = [w for w in carried if importlib.util.find_spec(w.name.partition("-")[0]) is None]
@@ -114,7 +114,7 @@ def _environment(work: Path) -> dict[str, str]:
 
 
 def _parts(options: argparse.Namespace) -> dict[str, list[str]]:
-    """What is run, shortest first."""
+    """The commands to run, shortest first."""
     python, device = [sys.executable], ["--device", options.device]
     folder = ROOT / "benchmarks"
     precisions = ["float32"] if options.quick else ["float32", "tf32", "bfloat16"]
@@ -189,7 +189,7 @@ def _parts(options: argparse.Namespace) -> dict[str, list[str]]:
 def _part(
     name: str, command: list[str], work: Path, environment: dict[str, str], seconds: float
 ) -> bool:
-    """Run a part that is not done yet; True when it is. Its seconds, over all calls, are kept."""
+    """Run an unfinished part; True when it is done. Keeps its total seconds over all calls."""
     done, log = work / f"{name}.seconds", work / f"{name}.log"
     if done.exists():
         return True
@@ -211,7 +211,7 @@ def _part(
         try:
             code = process.wait(timeout=seconds - 15)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGINT)  # the stages keep what they have
+            os.killpg(process.pid, signal.SIGINT)  # the stages save their state
             code = process.wait(timeout=15)
     total = before + time.monotonic() - start
     spent.write_text(f"{total:.1f}")
@@ -224,7 +224,7 @@ def _part(
 
 
 def _collect(work: Path, out: Path) -> None:
-    """Tables, report and distilled set: what is worth keeping of a run."""
+    """Copy tables, report and distilled set: the parts of a run that are worth keeping."""
     seconds = {p.stem: float(p.read_text()) for p in sorted(work.glob("*.seconds"))}
     parts = [f"| part | seconds |\n| --- | --- |\n{_lines(seconds)}"]
     run = work / "decoct"

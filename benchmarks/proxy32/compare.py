@@ -1,4 +1,4 @@
-"""How far a suite that was built is the reference's."""
+"""Compare a newly built suite with the reference."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ Array = NDArray[np.generic]
 
 
 def compare_images(found: Array, reference: Array) -> str:
-    """Equal, equal but for order, or the share of the reference's pictures that is found."""
+    """Equal, equal up to order, or the share of the reference's pictures that was found."""
     if found.shape == reference.shape and (found == reference).all():
         return "equal"
     ours, theirs = (Counter(image.tobytes() for image in images) for images in (found, reference))
@@ -21,7 +21,7 @@ def compare_images(found: Array, reference: Array) -> str:
 
 
 def compare_labels(found: dict[str, Array], reference: dict[str, Array], side: str) -> str:
-    """Equal, or the share of the pictures that both have whose labels agree."""
+    """Equal, or the share of the common pictures whose labels agree."""
     ours, theirs = (arrays[f"{side}_labels"] for arrays in (found, reference))
     if np.array_equal(ours, theirs):
         return "equal"
@@ -38,7 +38,7 @@ def compare_labels(found: dict[str, Array], reference: dict[str, Array], side: s
 
 
 def compare_targets(found: Array, reference: Array) -> str:
-    """Equal, or how many numbers are, and the error relative to the reference's norm."""
+    """Equal, or the share of equal numbers, and the error relative to the reference's norm."""
     if found.shape != reference.shape:
         return f"shape {found.shape} for {reference.shape}"
     equal = (found == reference).mean()
@@ -50,7 +50,7 @@ def compare_targets(found: Array, reference: Array) -> str:
 
 
 def comparison(found: Path, reference: Path) -> Iterator[tuple[str, str, str]]:
-    """File, array, and how they compare, for each of the reference's arrays."""
+    """The file, the array and the comparison, for each of the reference's arrays."""
     for path in sorted(reference.glob("*.np[yz]")):
         if not (found / path.name).exists():
             yield path.name, "", "not built"

@@ -1,4 +1,4 @@
-"""Emoji of four vendors, their nine groups the classes; an emoji's pictures are on one side."""
+"""Emoji of four vendors, with their nine groups as classes; an emoji's pictures are on one side."""
 
 import io
 import json
@@ -15,7 +15,7 @@ RENDER_SIZE = 64
 
 
 def slug(name: str) -> str:
-    """A name as icons are named.
+    """A name in the form in which icons are named.
 
     >>> slug("HUGGING FACE")
     'hugging-face'
@@ -25,7 +25,7 @@ def slug(name: str) -> str:
 
 def render(icons: dict[str, Any], name: str) -> bytes:
     """An icon as a PNG of 64 x 64 px. (A few Fluent ones are 33 high or wide: they shrink.)"""
-    import resvg_py  # not one of decoct's own needs: build.py says where it lacks
+    import resvg_py  # not a dependency of decoct: build.py says if it is missing
 
     icon = icons["icons"][name]
     width, height = icon.get("width", icons["width"]), icon.get("height", icons["height"])
@@ -38,7 +38,7 @@ def render(icons: dict[str, Any], name: str) -> bytes:
 
 
 def fluent_name(icons: dict[str, Any], names: list[str]) -> str | None:
-    """The first of the names that the Fluent set has, aliases aside."""
+    """The first of the names that the Fluent set has, ignoring aliases."""
     return next((name for name in names if name in icons["icons"]), None)
 
 
@@ -69,5 +69,5 @@ def draw(cache: Path) -> Iterator[Picture]:
 
 
 def pictures(cache: Path) -> list[Picture]:
-    """All emoji, equal pictures once."""
+    """All emoji, without duplicate pictures."""
     return distinct(draw(cache))

@@ -1,9 +1,9 @@
 """The order in which an ext4 folder lists its files: by a hash of their names.
 
-The suite was first made from folders as the system listed them, and which one of equal pictures is
-kept, and the order of the rest, is that order's. It is a function of the names alone: the 64 bits
-of ext4's "half MD4" (Linux, `fs/ext4/hash.c`), without a seed. `debugfs -R "dx_hash -h half_md4
-NAME"` prints the same numbers.
+The suite was first made from folders in the order in which the system listed them. That order
+decides which of several equal pictures is kept, and the order of the rest. It depends only on the
+names: it is the 64 bits of ext4's "half MD4" (Linux, `fs/ext4/hash.c`), without a seed.
+`debugfs -R "dx_hash -h half_md4 NAME"` prints the same numbers.
 """
 
 from collections.abc import Callable, Iterable
@@ -21,7 +21,7 @@ _ROUNDS: tuple[tuple[Callable[[int, int, int], int], int, str, tuple[int, ...]],
 
 
 def half_md4(state: tuple[int, ...], words: list[int]) -> tuple[int, ...]:
-    """Eight words stirred into a state of four, 24 steps of which each changes one word."""
+    """Mix eight words into a state of four in 24 steps, each of which changes one word."""
     a, b, c, d = state
     for mix, constant, order, shifts in _ROUNDS:
         for step, index in enumerate(order):
@@ -32,7 +32,7 @@ def half_md4(state: tuple[int, ...], words: list[int]) -> tuple[int, ...]:
 
 
 def words_of(part: bytes) -> list[int]:
-    """Up to 32 bytes as eight words, filled up with the length of what is left of the name."""
+    """Up to 32 bytes as eight words, padded with the length of the remaining name."""
     fill = (len(part) & 0xFF) * 0x01010101
     words = []
     for i in range(0, 32, 4):
@@ -58,7 +58,7 @@ def name_hash(name: str) -> tuple[int, int]:
 
 
 def listing_key(path: str) -> Key:
-    """What to sort paths by: in a folder its files first, then its folders, each by its hash."""
+    """The sort key of a path: in a folder first its files, then its folders, each by its hash."""
     parts = PurePosixPath(path).parts
     last = len(parts) - 1
     return tuple((i < last, *name_hash(part)) for i, part in enumerate(parts))

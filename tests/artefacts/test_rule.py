@@ -1,4 +1,4 @@
-"""The rule that a set carries: what it says comes back from a file, and to people."""
+"""The rule that a set carries survives saving and loading, and prints for people."""
 
 from dataclasses import asdict, replace
 from pathlib import Path

@@ -51,7 +51,7 @@ def save_task(path: Path, task: Task, **more: Any) -> None:
 
 @pytest.fixture
 def refused(data: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """Run a verb on the recipe with more flags; what it says when it refuses."""
+    """Run a verb on the recipe with more flags; returns the message with which it refuses."""
 
     def run(verb: str, *flags: Any, recipe: Any = None) -> str:
         recipe = data / "mine.yaml" if recipe is None else recipe

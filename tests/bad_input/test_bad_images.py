@@ -1,4 +1,4 @@
-"""Images that are none: a sentence that says what, where and what to do, never a traceback."""
+"""Invalid images give a sentence that says what, where and what to do, never a traceback."""
 
 from collections.abc import Callable
 from pathlib import Path

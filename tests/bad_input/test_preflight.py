@@ -1,4 +1,4 @@
-"""What would fail only after hours is found before the first of them."""
+"""Problems that would appear only after hours are found at the start."""
 
 from collections.abc import Callable
 from dataclasses import replace

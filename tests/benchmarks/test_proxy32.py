@@ -21,7 +21,7 @@ FOLDER = Path(__file__).parents[2] / "benchmarks" / "proxy32"
 
 @pytest.fixture
 def load(monkeypatch: pytest.MonkeyPatch) -> Iterator[Load]:
-    """Modules of the folder by name; none of them stays behind under so common a name."""
+    """The folder's modules by name; their names are too common to stay in `sys.modules`."""
     monkeypatch.syspath_prepend(str(FOLDER))
     before = set(sys.modules)
     yield import_module

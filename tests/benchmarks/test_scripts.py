@@ -1,4 +1,4 @@
-"""The benchmarks speak today's names: each imports, and what it sets is there to be set."""
+"""The benchmarks use today's names: each imports, and the settings that it sets exist."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ RECIPES = sorted(FOLDER.glob("*/*.yaml"))
 
 @pytest.fixture
 def load(monkeypatch: pytest.MonkeyPatch) -> Iterator[Load]:
-    """Scripts by name; none of them stays behind under so common a name."""
+    """Scripts by name; their names are too common to stay in `sys.modules`."""
     for folder in (FOLDER / "gpu", FOLDER):
         monkeypatch.syspath_prepend(str(folder))
     before = set(sys.modules)

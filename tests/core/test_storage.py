@@ -127,7 +127,7 @@ def test_writing_again_replaces(file: Path) -> None:
 
 
 def outcome(path: Path) -> Any:
-    """What loading gives: the contents, or None where it is refused with a sentence."""
+    """The loaded contents, or None if loading is refused with a sentence."""
     try:
         return (
             load_json(path, kind="test")

@@ -79,7 +79,7 @@ def test_crops_outside_the_image_are_refused(min_crop: float) -> None:
 
 
 def pictures(channels: int = 3) -> torch.Tensor:
-    """Random colours, with greys, black, white and pure colours among them."""
+    """Random colours, including greys, black, white and pure colours."""
     images = torch.rand(16, channels, 9, 9, generator=torch.Generator().manual_seed(0))
     images[0, :, 0] = torch.linspace(0, 1, 9)
     images[1] = (images[1] > 0.5).float()

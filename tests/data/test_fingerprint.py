@@ -1,4 +1,4 @@
-"""What a source's fingerprint follows, and what it does not."""
+"""Which changes of a source change its fingerprint, and which do not."""
 
 import os
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from decoct.data.fingerprint import fingerprint
 
 
 def folder(path: Path) -> Path:
-    """Two files, one of them in a folder of its own."""
+    """Two files, one of them in a sub-folder."""
     (path / "cats").mkdir(parents=True)
     (path / "a.png").write_bytes(b"one")
     (path / "cats" / "b.png").write_bytes(b"another")

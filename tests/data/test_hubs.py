@@ -37,7 +37,7 @@ def pixels(made: Sequence[Image.Image]) -> NDArray[np.uint8]:
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where torchvision's data sets are kept, and a network where nobody answers."""
+    """A folder for torchvision's data sets, and a network on which nothing answers."""
 
     def urlopen(*arguments: Any, **more: Any) -> None:
         raise URLError("no route to host")
@@ -84,7 +84,7 @@ def test_torchvisions_sets_that_are_told_the_split(root: Path) -> None:
 
 @pytest.fixture
 def cifar(root: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[list[Image.Image]], None]:
-    """Write a CIFAR-10 of these pictures, all of them frogs; the files' digests are not asked."""
+    """Write a CIFAR-10 of these pictures, all labelled frog; the files' digests are not checked."""
     from torchvision.datasets import CIFAR10
 
     def write(made: list[Image.Image]) -> None:

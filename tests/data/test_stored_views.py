@@ -1,4 +1,4 @@
-"""Views as numbers: each number does to an image what it stands for, and nothing else."""
+"""Views as numbers: each number has its documented effect on an image, and no other."""
 
 import math
 
@@ -31,7 +31,7 @@ def pictures(count: int = 4, channels: int = 3, low: float = 0.0, high: float = 
 
 
 def view(images: Tensor, **numbers: int) -> Tensor:
-    """The plain view but for these numbers."""
+    """The plain view with these numbers changed."""
     changed = plain_views(len(images))
     for name, value in numbers.items():
         changed[:, NAMES.index(name)] = value

@@ -1,4 +1,4 @@
-"""Images that stay in their file give the bits of those in memory, in the order asked for."""
+"""Images that stay in their file give the same bits as those in memory, in the requested order."""
 
 import threading
 from collections.abc import Iterator

@@ -51,7 +51,7 @@ def probe_accuracy(train: Tensor, labels: Tensor, *test: Tensor, **more: Any) ->
 
 def test_folds_hold_an_even_share_of_every_class() -> None:
     labels = np.repeat([0, 1, 2], [10, 5, 23])
-    fold = module._folds(torch.from_numpy(labels)).numpy()
+    fold = module.stratified_folds(torch.from_numpy(labels)).numpy()
     counts = np.array([np.bincount(fold[labels == c], minlength=5) for c in range(3)])
     assert counts.sum(0).sum() == 38
     assert (counts.max(1) - counts.min(1) <= 1).all()
@@ -60,7 +60,7 @@ def test_folds_hold_an_even_share_of_every_class() -> None:
 
 def test_the_penalty_chosen_has_the_least_held_out_cross_entropy() -> None:
     x, labels = problem(60, 8, 3)
-    fold = module._folds(torch.from_numpy(labels)).numpy()
+    fold = module.stratified_folds(torch.from_numpy(labels)).numpy()
     held_out = []
     for penalty in module._PENALTIES:
         total = 0.0

@@ -1,4 +1,4 @@
-"""The pool error is ridge regression's, by the book: 0 where features say all, 1 where nothing."""
+"""The target-probe error matches textbook ridge regression: 0 for perfect features, 1 for none."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""A recorded iteration is fed by copies, and what it gives is not overwritten.
+"""A recorded iteration gets its inputs by copying, and its results are not overwritten.
 
 CUDA graphs need a GPU; a stand-in records a call and repeats it on the same tensors, as they do.
 """

@@ -54,14 +54,14 @@ def test_batches_use_every_image_once_before_a_reshuffle(
 
 @pytest.mark.parametrize("minimum", [0.03, 0.1, 0.3, 1.0, 5.0])
 def test_search_finds_the_minimum_of_a_parabola_in_log_rate(minimum: float) -> None:
-    found = loop._minimum_by_doubling(
+    found = loop.minimum_by_doubling(
         lambda x: 0.2 + math.log(x / minimum) ** 2, first=0.02, doublings=10
     )
     assert found == pytest.approx(minimum, rel=1e-9)
 
 
 def test_search_does_not_step_into_rates_that_diverge() -> None:
-    found = loop._minimum_by_doubling(
+    found = loop.minimum_by_doubling(
         lambda x: math.nan if x > 0.5 else 1 - x, first=0.02, doublings=10
     )
     assert 0.16 <= found <= 0.5

@@ -37,12 +37,12 @@ def test_centres_are_means() -> None:
 def test_centres_that_want_one_image_get_the_nearest_two() -> None:
     values = torch.tensor([[0.0], [1.0], [5.0], [6.0]])
     centres = torch.tensor([[0.2], [0.3], [0.1], [4.0]])
-    assert kmeans._nearest(values, centres).tolist() == [0, 1, 2, 3]
+    assert kmeans.nearest_distinct(values, centres).tolist() == [0, 1, 2, 3]
 
 
 def test_blocks_change_nothing(monkeypatch) -> None:
     values, draws = _clusters(), torch.Generator().manual_seed(2)
     centres = 50 * torch.rand(30, CLUSTERS, generator=draws)
-    whole = kmeans._nearest(values, centres)
+    whole = kmeans.nearest_distinct(values, centres)
     monkeypatch.setattr(kmeans, "BLOCK", 3 * len(values))
-    assert torch.equal(kmeans._nearest(values, centres), whole)
+    assert torch.equal(kmeans.nearest_distinct(values, centres), whole)

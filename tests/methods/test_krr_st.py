@@ -1,4 +1,4 @@
-"""KRR-ST solves what it says, lowers its loss, makes networks anew on time, and resumes exactly."""
+"""KRR-ST solves its equations, lowers its loss, re-initialises networks on time, and resumes."""
 
 import json
 import math

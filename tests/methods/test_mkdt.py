@@ -1,4 +1,4 @@
-"""MKDT lowers what it minimises, goes on where it stopped, and stops where it must."""
+"""MKDT lowers its loss, continues where it stopped, and stops if it must."""
 
 import math
 from collections.abc import Callable, Iterator

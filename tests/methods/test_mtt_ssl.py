@@ -1,4 +1,4 @@
-"""Matching on the self-supervised loss: exact with its augmentations, resumed to the same bits."""
+"""Matching the self-supervised loss: exact with augmentations, resumes bit-identically."""
 
 from collections.abc import Callable
 from dataclasses import replace

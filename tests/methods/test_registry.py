@@ -82,7 +82,7 @@ def say(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
 
 
 def table_under(said: str, title: str) -> dict[str, list[str]]:
-    """The words of a table's lines below a title, by the first of them."""
+    """The words of each line of the table below a title, by the first word."""
     (found,) = [part for part in said.split("\n\n") if part.strip().startswith(title)]
     return {line.split()[0]: line.split()[1:] for line in found.strip().split("\n")[1:]}
 

@@ -23,7 +23,7 @@ def _similarity(a: Tensor, b: Tensor) -> float:
 
 
 def _plainly(values: Tensor, count: int, *, penalty: bool) -> list[int]:
-    """One class: the score of each image anew for each choice."""
+    """One class: recompute the score of each image after every choice."""
     chosen: list[int] = []
     while len(chosen) < count:
         scores = {
@@ -48,7 +48,7 @@ def test_it_is_the_greedy_choice(
 
 @pytest.mark.parametrize("penalty", [True, False])
 def test_it_is_the_greedy_choice_in_each_class(penalty: bool) -> None:
-    """Three clusters of 12, 9 and 9 around far points: 4, 3 and 3 of them are chosen."""
+    """Three clusters of 12, 9 and 9 around distant points: it chooses 4, 3 and 3 of them."""
     draws = torch.Generator().manual_seed(0)
     middles = 20 * torch.eye(3).repeat_interleave(torch.tensor([12, 9, 9]), 0)
     values = middles + 6 * torch.randn(30, 3, generator=draws).clamp(-1, 1)

@@ -1,4 +1,4 @@
-"""Tests of what the report is made of: the verdicts, and what it reads."""
+"""Tests of the report's contents: the verdicts, and what it reads."""
 
 import dataclasses
 from pathlib import Path

@@ -66,7 +66,7 @@ def scores_of(accuracies: dict[str, list[float]], labels: tuple[str, ...] = ("5%
 
 
 def same_steps(method: str) -> dict[str, str]:
-    """What a method's facts say where it is another one for fewer steps."""
+    """The facts of a method that repeats another one with fewer steps."""
     longer = METHODS[method].as_many_steps_as
     return {"as_many_steps_as": longer} if longer else {}
 

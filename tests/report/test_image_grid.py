@@ -1,4 +1,4 @@
-"""Tests of image grids: every pixel where it belongs."""
+"""Tests of image grids: every pixel is in the right place."""
 
 import io
 

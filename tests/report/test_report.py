@@ -1,4 +1,4 @@
-"""Tests of the report: what is on the page, and what a browser makes of it."""
+"""Tests of the report: what is on the page, and how a browser renders it."""
 
 import io
 import re

@@ -1,4 +1,4 @@
-"""Tests of what decoct says of its artefacts, and of the pictures it makes of them."""
+"""Tests of the descriptions of artefacts, and of the pictures drawn from them."""
 
 import json
 import re
@@ -147,7 +147,7 @@ def test_every_artefact_is_described(folder: Path, name: str, words: list[str]) 
 
 
 def written_kinds() -> set[str]:
-    """The kinds of all files that the code writes, by what its lines say."""
+    """The kinds of all files that the code writes, found in its source lines."""
     text = "\n".join(
         path.read_text(encoding="utf-8")
         for path in Path(decoct.__file__).parent.rglob("*.py")

@@ -79,7 +79,7 @@ def test_they_are_known_and_not_compared_unasked() -> None:
 def test_full_steps_takes_as_many_steps_as_a_small_set(
     size: int, steps: int, tiny_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Batches of 4; a single image left over joins the last of them."""
+    """Batches of 4; a single leftover image joins the last one."""
     run = Run(tiny_recipe.having(size=size), tmp_path / "run")
     run.distilled("random", 0)
     counted = Counted(monkeypatch, torch.optim.SGD)
@@ -202,7 +202,7 @@ def test_so_many_steps_as_the_epochs_have_are_the_epochs(
 
 
 def test_the_estimate_counts_them(tiny_recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a second for each image, pre-training takes as many as networks see."""
+    """At one second per image, pre-training takes as many seconds as networks see images."""
     monkeypatch.setattr(Unit, "seconds", lambda self, bench: 1.0)
     sizes = replace(sizes_of(tiny_recipe), images=40)
 

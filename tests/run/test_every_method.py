@@ -39,7 +39,7 @@ def said(tiny_recipe: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 
 def lines_under(text: str, title: str) -> list[list[str]]:
-    """The cells' words of the table below a title, its header left out."""
+    """The words of each cell of the table below a title, without its header."""
     (found,) = [part for part in text.split("\n\n") if part.strip().startswith(title)]
     return [line.split() for line in found.strip().split("\n")[2:]]
 

@@ -1,4 +1,4 @@
-"""What a run's folder holds beside its stages, and what becomes of it."""
+"""What else a run's folder contains besides its stages, and what happens to it."""
 
 import os
 import time

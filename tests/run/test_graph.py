@@ -1,4 +1,4 @@
-"""The stages of a recipe: which a run is made of, and what makes each of them anew."""
+"""The stages of a recipe: which ones a run has, and which changes make each of them again."""
 
 import shutil
 from collections.abc import Callable
@@ -40,7 +40,7 @@ def changed(one: Recipe, other: Recipe, among: list[str] | None = None) -> set[s
 
 
 def made_from(*names: str) -> set[str]:
-    """The stages that have any of `names` among what they are made from, themselves among them."""
+    """The stages that depend on any of `names`, including `names` themselves."""
     graph = Graph(WHOLE)
     return {
         stage.name
@@ -217,7 +217,7 @@ def test_a_setting_makes_anew_what_depends_on_it_and_no_more(
 
 
 def test_a_seeds_set_is_the_same_whichever_seed_is_the_first() -> None:
-    """Where what is shared does not depend on the recipe's seed."""
+    """What is shared does not depend on the recipe's seed."""
     name = set_of("random", 2)
     assert Graph(Recipe()).key(name) == Graph(Recipe(seed=2)).key(name)
 

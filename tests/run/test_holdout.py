@@ -31,7 +31,7 @@ ON_ALL = tuple(name for name, kind in METHODS.items() if kind.whole_pool)
 
 
 class Spoilt(Run):
-    """A run whose pool, or whose targets, are others than those it was told of."""
+    """A run with a pool, or targets, other than those it was configured for."""
 
     def __init__(self, recipe: Recipe, folder: Path, **others: Any) -> None:
         super().__init__(recipe, folder)

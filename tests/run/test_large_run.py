@@ -13,7 +13,7 @@ from tests.run.test_resume import TIMED, write_tiny_recipe
 
 
 def run(recipe: Path, folder: Path) -> dict[str, bytes]:
-    """Every file of a run, but for what depends on the clock; of the pool, its digest."""
+    """Every file of a run, without what depends on the clock; for the pool, its digest."""
     compare(Run(load_recipe(recipe), folder))
     files = [path for path in folder.rglob("*") if path.is_file() and path.name not in TIMED]
     return {

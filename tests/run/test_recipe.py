@@ -250,7 +250,7 @@ def test_a_recipe_all_in_old_names_is_the_one_in_new_names(
     ],
 )
 def test_a_recipe_in_both_keeps_all_that_it_says(tmp_path: Path, text: str) -> None:
-    """Where it says a thing twice, today's name has the say."""
+    """If a recipe sets a value under both names, today's name takes priority."""
     recipe = load_recipe(_write(tmp_path, text))
     assert (recipe.matching.iterations, recipe.matching.batch) == (9, 8)
     assert (recipe.rule.lr, recipe.rule.batch) == (3, 8)

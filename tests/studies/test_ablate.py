@@ -59,7 +59,7 @@ def recipe(tiny_folder: Path) -> Recipe:
 
 
 def stage_files(folder: Path) -> dict[str, tuple[int, bytes]]:
-    """Every file and folder of the stages, with when it was written and what it holds."""
+    """Every file and folder of the stages, with its time and content."""
     return {
         str(path): (path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else b"")
         for stage in folder.iterdir()
@@ -69,7 +69,7 @@ def stage_files(folder: Path) -> dict[str, tuple[int, bytes]]:
 
 
 def untimed(ablation: Ablation) -> list[Outcome]:
-    """The outcomes, but for what depends on the clock."""
+    """The outcomes without what depends on the clock."""
     return [replace(outcome, seconds=0.0) for outcome in ablation.outcomes]
 
 
@@ -245,7 +245,7 @@ def test_a_sure_difference_is_not_called_noise() -> None:
 
 
 def test_an_old_file_is_still_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It says neither what its axes are in a phrase, nor calls its method anything but mkdt."""
+    """It has no descriptions of its axes, and the varied method is always called mkdt."""
     outcomes = (
         outcome("5%", True, mkdt=OWN, random=RANDOM),
         outcome("10%", False, mkdt=BETTER, random=OWN),
@@ -275,7 +275,7 @@ def test_methods_that_can_be_ablated() -> None:
 
 
 def test_views_along_their_own_axes(recipe: Recipe, tmp_path: Path) -> None:
-    """The recipe's method is varied; what it is not made from is not made."""
+    """The recipe's method is varied; stages that it does not need are not made."""
     recipe = recipe.set("method", "views").set("views.count", 2).set("assistant.epochs", 1)
     recipe = recipe.set("assistant.network", recipe.experts.network).set("compare.seeds", 1)
     axes = ("views=1,3", "select=random", "labels", "assistant=2", "size=30%")
@@ -309,7 +309,7 @@ def test_views_along_their_own_axes(recipe: Recipe, tmp_path: Path) -> None:
 
 @dataclass(frozen=True)
 class Neighbours(RealImages):
-    """Images in a row: a method of somebody else's, with an axis."""
+    """Images in a row: a third-party method with an axis."""
 
     name: ClassVar[str] = "neighbours"
     summary: ClassVar[str] = "images in a row"

@@ -1,4 +1,4 @@
-"""The axes of an ablation: each changes what it says, and nothing else."""
+"""The axes of an ablation: each changes the setting that it names, and nothing else."""
 
 from dataclasses import replace
 from typing import Any

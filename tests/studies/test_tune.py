@@ -1,4 +1,4 @@
-"""Tuning tries one grid for every method, by pool images left out, and each trial once."""
+"""Tuning tries one grid for every method on held-out pool images, and runs each trial once."""
 
 import json
 import math
@@ -31,7 +31,7 @@ def trials(**errors: dict[tuple[float, int], float]) -> Tuning:
 
 
 def files(folder: Path) -> dict[Path, int]:
-    """When each file was written, of those that a second call should find."""
+    """The modification time of each file that a second call should reuse."""
     return {f: f.stat().st_mtime_ns for f in folder.glob("*/*") if f.is_file()}
 
 
@@ -89,7 +89,7 @@ def test_every_trial_is_found_again(
 def test_a_trial_depends_on_the_targets_that_it_is_judged_by(
     tiny_recipe: Recipe, tmp_path: Path
 ) -> None:
-    """Also where the encoder does not: it is trained without a teacher."""
+    """This holds even if the encoder is trained without a teacher."""
     config = TuneConfig(lr_factors=(1.0,), epochs=(1,), methods=("ssl-random",))
     fewer = replace(tiny_recipe, targets=replace(tiny_recipe.targets, components=1))
     one, other = (

@@ -10,7 +10,7 @@ from decoct.core.console import Metrics
 
 
 class Interrupted(BaseException):
-    """Nobody who handles errors handles this."""
+    """An error that no error handler catches."""
 
 
 def interrupt_in(epoch: int, patch: pytest.MonkeyPatch) -> None:
@@ -24,7 +24,7 @@ def interrupt_in(epoch: int, patch: pytest.MonkeyPatch) -> None:
 
 
 def assert_same(a: Encoder, b: Encoder) -> None:
-    """The same tensors, buffers among them, and the same losses on the way."""
+    """The same tensors, including buffers, and the same losses along the way."""
     first, second = (e.network.body.state_dict() for e in (a, b))
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)

@@ -1,4 +1,4 @@
-"""The one training loop keeps to its schedule, and goes on where it stopped, to the same bits."""
+"""The training loop keeps to its schedule and continues where it stopped, bit-identically."""
 
 import json
 import math

@@ -118,7 +118,7 @@ def test_the_methods_are_known_and_not_compared_unasked() -> None:
 
 
 def steps(recipe: Recipe, method: str) -> int:
-    """Gradient steps of pre-training, where 132 of 2641 images are in a set."""
+    """Gradient steps of pre-training for a set of 132 out of 2641 images."""
     sizes = Sizes(pool=2641, images=2641, count=132, channels=3, size=32, dimensions=4)
     return recipe.configured(method).steps(sizes, recipe.pretraining(method))
 

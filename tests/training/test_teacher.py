@@ -1,4 +1,4 @@
-"""A teacher learns, keeps to its schedule, and goes on where it stopped."""
+"""A teacher learns, keeps to its schedule, and continues where it stopped."""
 
 import json
 import math

@@ -49,7 +49,7 @@ def _spread(gradients: Tensor) -> float:
 
 
 def _plainly(loss: Loss, weights: Tensor) -> GradientMoments:
-    """By definition: h(i, j) is the gradient of a batch of two, for all n^2 of them."""
+    """By definition: h(i, j) is the gradient of a batch of two, computed for all n^2 batches."""
     count = len(loss.images)
     pairs = torch.tensor(list(itertools.product(range(count), repeat=2)))
     h = _gradients(loss, weights, pairs)

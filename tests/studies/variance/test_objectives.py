@@ -17,7 +17,7 @@ from decoct.training.objective import SSL_LOSSES, Objective
 
 
 def pool(task: Task, others: Images) -> tuple[Images, Targets]:
-    """The task's training images backwards, one of them again, and others."""
+    """The task's training images in reverse order, one of them twice, and others."""
     mine = task.train.pixels.flip(0)
     images = Images.from_array(torch.cat([mine[:30], others.pixels, mine[30:], mine[:1]]))
     values = torch.arange(float(len(images)))[:, None].expand(-1, 2)

@@ -1,4 +1,4 @@
-"""`decoct diagnose variance` on a recipe of seconds: what it writes, says, resumes and shows."""
+"""`decoct diagnose variance` on a tiny recipe: what it writes, prints, resumes and shows."""
 
 import json
 import math
