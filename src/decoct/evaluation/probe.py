@@ -142,7 +142,7 @@ def cross_validated_penalties(
     held out, so it takes the middle of the grid. Single precision is enough for choosing.
     """
     grid, features = features.double().new_tensor(_PENALTIES), features.float()
-    folds = torch.stack([_folds(row) for row in labels.cpu()]).to(labels.device)
+    folds = torch.stack([stratified_folds(row) for row in labels.cpu()]).to(labels.device)
     count = int(folds.max()) + 1
     if count < 2:
         return grid[len(grid) // 2].expand(len(labels))
@@ -179,7 +179,7 @@ def _held_out(features: Tensor, labels: Tensor, draw: Tensor, held: Tensor, clas
     return losses
 
 
-def _folds(labels: Tensor) -> Tensor:
+def stratified_folds(labels: Tensor) -> Tensor:
     """A fold for each example, each class spread evenly over at most five folds.
 
     The only example of a class gets no fold (-1): held out, its class would be unseen in training.

@@ -266,13 +266,13 @@ def search_inner_lr(
         ]
         return float(torch.stack(values).mean())
 
-    return _minimum_by_doubling(mean_loss, first=first, doublings=10)
+    return minimum_by_doubling(mean_loss, first=first, doublings=10)
 
 
-def _minimum_by_doubling(value: Callable[[float], float], *, first: float, doublings: int) -> float:
+def minimum_by_doubling(value: Callable[[float], float], *, first: float, doublings: int) -> float:
     """The positive argument that minimises a unimodal function.
 
-    >>> round(_minimum_by_doubling(lambda x: math.log(x / 0.3) ** 2, first=0.02, doublings=10), 6)
+    >>> round(minimum_by_doubling(lambda x: math.log(x / 0.3) ** 2, first=0.02, doublings=10), 6)
     0.3
     """
     points = [(first, value(first))]

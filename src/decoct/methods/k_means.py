@@ -39,7 +39,7 @@ def kmeans_subset(
     """
     values = candidates(targets, count=count, device=device)
     draws = seeding.derive(seed, "subset", "k-means")
-    return _nearest(values, cluster_centres(values, count=count, seed=draws)).sort().values.cpu()
+    return nearest_distinct(values, cluster_centres(values, count=count, seed=draws)).sort().values.cpu()
 
 
 def cluster_centres(values: Tensor, *, count: int, seed: int) -> Tensor:
@@ -60,7 +60,7 @@ def cluster_centres(values: Tensor, *, count: int, seed: int) -> Tensor:
     return torch.from_numpy(model.cluster_centers_).to(values)
 
 
-def _nearest(values: Tensor, centres: Tensor) -> Tensor:
+def nearest_distinct(values: Tensor, centres: Tensor) -> Tensor:
     """A distinct index into `values` for each centre: m."""
     taken, chosen = torch.zeros_like(values[:, 0]), []
     for block in centres.split(max(1, BLOCK // len(values))):
