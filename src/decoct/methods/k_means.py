@@ -39,7 +39,8 @@ def kmeans_subset(
     """
     values = candidates(targets, count=count, device=device)
     draws = seeding.derive(seed, "subset", "k-means")
-    return nearest_distinct(values, cluster_centres(values, count=count, seed=draws)).sort().values.cpu()
+    centres = cluster_centres(values, count=count, seed=draws)
+    return nearest_distinct(values, centres).sort().values.cpu()
 
 
 def cluster_centres(values: Tensor, *, count: int, seed: int) -> Tensor:
