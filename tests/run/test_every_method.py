@@ -1,5 +1,6 @@
 """One comparison of every method there is: the tables on equal terms, the costs, the report."""
 
+import html
 from pathlib import Path
 
 import pytest
@@ -65,7 +66,7 @@ def test_every_method_is_compared_on_equal_terms_and_priced(said: str, tmp_path:
     for labels in ("30% of the labels", "60% of the labels"):
         on_steps = lines_under(said, f"{labels}, equal steps")
         on_epochs = lines_under(said, f"{labels}, own epochs")
-        # Stored views take more steps: their place is beside what has as many epochs.
+        # Stored views take more steps, so they are compared at equal epochs.
         assert sorted(line[0] for line in on_steps) == sorted(m for m in shown if m != "views")
         assert [line[0] for line in on_epochs] == shown
         taken = [{line[0]: line[2] for line in part} for part in (on_steps, on_epochs)]
@@ -106,3 +107,5 @@ def test_every_method_is_compared_on_equal_terms_and_priced(said: str, tmp_path:
         assert f'<th scope="col">{cell}</th>' in page
     for row in rows[1:]:
         assert f'<th scope="row">{row[0]}</th>' in page
+    for kind in METHODS.values():
+        assert html.escape(kind.summary) in page and html.escape(kind.paper) in page

@@ -74,11 +74,6 @@ class Method(Settings, ABC):
             state=place.state,
         )
 
-    @property
-    def trains(self) -> bool:
-        """Whether it pre-trains anything."""
-        return self.keeps_encoder
-
     @classmethod
     def own_length(cls) -> bool:
         """Whether it trains for the length given for all images, not for that of small sets."""
@@ -100,7 +95,7 @@ class Method(Settings, ABC):
 
     def facts(self, sizes: Sizes, pretraining: PretrainConfig) -> dict[str, Any]:
         """How much it keeps and how long it trains, for tables."""
-        if not self.trains:
+        if not self.keeps_encoder:
             return {}
         count = sizes.images if self.whole_pool else sizes.count
         found: dict[str, Any] = {
@@ -126,7 +121,7 @@ class Method(Settings, ABC):
 
     def pretraining_work(self, sizes: Sizes, pretraining: PretrainConfig) -> Mapping[Unit, float]:
         """The work of pre-training one encoder."""
-        if not self.trains:
+        if not self.keeps_encoder:
             return {}
         epoch = sizes.images if self.whole_pool else self.seen(sizes)  # may be cut short
         batch = self.training_batch()

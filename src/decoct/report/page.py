@@ -15,6 +15,8 @@ from torch import Tensor
 from decoct.artefacts.distilled import DistilledSet, versions
 from decoct.core import storage
 from decoct.core.errors import DecoctError
+from decoct.evaluation.scores import Scores
+from decoct.methods.registry import METHODS
 from decoct.report.ablation_table import ablation_legend
 from decoct.report.ablations import axis_sections
 from decoct.report.contents import Contents, read_contents
@@ -71,6 +73,7 @@ def render(contents: Contents) -> str:
         learning=list(_learning(contents)),
         compared=compared,
         costs=cost_rows(costs(scores, contents.seconds, contents.inputs)) if scores else [],
+        methods=_methods(scores) if scores else [],
         legend=legend(scores) if scores else "",
         variance=variance_section(contents.variance) if contents.variance else None,
         axes=axis_sections(contents.ablation) if contents.ablation else [],
@@ -79,6 +82,12 @@ def render(contents: Contents) -> str:
         total=duration(sum(contents.seconds.values())),
         versions=_versions(contents),
     )
+
+
+def _methods(scores: Scores) -> list[tuple[str, str, str]]:
+    """The name, summary and citation of each method that is compared."""
+    names = dict.fromkeys(score.method for score in scores.scores)
+    return [(m, METHODS[m].summary, METHODS[m].paper) for m in names if m in METHODS]
 
 
 @dataclass(frozen=True)

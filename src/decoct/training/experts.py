@@ -71,7 +71,7 @@ def train_experts(
     device: torch.device | str = "cpu",
     only: Iterable[int] | None = None,
 ) -> Trajectories:
-    """Train to files the experts that `folder` lacks (if `only` is given, those among them).
+    """Train the experts that `folder` lacks (of those in `only`, if given), and save them there.
 
     A damaged file is made again. An interrupted run loses the expert in training; a killed run may
     also lose the one before it, if that was still being written.

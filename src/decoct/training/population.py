@@ -42,7 +42,7 @@ class Population:
     def grow(self, images: Tensor, targets: Tensor) -> None:
         """Add a network, trained for a number of steps drawn from [1, lifetime).
 
-        Raises `DecoctError` where its training diverges.
+        Raises `DecoctError` if its training diverges.
         """
         k = len(self)
         self._append("network", k)

@@ -1,4 +1,4 @@
-"""Teachers brought along: timm's, or a checkpoint of one's own."""
+"""Teachers that the user brings: timm's, or a checkpoint."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +18,7 @@ from decoct.data.images import Images
 from decoct.models.registry import NetworkConfig, create_network
 from decoct.models.timm_network import timm_network
 
-_WRAPPERS = ("module.", "backbone.", "encoder.", "body.", "net.")  # what training code prefixes
+_WRAPPERS = ("module.", "backbone.", "encoder.", "body.", "net.")  # prefixes from training code
 _HEADS = ("fc.", "head.", "projector.", "projection_head.", "classifier.")
 
 
@@ -27,9 +27,10 @@ def load_teacher(
 ) -> Encoder:
     """A teacher from `embedded`, `timm:NAME`, an encoder file of ours, or a state dict.
 
-    A `.safetensors` or `.pt` state dict is loaded into `network` with `weights_only=True`; such a
-    file says nothing of its preprocessing, so it is fed with the statistics of `images`, at `size`
-    (by default theirs). Raises `DecoctError` where it cannot be read or does not fit.
+    A `.safetensors` or `.pt` state dict is loaded into `network` with `weights_only=True`. Such a
+    file does not contain its preprocessing, so its input is normalised by the statistics of
+    `images`, at `size` (default: theirs). Raises `DecoctError` if it cannot be read or does not
+    fit.
     """
     if source == "embedded":
         return embedded_teacher()
@@ -69,7 +70,7 @@ def _read_state(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return dict(safetensors.torch.load_file(path))
         loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # unpickling refused, zip damaged, not a checkpoint: many kinds
+    except Exception as error:  # unpickling refused, zip damaged, not a checkpoint: many types
         raise DecoctError(
             f"{path} cannot be loaded as a state dict with weights_only=True: {error}"
         ) from error
@@ -87,7 +88,7 @@ def _load_body(body: torch.nn.Module, state: Mapping[str, Tensor], path: Path) -
     given = {name: value for name, value in given.items() if not name.startswith(_HEADS)}
     missing = sorted(set(wanted) - set(given))
     wrong = [n for n in wanted if n in given and wanted[n].shape != given[n].shape]
-    parts = {name.partition(".")[0] for name in wanted}  # of which all must be used, none cut off
+    parts = {name.partition(".")[0] for name in wanted}  # if present, these must be used fully
     unused = sorted(n for n in set(given) - set(wanted) if n.partition(".")[0] in parts)
     faults = {"is missing": missing, "has another shape": wrong, "is not in the network": unused}
     if any(faults.values()):

@@ -1,4 +1,4 @@
-"""Pre-train an encoder by self-supervision on real images: the baseline that needs no teacher."""
+"""Pre-train an encoder by self-supervision on real images: a baseline without a teacher."""
 
 import math
 from dataclasses import dataclass, field
@@ -24,14 +24,14 @@ from decoct.training.objective import Algorithm
 from decoct.training.pretrain import fresh_encoder
 from decoct.training.teacher import SSLConfig, train_teacher
 
-_WARM_UP = 0.1  # share of training
+_WARM_UP = 0.1  # fraction of training
 
 
 @dataclass(frozen=True)
 class SSLPretrainConfig(Settings):
-    """How an encoder is pre-trained by self-supervision, where no teacher is asked.
+    """How an encoder is pre-trained by self-supervision, without a teacher.
 
-    With 0 epochs it takes as many gradient steps as distillation does on as many images.
+    With 0 epochs it takes as many gradient steps as distillation on the same number of images.
     """
 
     section: ClassVar[str] = "ssl"
@@ -43,10 +43,10 @@ class SSLPretrainConfig(Settings):
     batch: Annotated[int, Bounds(at_least=2)] = 256
     lr: Positive = 1e-3  # of Adam
     weight_decay: NonNegative = 1e-6
-    projector: Count = 512  # width of the three-layer projector that the loss sees
+    projector: Count = 512  # width of the three-layer projector before the loss
 
     def steps(self, count: int, *, epochs: int, otherwise: int) -> int:
-        """Gradient steps of so many epochs of `count` images; `otherwise`, where those are 0.
+        """Gradient steps of `epochs` epochs of `count` images, or `otherwise` if `epochs` is 0.
 
         >>> config = SSLPretrainConfig(batch=16)
         >>> config.steps(40, epochs=3, otherwise=9), config.steps(40, epochs=0, otherwise=9)
@@ -55,7 +55,7 @@ class SSLPretrainConfig(Settings):
         return epochs * (count // min(self.batch, count)) or otherwise
 
     def training(self, network: NetworkConfig, epochs: int) -> SSLConfig:
-        """The same as a teacher's; the rate rises over the first tenth."""
+        """The corresponding settings for a teacher; the rate rises over the first tenth."""
         return SSLConfig(
             algorithm=self.algorithm,
             network=network,
@@ -70,7 +70,7 @@ class SSLPretrainConfig(Settings):
 
 
 def check_self_supervision(count: int) -> None:
-    """Raise `DecoctError` where there are too few images to tell apart."""
+    """Raise `DecoctError` if there are too few images to tell apart."""
     if count < 2:
         raise DecoctError("self-supervision compares images: a set of 1 is too small for it")
 
@@ -86,9 +86,9 @@ def pretrain_by_ssl(
     state: Path | None = None,
     metrics: Path | None = None,
 ) -> Encoder:
-    """Train `network`, initialised as `pretrain` would, for `steps` gradient steps on `images`.
+    """Train `network`, initialised as in `pretrain`, for `steps` gradient steps on `images`.
 
-    `state`, `metrics` and the errors raised are as `train_teacher` has them.
+    `state`, `metrics` and the errors raised are as in `train_teacher`.
     """
     config = config or SSLPretrainConfig()
     fresh = fresh_encoder(

@@ -1,4 +1,4 @@
-"""Train a teacher with self-supervised learning on augmented views."""
+"""Train a teacher by self-supervised learning on augmented views."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -24,7 +24,7 @@ from decoct.training.objective import SSL_LOSSES, Algorithm, Loss
 
 @dataclass(frozen=True)
 class SSLConfig(Settings):
-    """How a teacher is trained. The defaults are the published SimCLR teacher's."""
+    """How a teacher is trained. The defaults are those of the published SimCLR teacher."""
 
     section: ClassVar[str] = "teacher.ssl"
 
@@ -36,11 +36,11 @@ class SSLConfig(Settings):
     batch: Annotated[int, Bounds(at_least=2)] = 512
     lr: Positive = 1e-3  # of Adam
     weight_decay: NonNegative = 1e-6
-    projector: Count = 1024  # width of the three-layer projector that the loss sees
+    projector: Count = 1024  # width of the three-layer projector before the loss
 
     @property
     def rule(self) -> TrainingRule:
-        """Adam, and a cosine after the warm-up."""
+        """Adam, with a cosine schedule after the warm-up."""
         return TrainingRule(
             lr=self.lr,
             momentum=0.0,
@@ -65,10 +65,10 @@ def train_teacher(
 ) -> Encoder:
     """Train `config.network` on `images` without labels.
 
-    `network` is one of that kind to start from, in place of a fresh one; it is trained itself.
-    `steps` are gradient steps in all, in place of `config.epochs`: the last epoch may be cut short.
-    `state` is where a checkpoint is kept: with one there, training goes on from it, to the same
-    bits. Raises `DecoctError` where there are fewer images than two, or the loss is not finite.
+    `network` is an initial network of that kind, which is trained in place; default: a fresh one.
+    `steps`, the total number of gradient steps, replaces `config.epochs`; the last epoch may be
+    short. `state` is the checkpoint's path; if one exists, training resumes from it,
+    bit-identically. Raises `DecoctError` for fewer than two images, or if the loss is not finite.
     """
     device = torch.device(device)
     images = images.to(device)
@@ -76,7 +76,7 @@ def train_teacher(
     if batch < 2:
         raise DecoctError("self-supervised training cannot learn from a single image")
     network = _with_projector(config, images, seed, network).to(device)
-    whole = len(images) // batch  # the rest of an epoch's images waits for the next shuffle
+    whole = len(images) // batch  # leftover images of an epoch wait for the next shuffle
     length = Length(steps or config.epochs * whole, whole)
     augment = augmenter(config.augment, images)
 
@@ -110,7 +110,7 @@ def train_teacher(
 def _with_projector(
     config: SSLConfig, images: Images, seed: int, network: Network | None
 ) -> Network:
-    """The network given, or a fresh one; its head is the projector."""
+    """The given network, or a fresh one, with the projector as its head."""
     with seeding.seeded(seed, "teacher", "initialisation"):
         network = network or create_network(
             config.network, channels=images.channels, size=images.size, outputs=1
@@ -133,7 +133,7 @@ def _losses(
     shape: tuple[int, int],
     loss: Loss,
 ) -> Iterator[tuple[Tensor, int]]:
-    """The loss of two augmented views of each batch: `shape` is the number and size of batches."""
+    """The loss of two augmented views for each batch; `shape` is the number and size of batches."""
     steps, batch = shape
     batches = torch.randperm(len(images))[: steps * batch].view(steps, batch)
     for _, pixels in stream_pixels(images, batches, device=images.mean.device):
