@@ -43,7 +43,7 @@ STAGES = (
 
 
 def lines_of(text: str, title: str) -> dict[str, str]:
-    """What is said below a title of a recipe's part: text by name."""
+    """The lines below a title in the recipe's part of the report: text by name."""
     rest = text[text.index("\nrecipe ") :].split(f"\n  {title}\n")[1].split("\n")
     lines = (line for line in itertools.takewhile(lambda line: line.startswith("    "), rest))
     pairs = (line.strip().partition("  ") for line in lines)

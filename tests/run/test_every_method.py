@@ -17,7 +17,7 @@ from decoct.report.page import write_report
 from decoct.report.table import columns
 from decoct.run.recipe import Recipe
 
-TRAINED = tuple(name for name, kind in METHODS.items() if kind().trains)
+TRAINED = tuple(name for name, kind in METHODS.items() if kind.keeps_encoder)
 SETS = tuple(name for name, kind in METHODS.items() if kind.makes_set)
 SUBSETS = tuple(name for name, kind in METHODS.items() if issubclass(kind, RealImages))
 SYNTHETIC = tuple(name for name, kind in METHODS.items() if kind.synthetic)

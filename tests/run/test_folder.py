@@ -15,7 +15,7 @@ HOUR_S = 3600.0
 def test_what_killed_runs_left_half_written_goes_once_it_is_old(tmp_path: Path, name: str) -> None:
     done, under_way = (tmp_path / f"{stage}-0123456789abcdef" for stage in ("teacher", "experts"))
     old, new = done / name, under_way / name
-    # Not ours: an artefact, and what lies beside the stages of a run.
+    # Not ours: an artefact, and other files next to the stages of a run.
     others = [done / "teacher.safetensors", tmp_path / name, tmp_path / "thesis-notes" / name]
     for file in (old, new, *others):
         file.parent.mkdir(exist_ok=True)

@@ -26,7 +26,7 @@ from decoct.training.pretrain import PretrainConfig, pretrain, pretrain_on_all
 FACTORS = [0.3, 1.0, 2.0, 7.5]
 CONFIG = PretrainConfig(network=NetworkConfig(width=4, depth=2), epochs=2)
 RULE = TrainingRule(lr=0.03, momentum=0.9, weight_decay=1e-3, batch=8)
-PRETRAINED = tuple(name for name, kind in METHODS.items() if kind().trains)
+PRETRAINED = tuple(name for name, kind in METHODS.items() if kind.keeps_encoder)
 SETS = tuple(name for name, kind in METHODS.items() if kind.makes_set)
 SSL_METHODS = tuple(name for name, kind in METHODS.items() if issubclass(kind, SSLRandom))
 

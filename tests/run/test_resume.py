@@ -70,7 +70,7 @@ def decoct_run(recipe: str, out: str) -> None:
     from decoct.training import loop
 
     torch.set_num_threads(1)
-    loop.CHECKPOINT_EVERY_S = 0.0  # epochs are short here, and each is to be one to go on from
+    loop.CHECKPOINT_EVERY_S = 0.0  # epochs are short here; save after every one
     log = os.open(os.devnull, os.O_WRONLY)
     os.dup2(log, 1), os.dup2(log, 2)
     status = main(["run", recipe, "--out", out])

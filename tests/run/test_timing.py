@@ -1,4 +1,4 @@
-"""The time that a run is said to take: the work of its stages, and what a unit of it takes."""
+"""The estimated time of a run: the work of its stages times the time per unit of work."""
 
 from dataclasses import replace
 
@@ -84,7 +84,7 @@ def test_the_choice_of_the_images_of_views_takes_time(
     assert seconds(recipe, sizes)["k-means"] == 2 * 30**2
     other = recipe.set("views.select", "random")
     assert "k-means" not in seconds(other, sizes)
-    # Compared beside it, it is made once.
+    # If both are compared, it is made only once.
     both = recipe.set("compare.methods", ("views", "k-means"))
     assert seconds(both, sizes)["k-means"] == 2 * 30**2
 
