@@ -275,7 +275,8 @@ def test_the_recipes_own_method_stands_out(tmp_path: Path, method: str) -> None:
     assert contents.hero == method
     html = render(contents)
     assert set(ours(html)) == {method}
-    assert len(ours(html)) == 2 + 2 + 1  # verdicts and lines for two choices of labels; its cost
+    # Verdicts and lines for two choices of labels; what it is; its cost.
+    assert len(ours(html)) == 2 + 2 + 1 + 1
     assert coloured(html) == [method] * 4
     page = Reader(html)
     # The number to see first is its own, then those of what is proposed.
