@@ -32,7 +32,7 @@ SIZE, COUNT, DIMENSIONS = 16, 40, 4
 def stand_in_for_torchvisions_operators() -> torch.library.Library | None:
     """Make torchvision importable even if its compiled part does not load.
 
-    PyPI's torchvision is built for a CUDA build of torch. With another build it leaves its operators
+    PyPI's torchvision is built for a CUDA build of torch. With another build its operators stay
     undefined, and then fails because these two are missing. They stay defined as long as the result
     is kept.
     """

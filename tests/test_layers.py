@@ -1,4 +1,4 @@
-"""The folders of the package stand on each other: each may import from those below it, no other."""
+"""The package's folders form layers: each may import only from those below it."""
 
 import ast
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import pytest
 import decoct
 
 SOURCE = Path(decoct.__file__).parent
-# From the top; what lies in the package itself is at the top.
+# From the top; modules directly in the package are at the top.
 LAYERS = (
     "the command line",
     "report",

@@ -123,7 +123,7 @@ def test_unreadable_pictures_are_named_and_left_out(
     (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "text.jpg").write_text("hello")
     assert len(load_images(tmp_path, size=8)) == 3
-    said = " ".join(capsys.readouterr().err.split())  # however the console wraps it
+    said = " ".join(capsys.readouterr().err.split())  # undo the console's wrapping
     assert "2 of 5 pictures cannot be read" in said
     assert "cut.png" in said and "text.jpg: not a picture" in said
 

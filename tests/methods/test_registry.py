@@ -107,7 +107,7 @@ def test_it_is_run_compared_priced_and_reported(
     expected = run.split[0][torch.arange(9) * 30 // 9 + 1]
     assert torch.equal(run.distilled("every-nth", 0).index, expected)  # type: ignore[arg-type]
 
-    assert say(capsys, "compare", mine, "--out", out) in said  # all is there, and the same
+    assert say(capsys, "compare", mine, "--out", out) in said  # reuses everything, same result
     (file,) = out.glob("every-nth-seed0-*/distilled.safetensors")
     for what in (file, file.parent):
         assert "distilled set by every-nth, 9 images (real images)" in say(capsys, "show", what)

@@ -113,7 +113,7 @@ def test_two_axes_end_to_end(
     assert stage_files(folder) == before
     assert "left" in capsys.readouterr().err
 
-    # More axes go on from what there is; that experts were looked for adds to their seconds.
+    # More axes reuse what exists; looking up the experts adds to their seconds.
     more = ablate(recipe=recipe, folder=folder, axes=(*AXES, "lr"))
     assert more.outcomes[: len(VALUES)] == found.outcomes
     after = stage_files(folder)

@@ -102,7 +102,7 @@ def test_a_trial_depends_on_the_targets_that_it_is_judged_by(
 def test_the_error_is_the_mean_over_seeds(tiny_recipe: Recipe, tmp_path: Path) -> None:
     def error(seed: int, seeds: int) -> float:
         config = TuneConfig(lr_factors=(1.0,), epochs=(1,), seeds=seeds, methods=("random",))
-        # A trial's seed is its encoder's; what is left out is by the recipe's.
+        # A trial's seed is its encoder's; the recipe's seed decides which images are held out.
         recipe = replace(tiny_recipe, seed=seed)
         return tune(recipe=recipe, folder=tmp_path / "run", config=config).trials[0].error
 

@@ -421,7 +421,7 @@ def test_all_images_for_so_many_steps_resume_in_the_short_epoch(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    config = PretrainConfig(network=CONVNET, epochs=50)  # counts for nothing beside steps
+    config = PretrainConfig(network=CONVNET, epochs=50)  # has no effect if steps are given
     of: dict[str, Any] = {"images": tiny_images, "targets": tiny_targets, "config": config}
     of |= {"rule": replace(rule, batch=16), "steps": 5}  # three an epoch: the second has two
     state = tmp_path / "state.safetensors"
