@@ -152,7 +152,7 @@ def test_a_recipe_says_which_setting_is_out_of_bounds(
 @pytest.mark.parametrize(
     "kind, changes, message",
     [
-        (ImagesConfig, {"channels": 4}, r"images\.channels is 4; it must be at least 1 and at mo"),
+        (ImagesConfig, {"channels": 4}, r"images\.channels is 4; it must be 1 or 3"),
         (SSLConfig, {"warm_up": -1}, r"teacher\.ssl\.warm_up is -1; it must be at least 0"),
         (NetworkConfig, {"depth": 0}, r"network\.depth is 0; it must be at least 1"),
     ],

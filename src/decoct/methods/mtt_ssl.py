@@ -38,7 +38,7 @@ from decoct.training.objective import Objective, view_loss
 from decoct.training.pretrain import PretrainConfig
 from decoct.training.ssl_pretrain import check_self_supervision
 
-_SWEEP = 4  # time of a step of the sweep by autograd, in gradients
+SWEEP = 4  # time of a step of the sweep by autograd, in gradients
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class MTTSSL(Matched):
     def work(self, sizes: Sizes) -> Mapping[Unit, float]:
         """Sweeps of inner steps; the search runs forward only."""
         steps, searched = replace(self, matching=self.config).inner_images(sizes)
-        return {ssl_matching_step(sizes.student, self.objective): steps + searched / _SWEEP}
+        return {ssl_matching_step(sizes.student, self.objective): steps + searched / SWEEP}
 
     def pretraining_work(self, sizes: Sizes, pretraining: PretrainConfig) -> Mapping[Unit, float]:
         """Two augmented views of each image."""

@@ -92,10 +92,11 @@ class Graph:
     def methods(self) -> list[str]:
         """The methods to compare, without one that needs a missing teacher."""
         recipe = self.recipe
-        names = recipe.asked_for
-        if recipe.has_teacher:
-            return list(names)
-        return [name for name in names if "teacher" not in recipe.configured(name).needs()]
+        return [
+            name
+            for name in recipe.compare.methods
+            if recipe.has_teacher or "teacher" not in recipe.configured(name).needs()
+        ]
 
     @property
     def seeds(self) -> range:

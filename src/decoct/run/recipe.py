@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import msgspec
 import tyro
@@ -37,7 +37,7 @@ class ImagesConfig(Settings):
 
     source: str = "emoji"  # folder, .npz, .npy, IDX, emoji, torchvision:NAME, hf:NAME
     size: Count = 32  # pixels
-    channels: Annotated[int, Bounds(at_least=1, at_most=3)] = 3  # 1 grey, 3 colour
+    channels: Literal[1, 3] = 3  # grey or colour
     holdout: Annotated[float, Bounds(at_least=0, below=1)] = 0.0  # fraction held out from training
 
     def left_out(self, total: int) -> int:
@@ -194,11 +194,6 @@ class Recipe(Settings):
     def set_size(self, total: int) -> int:
         """How many images a set made from `total` images has."""
         return resolve_size(size=self.size, fraction=self.fraction, total=total)
-
-    @property
-    def asked_for(self) -> tuple[str, ...]:
-        """The methods that a run makes: those compared or, without tasks, only `method`."""
-        return self.compare.methods if self.compare.tasks else (self.method,)
 
     @property
     def has_teacher(self) -> bool:

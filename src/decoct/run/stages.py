@@ -25,7 +25,7 @@ from decoct.data.sources import load_images
 from decoct.data.tasks import Task, load_task
 from decoct.methods.inputs import Inputs
 from decoct.methods.method import FLOAT
-from decoct.methods.mtt_ssl import ssl_matching_step, train_ssl_experts
+from decoct.methods.mtt_ssl import SWEEP, ssl_matching_step, train_ssl_experts
 from decoct.methods.sizes import Sizes
 from decoct.methods.units import Unit, gradient_step, ssl_step, training_step
 from decoct.run.recipe import Recipe
@@ -37,7 +37,6 @@ from decoct.training.pretrained import load_teacher
 from decoct.training.teacher import train_teacher
 
 Split = tuple[Tensor, Tensor]  # rows of the pool (int64, increasing): for training, and held out
-_SWEEP = 4  # time of a step of the sweep by autograd, in gradients
 _FORWARD = 1 / 3  # time of a forward pass, in steps
 # By images and targets, methods and training mean those that are not held out.
 LEARNT = {"images": "images learnt from", "targets": "targets learnt from"}
@@ -308,7 +307,7 @@ def _ssl_experts(recipe: Recipe) -> Stage[Trajectories]:
 
     def work(sizes: Sizes) -> Mapping[Unit, float]:
         step = ssl_matching_step(config.network, own.objective)
-        return {step: config.count * config.epochs * sizes.images / _SWEEP}
+        return {step: config.count * config.epochs * sizes.images / SWEEP}
 
     return Stage(
         name="ssl-experts",
