@@ -1,11 +1,14 @@
 """`Assistant`: a small network that predicts a target for any view of an image."""
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
+from torch import Tensor
 
+from decoct.artefacts.codes import Coded, float16, int8, pack, unpack
 from decoct.artefacts.old_formats import upgraded
 from decoct.core import checkpoint, storage
 from decoct.core.shapes import ByChannel, Pictures, Rows
@@ -24,6 +27,7 @@ class Assistant:
     std: ByChannel
     outputs: int  # D
     provenance: dict[str, Any] = field(default_factory=dict)
+    coded: dict[str, Coded] = field(default_factory=dict)  # weights by name, if they are compact
 
     @torch.no_grad()
     def label(self, views: Pictures, *, batch: int = 512) -> Rows:
@@ -32,28 +36,54 @@ class Assistant:
         mean, std = (t.to(views.device).view(1, -1, 1, 1) for t in (self.mean, self.std))
         return torch.cat([network((part - mean) / std) for part in views.split(batch)])
 
-    def save(self, path: Path | str) -> None:
-        """Write one safetensors file."""
-        tensors = checkpoint.module_tensors("network", self.network)
+    @property
+    def bytes(self) -> int:
+        """What its weights take in a file."""
+        weights = self.network.state_dict()
+        plain = [t for name, t in weights.items() if name not in self.coded]
+        coded = sum(part.bytes for part in self.coded.values())
+        return coded + sum(t.nbytes for t in plain)
+
+    def compact(self, code: Literal["float32", "float16", "int8"]) -> Self:
+        """The same network with rounded weights; int8 has a scale for each row of a matrix."""
+        if code == "float32":
+            return self
+        weights = self.network.state_dict()
+        numbers = {name: t for name, t in weights.items() if t.is_floating_point()}
+        coded = {
+            # vectors are few, and statistics of batch norm have a wide range
+            name: int8(t) if code == "int8" and t.dim() > 1 else float16(t)
+            for name, t in numbers.items()
+        }
+        return replace(self, network=self._network(weights, coded), coded=coded)
+
+    def _network(self, weights: Mapping[str, Tensor], coded: Mapping[str, Coded]) -> Network:
+        network = _create(self.config, len(self.mean), self.size, self.outputs)
+        network.load_state_dict({**weights, **{n: part.decode() for n, part in coded.items()}})
+        return network.eval()
+
+    def tensors(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """What a file keeps: tensors by name, and the metadata."""
+        weights = checkpoint.module_tensors("network", self.network)
+        plain = {n: t for n, t in weights.items() if n.removeprefix("network.") not in self.coded}
+        packed, codes = pack({f"network.{name}": part for name, part in self.coded.items()})
         meta = {
             "config": asdict(self.config),
             "size": self.size,
             "outputs": self.outputs,
             "provenance": self.provenance,
+            "codes": codes,
         }
-        storage.save_tensors(
-            path, {**tensors, "mean": self.mean, "std": self.std}, kind="assistant", meta=meta
-        )
+        return {**plain, **packed, "mean": self.mean, "std": self.std}, meta
 
     @classmethod
-    def load(cls, path: Path | str) -> Self:
-        """Read what `save` wrote; raises `DecoctError` for a damaged file."""
-        tensors, meta = upgraded(*storage.load_tensors(path, kind="assistant"))
+    def of(cls, tensors: dict[str, Tensor], meta: dict[str, Any]) -> Self:
+        """The assistant that `tensors` described."""
         config, mean, std = NetworkConfig(**meta["config"]), tensors.pop("mean"), tensors.pop("std")
-        network = create_network(
-            config, channels=len(mean), size=meta["size"], outputs=meta["outputs"]
-        )
-        checkpoint.restore_module("network", network, tensors)
+        coded = unpack(tensors, meta.get("codes", {}))
+        network = _create(config, len(mean), meta["size"], meta["outputs"])
+        decoded = {name: part.decode() for name, part in coded.items()}
+        checkpoint.restore_module("network", network, {**tensors, **decoded})
         return cls(
             network=network.eval(),
             config=config,
@@ -62,4 +92,19 @@ class Assistant:
             std=std,
             outputs=meta["outputs"],
             provenance=meta["provenance"],
+            coded={name.removeprefix("network."): part for name, part in coded.items()},
         )
+
+    def save(self, path: Path | str) -> None:
+        """Write one safetensors file."""
+        tensors, meta = self.tensors()
+        storage.save_tensors(path, tensors, kind="assistant", meta=meta)
+
+    @classmethod
+    def load(cls, path: Path | str) -> Self:
+        """Read what `save` wrote; raises `DecoctError` for a damaged file."""
+        return cls.of(*upgraded(*storage.load_tensors(path, kind="assistant")))
+
+
+def _create(config: NetworkConfig, channels: int, size: int, outputs: int) -> Network:
+    return create_network(config, channels=channels, size=size, outputs=outputs)

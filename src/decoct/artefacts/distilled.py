@@ -4,21 +4,25 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
+import msgspec
 import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from decoct.artefacts.assistant import Assistant
+from decoct.artefacts.codes import Coded, pack, unpack
 from decoct.artefacts.old_formats import upgraded
 from decoct.artefacts.rule import TrainingRule
 from decoct.core import storage
 from decoct.core.errors import DecoctError
 from decoct.core.shapes import ByChannel, Index, Pictures, Pixels, Rows
-from decoct.data.images import denormalise
-from decoct.data.stored_views import NUMBERS, show_views
+from decoct.data.images import denormalise, normalise
+from decoct.data.stored_views import NUMBERS, FreshViews, show_views
 from decoct.models.registry import NetworkConfig
 
 _EXACT = 1e-3  # in steps of 255: the float32 rounding error of a byte
+_LABELLER = "labeller."  # before the names of its tensors
 _FLOAT_IMAGES = {"images", "initial"}  # what `save` may round to uint8
 
 
@@ -27,16 +31,21 @@ class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
     """m images with their targets; for a subset of the pool, the images are real.
 
     As a `torch.utils.data.Dataset` it yields (normalised image C x H x W, target D). If each image
-    has V views, it yields the m V views; those of one image are adjacent.
+    has V views, it yields the m V views; those of one image are adjacent. If it carries a labeller,
+    it yields a fresh random view of an image each time, drawn from torch's global generator, with
+    the labeller's target for it.
     """
 
     images: Pictures  # normalised by mean and std
-    targets: Float[Tensor, "*_"]  # m x D (D = 0: no targets); with views, m x V x D
+    targets: Float[Tensor, "*_"]  # m x D (D = 0: none are stored); with views, m x V x D
     mean: ByChannel  # in [0, 1] units
     std: ByChannel
     rule: TrainingRule  # how to train the encoder, unless the user overrides it
     method: str
     views: UInt8[Tensor, "_ _ _"] | None = None  # how to make each view from its image
+    labeller: Assistant | None = None  # makes a target for any view
+    fresh: FreshViews = field(default_factory=FreshViews)  # the views that a labeller labels
+    coded: dict[str, Coded] = field(default_factory=dict)  # images or targets, if compact in a file
     initial: Pictures | None = None  # the real images that learning started from
     index: Int64[Tensor, " image"] | None = None  # positions of those images in the pool
     network: NetworkConfig = field(default_factory=NetworkConfig)  # the student it was made with
@@ -50,6 +59,8 @@ class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
         targets = tuple(self.targets.shape)
         if views is None and len(targets) != 2:
             raise DecoctError(f"targets must be m x D, not of shape {targets}")
+        if self.labeller is not None and self.targets.numel():
+            raise DecoctError("a set that carries its labeller stores no targets")
         if views and (len(targets) != 3 or views != (*targets[:2], NUMBERS)):
             raise DecoctError(f"targets of shape {targets} for views of shape {views}")
 
@@ -71,13 +82,21 @@ class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
 
     def read(self, index: Index) -> tuple[Pictures, Rows]:
         """A batch of items, made on the set's device: B indices to B x C x H x W and B x D."""
-        targets = self.targets.flatten(0, -2)[index].float()
-        if self.views is None:
-            return self.images[index], targets
+        if self.views is None and self.labeller is None:
+            return self.images[index], self.targets[index].float()
         mean, std = self.mean.view(1, -1, 1, 1), self.std.view(1, -1, 1, 1)
         pixels = self.images[index // self.views_each] * std + mean
-        shown = show_views(pixels, self.views.flatten(0, 1)[index])
+        numbers = self.fresh.draw(len(index)) if self.views is None else self._numbers(index)
+        shown = show_views(pixels, numbers.to(pixels.device))
+        if self.labeller is None:
+            targets = self.targets.flatten(0, -2)[index].float()
+        else:
+            targets = self.labeller.label(shown)
         return (shown - mean) / std, targets
+
+    def _numbers(self, index: Index) -> UInt8[Tensor, "item 9"]:
+        assert self.views is not None
+        return self.views.flatten(0, 1)[index]
 
     def to(self, device: torch.device | str) -> Self:
         """The same set on another device."""
@@ -99,13 +118,37 @@ class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
     @property
     def has_targets(self) -> bool:
         """False if one trains on it by self-supervision, as `provenance["objective"]` says."""
-        return self.targets.shape[-1] > 0
+        return self.dimensions > 0
+
+    @property
+    def dimensions(self) -> int:
+        """D of its targets; 0 if it has none."""
+        return self.targets.shape[-1] if self.labeller is None else self.labeller.outputs
 
     @property
     def bytes(self) -> int:
-        """The memory that images, targets and views take."""
-        parts = [t for t in (self.images, self.targets, self.views) if t is not None]
-        return sum(t.numel() * t.element_size() for t in parts)
+        """What training on it needs to keep: images, targets, views and labeller.
+
+        Real images count a byte a pixel, coded parts what they take in the file.
+        """
+        views = 0 if self.views is None else self.views.numel()
+        labeller = 0 if self.labeller is None else self.labeller.bytes
+        return views + labeller + self._bytes("images") + self._bytes("targets")
+
+    def _bytes(self, name: str) -> int:
+        if name in self.coded:
+            return self.coded[name].bytes
+        values: Tensor = getattr(self, name)
+        real = name == "images" and self.initial is None and self.index is not None
+        return values.numel() * (1 if real else values.element_size())
+
+    def in_code(self, **parts: Coded) -> Self:
+        """The same set with images or targets as a code keeps them."""
+        decoded: dict[str, Any] = {n: self._decoded(n, part) for n, part in parts.items()}
+        return replace(self, **decoded, coded={**self.coded, **parts})
+
+    def _decoded(self, name: str, part: Coded) -> Tensor:
+        return _decode(name, part, self.mean, self.std)
 
     def pixels(self) -> Pixels:
         """The images as a person would see them: uint8, m x C x H x W."""
@@ -129,20 +172,32 @@ class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
         they have 256 steps already. `load` converts back to float.
         """
         names = ("images", "targets", "mean", "std", "views", "initial", "index")
-        tensors = {n: getattr(self, n) for n in names if getattr(self, n) is not None}
+        wanted = (n for n in names if n not in self.coded)
+        tensors = {n: value for n in wanted if (value := getattr(self, n)) is not None}
         if uint8:
             for name in _FLOAT_IMAGES & set(tensors):
                 limits = _limits(tensors[name], self.mean, self.std)
                 tensors[f"{name}.uint8"] = _quantise(tensors.pop(name), limits)
                 tensors[f"{name}.range"] = limits
         tensors |= {f"history.{name}": values for name, values in self.history.items()}
+        packed, codes = pack(self.coded)
+        labeller, labeller_meta = self._labeller()
         meta = {
             "rule": asdict(self.rule),
             "method": self.method,
             "network": asdict(self.network),
             "provenance": self.provenance,
+            "codes": codes,
+            "labeller": labeller_meta,
         }
-        storage.save_tensors(path, tensors, kind="distilled", meta=meta)
+        storage.save_tensors(path, tensors | packed | labeller, kind="distilled", meta=meta)
+
+    def _labeller(self) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
+        if self.labeller is None:
+            return {}, None
+        tensors, meta = self.labeller.tensors()
+        named = {f"{_LABELLER}{name}": value for name, value in tensors.items()}
+        return named, {**meta, "fresh": asdict(self.fresh)}
 
     @classmethod
     def load(cls, path: Path | str) -> Self:
@@ -150,19 +205,41 @@ class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
         tensors, meta = upgraded(*storage.load_tensors(path, kind="distilled"))
         for name in (name for name in _FLOAT_IMAGES if f"{name}.uint8" in tensors):
             tensors[name] = _dequantise(tensors.pop(f"{name}.uint8"), tensors.pop(f"{name}.range"))
+        carried = _carried(tensors, meta.get("labeller"))
+        coded = unpack(tensors, meta.get("codes", {}))
+        for name, part in coded.items():
+            tensors[name] = _decode(name, part, tensors["mean"], tensors["std"])
         history = {
             name.removeprefix("history."): tensors.pop(name)
             for name in list(tensors)
             if name.startswith("history.")
         }
+        content: dict[str, Any] = {**tensors, **carried}
         return cls(
-            **tensors,
+            **content,
+            coded=coded,
             rule=TrainingRule(**meta["rule"]),
             method=meta["method"],
             network=NetworkConfig(**meta["network"]),
             history=history,
             provenance=meta["provenance"],
         )
+
+
+def _carried(tensors: dict[str, Tensor], meta: dict[str, Any] | None) -> dict[str, Any]:
+    """Take the labeller and its views out of a file's content, if there is one."""
+    if meta is None:
+        return {}
+    own = [name for name in tensors if name.startswith(_LABELLER)]
+    labeller = Assistant.of({n.removeprefix(_LABELLER): tensors.pop(n) for n in own}, meta)
+    return {"labeller": labeller, "fresh": msgspec.convert(meta["fresh"], FreshViews)}
+
+
+def _decode(name: str, part: Coded, mean: Tensor, std: Tensor) -> Tensor:
+    """What a code gives back; pixels are normalised."""
+    values = part.decode()
+    pixels = name == "images" and values.dtype == torch.uint8
+    return normalise(values, mean, std) if pixels else values
 
 
 def _limits(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Stored views: nine bytes describe how a view differs from its image, the same on any machine."""
 
 import math
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -54,6 +55,26 @@ def draw_views(
     parts = [255 * torch.stack(places + sides, 1), flip.float()[:, None]]
     parts += [_ONE * (1 + factors), _ONE + 256 * hue[:, None]]
     return torch.cat(parts, 1).round().clamp(0, 255).to(torch.uint8)
+
+
+@dataclass(frozen=True)
+class FreshViews:
+    """Views that are drawn while training, each used once.
+
+    >>> FreshViews(plain=1.0).draw(1)
+    tensor([[  0,   0, 255, 255,   0, 128, 128, 128, 128]], dtype=torch.uint8)
+    """
+
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    plain: float = 0.0  # the fraction that shows the images themselves
+
+    def draw(self, count: int) -> UInt8[Tensor, "{count} 9"]:
+        """The numbers of `count` views, from torch's global generator: uint8, count x 9."""
+        numbers = draw_views(self.augment, count, torch.default_generator)
+        if self.plain > 0:
+            plain = torch.rand(count) < self.plain
+            numbers[plain] = plain_views(int(plain.sum()))
+        return numbers
 
 
 def show_views(images: Pictures, numbers: Integer[Tensor, "image 9"]) -> Pictures:

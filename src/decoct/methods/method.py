@@ -91,7 +91,7 @@ class Method(Settings, ABC):
 
     def steps(self, sizes: Sizes, pretraining: PretrainConfig) -> int:
         """Gradient steps of pre-training."""
-        return pretraining.epochs * steps_an_epoch(self.seen(sizes), self.training_batch())
+        return pretraining.length(self.seen(sizes), self.training_batch()).steps
 
     def facts(self, sizes: Sizes, pretraining: PretrainConfig) -> dict[str, Any]:
         """How much it keeps and how long it trains, for tables."""
@@ -109,7 +109,8 @@ class Method(Settings, ABC):
 
     def _length(self, pretraining: PretrainConfig) -> dict[str, int]:
         """The number of epochs, unless the length is given in steps."""
-        return {} if self.as_many_steps_as else {"epochs": pretraining.epochs}
+        in_steps = self.as_many_steps_as or pretraining.steps
+        return {} if in_steps else {"epochs": pretraining.epochs}
 
     def bytes_an_image(self, sizes: Sizes) -> int:
         """Bytes per image, including its targets and views."""

@@ -5,8 +5,12 @@ from typing import Any
 
 from decoct.core.errors import DecoctError
 from decoct.core.spelling import suggest
+from decoct.methods.assistant import AssistantItself
+from decoct.methods.carried import Carried
+from decoct.methods.carried_random import CarriedRandom
 from decoct.methods.full import Full
 from decoct.methods.full_steps import FullSteps
+from decoct.methods.full_views import FullViews
 from decoct.methods.high_loss import HighLoss
 from decoct.methods.k_center import KCenter
 from decoct.methods.k_means import KMeans
@@ -14,6 +18,7 @@ from decoct.methods.krr_st import KRRST
 from decoct.methods.method import Method, section_of, with_shared
 from decoct.methods.mkdt import MKDT
 from decoct.methods.mtt_ssl import MTTSSL
+from decoct.methods.noise import Noise
 from decoct.methods.none import NoPretraining
 from decoct.methods.random import Random
 from decoct.methods.sas import SAS
@@ -40,6 +45,9 @@ for _kind in (
     KCenter,
     SAS,
     Views,
+    Carried,
+    CarriedRandom,
+    Noise,
     MKDT,
     MTTSSL,
     KRRST,
@@ -48,6 +56,8 @@ for _kind in (
     SSLFull,
     FullSteps,
     SSLFullSteps,
+    FullViews,
+    AssistantItself,
     Teacher,
 ):
     register(_kind)

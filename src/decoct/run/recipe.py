@@ -18,6 +18,7 @@ from decoct.core.settings import Bounds, Count, CountOrNone, Settings
 from decoct.core.spelling import suggest
 from decoct.evaluation.probe import ProbeConfig
 from decoct.matching.loop import MatchingConfig
+from decoct.methods.carried import LabellerConfig
 from decoct.methods.method import Method, own_fields, section_of
 from decoct.methods.registry import METHODS, compared_by_default, configured, method_kind, sections
 from decoct.run.old_recipes import upgraded
@@ -109,6 +110,7 @@ class Recipe(Settings):
     assistant: AssistantConfig = field(default_factory=AssistantConfig)
     rule: TrainingRule = field(default_factory=TrainingRule)  # for training on real images
     matching: MatchingConfig = field(default_factory=MatchingConfig)  # of mkdt and mtt-ssl
+    labeller: LabellerConfig = field(default_factory=LabellerConfig)  # of sets that carry one
     ssl: SSLPretrainConfig = field(default_factory=SSLPretrainConfig)  # of the ssl- methods
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     probe: ProbeConfig = field(default_factory=ProbeConfig)

@@ -8,7 +8,7 @@ no teacher to label views, and the assistant is the only source.
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -31,22 +31,30 @@ from decoct.training.loop import Length, train
 
 @dataclass(frozen=True)
 class AssistantConfig(Settings):
-    """How the assistant is trained: SGD with momentum, the rate following a cosine to zero."""
+    """How the assistant is trained; its rate falls to zero.
+
+    SGD's usual rate is 0.2, with a cosine.
+    """
 
     section: ClassVar[str] = "assistant"
 
     network: NetworkConfig = field(default_factory=lambda: NetworkConfig(name="convnet", width=64))
     epochs: Count = 12
     batch: Count = 128
-    lr: Positive = 0.2
+    optimiser: Literal["sgd", "muon"] = "muon"
+    lr: Positive = 0.05
     weight_decay: NonNegative = 1e-4
     plain: Share = 0.5  # fraction of the images that it sees unaugmented
 
     @property
     def rule(self) -> TrainingRule:
-        """SGD with momentum 0.9 and a cosine schedule."""
+        """Muon with a linear schedule, or SGD with a cosine; both with momentum 0.9."""
         return TrainingRule(
-            lr=self.lr, weight_decay=self.weight_decay, batch=self.batch, schedule="cosine"
+            optimiser=self.optimiser,
+            lr=self.lr,
+            weight_decay=self.weight_decay,
+            batch=self.batch,
+            schedule="linear" if self.optimiser == "muon" else "cosine",
         )
 
 

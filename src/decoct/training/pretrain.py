@@ -3,39 +3,62 @@
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import msgspec
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from decoct.artefacts.assistant import Assistant
 from decoct.artefacts.distilled import DistilledSet
 from decoct.artefacts.encoder import Encoder
 from decoct.artefacts.rule import TrainingRule
 from decoct.artefacts.targets import Targets
 from decoct.core import seeding
-from decoct.core.settings import Count, Positive, Settings
+from decoct.core.settings import Count, CountOrNone, Positive, Settings
 from decoct.data.images import Images
-from decoct.data.stream import stream
+from decoct.data.stored_views import FreshViews, show_views
+from decoct.data.stream import stream, stream_pixels
 from decoct.models.network import Network
 from decoct.models.registry import NetworkConfig, create_network
 from decoct.training.loop import Length, train
 from decoct.training.objective import Objective, view_loss
 
 Loss = Callable[[Network, Tensor, Tensor], Tensor]  # of normalised images and their targets
+Labelled = tuple[Assistant, FreshViews]  # the labeller, and the views that it labels
 Batches = Iterator[tuple[Tensor, Tensor]]  # normalised images and their targets
 
 
 @dataclass(frozen=True)
 class PretrainConfig(Settings):
-    """The network, the length and the speed; the optimiser follows the set's own rule."""
+    """The network, the length and the speed; otherwise training follows the set's own rule."""
 
     section: ClassVar[str] = "pretrain"
 
     network: NetworkConfig = field(default_factory=NetworkConfig)
     epochs: Count = 20
+    steps: CountOrNone = 0  # gradient steps, in place of epochs
+    optimiser: Literal["own", "sgd", "adamw", "muon"] = "own"  # instead of the rule's, at its rate
     lr_factor: Positive = 1.0  # multiplies the rule's learning rate
+
+    def rule(self, own: TrainingRule) -> TrainingRule:
+        """How to train on a set whose own rule is `own`.
+
+        >>> PretrainConfig(optimiser="muon", lr_factor=2).rule(TrainingRule()).lr
+        0.1
+        """
+        rule = own if self.optimiser == "own" else own.by(self.optimiser)
+        return replace(rule, lr=self.lr_factor * rule.lr)
+
+    def length(self, count: int, batch: int) -> Length:
+        """How long training on `count` images lasts.
+
+        >>> PretrainConfig(epochs=3).length(100, 50).steps
+        6
+        """
+        whole = steps_an_epoch(count, batch)
+        return Length(self.steps or self.epochs * whole, whole)
 
 
 def pretrain(
@@ -91,7 +114,7 @@ def pretrain(
 def _loss_of(distilled: DistilledSet) -> tuple[Loss, int]:
     """The loss that a network minimises on a set, and the number of outputs that it needs."""
     if distilled.has_targets:
-        return _error, distilled.targets.shape[-1]
+        return _error, distilled.dimensions
     objective = msgspec.convert(distilled.provenance["objective"], Objective)
     of_views = view_loss(objective, mean=distilled.mean, std=distilled.std, size=distilled.size)
     return lambda network, images, _: of_views(network, images), objective.projector
@@ -104,7 +127,7 @@ def _error(network: Network, images: Tensor, targets: Tensor) -> Tensor:
 def pretrain_on_all(
     *,
     images: Images,
-    targets: Targets,
+    labels: Targets | Labelled,
     rule: TrainingRule,
     config: PretrainConfig | None = None,
     steps: int | None = None,
@@ -114,6 +137,7 @@ def pretrain_on_all(
 ) -> Encoder:
     """As `pretrain`, on all the real images, which may not fit in memory.
 
+    They are shown as they are, with their targets, or in fresh views that an assistant labels.
     `steps`, the total number of gradient steps, replaces `config.epochs`; the last epoch may be
     cut short.
     """
@@ -124,19 +148,14 @@ def pretrain_on_all(
         mean=images.mean.cpu(),
         std=images.std.cpu(),
         size=images.size,
-        outputs=targets.dimensions,
+        outputs=labels.dimensions if isinstance(labels, Targets) else labels[0].outputs,
         seed=seed,
     )
-    values = targets.values.to(device)
-
-    def read(batches: list[Tensor]) -> Batches:
-        return ((x, values[index]) for index, x in stream(images, batches, device=device))
-
     return _train(
         fresh,
-        read,
+        _reader(images, labels, device),
         _error,
-        count=len(targets),
+        count=len(images),
         rule=rule,
         config=config,
         steps=steps,
@@ -145,6 +164,24 @@ def pretrain_on_all(
         device=device,
         state=state,
     )
+
+
+def _reader(
+    images: Images, labels: Targets | Labelled, device: torch.device
+) -> Callable[[list[Tensor]], Batches]:
+    """What yields all images, batch by batch, with their targets."""
+    if isinstance(labels, Targets):
+        values = labels.values.to(device)
+        return lambda batches: ((x, values[i]) for i, x in stream(images, batches, device=device))
+    assistant, fresh = labels
+    mean, std = images.mean.view(1, -1, 1, 1), images.std.view(1, -1, 1, 1)
+
+    def read(batches: list[Tensor]) -> Batches:
+        for _, pixels in stream_pixels(images, batches, device=device):
+            shown = show_views(pixels.float() / 255, fresh.draw(len(pixels)).to(device))
+            yield (shown - mean) / std, assistant.label(shown)
+
+    return read
 
 
 def _train(
@@ -163,9 +200,10 @@ def _train(
 ) -> Encoder:
     """Train an encoder on what `read` returns for batches of indices, and remove its head."""
     network = encoder.network.to(device)
-    rule = replace(rule, lr=config.lr_factor * rule.lr)
-    whole = steps_an_epoch(count, rule.batch)
-    length = Length(steps or config.epochs * whole, whole)
+    rule = config.rule(rule)
+    length = config.length(count, rule.batch)
+    if steps is not None:
+        length = replace(length, steps=steps)
 
     def losses(epoch: int) -> Iterator[tuple[Tensor, int]]:
         order = torch.randperm(count, generator=seeding.generator(seed, "pretrain", epoch))

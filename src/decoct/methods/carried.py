@@ -1,0 +1,133 @@
+"""The labeller carried along: a few real images and the network that labels any view of them.
+
+Nothing is stored for a view. While training, each step draws fresh views and asks the labeller for
+their targets, so a set of a given size has as many labelled views as training has time for.
+"""
+
+from abc import abstractmethod
+from dataclasses import asdict, dataclass, field
+from typing import Annotated, ClassVar, Literal
+
+from decoct.artefacts.assistant import Assistant
+from decoct.artefacts.codes import LOSSLESS, Coded, webp
+from decoct.artefacts.distilled import DistilledSet, versions
+from decoct.artefacts.rule import TrainingRule
+from decoct.core.place import Place
+from decoct.core.settings import Bounds, Settings, Share
+from decoct.core.shapes import ByChannel, Index
+from decoct.data.augment import AugmentConfig
+from decoct.data.images import normalise
+from decoct.data.stored_views import FreshViews
+from decoct.methods.axis import Axis, one_of
+from decoct.methods.inputs import Inputs, images_of
+from decoct.methods.method import Method, Shared, shared
+from decoct.methods.sizes import Sizes
+
+
+@dataclass(frozen=True)
+class LabellerConfig(Settings):
+    """How a set keeps its labeller and its images, and which views it shows while training."""
+
+    section: ClassVar[str] = "labeller"
+
+    weights: Literal["float32", "float16", "int8"] = "float16"
+    quality: Annotated[int, Bounds(at_least=1, at_most=LOSSLESS)] = LOSSLESS  # of WebP
+    plain: Share = 0.0  # fraction of the images that are shown unaugmented
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+    @property
+    def fresh(self) -> FreshViews:
+        """The views that are drawn while training."""
+        return FreshViews(self.augment, self.plain)
+
+
+@dataclass(frozen=True)
+class Carrying(Method):
+    """What the methods whose set carries its labeller have in common; it is the assistant."""
+
+    labeller: Shared[LabellerConfig] = shared(LabellerConfig)
+    rule: Shared[TrainingRule] = shared(TrainingRule)
+
+    @abstractmethod
+    def chooser(self) -> str:
+        """The method that chooses the images."""
+
+    def needs(self) -> tuple[str, ...]:
+        """The labeller, and the method that chooses the images."""
+        return ("images", "assistant", images_of(self.chooser()))
+
+    def make(self, inputs: Inputs, place: Place) -> DistilledSet:
+        """The chosen images and the labeller."""
+        index = inputs.images_of(self.chooser())
+        return carried_set(
+            webp(inputs.images.pixels[index].cpu(), quality=self.labeller.quality),
+            mean=inputs.images.mean,
+            std=inputs.images.std,
+            labeller=inputs.assistant,
+            config=self.labeller,
+            rule=self.rule,
+            method=self.name,
+            index=index,
+        )
+
+    def bytes_an_image(self, sizes: Sizes) -> int:
+        """Its pixels, before compression."""
+        return sizes.pixels
+
+
+@dataclass(frozen=True)
+class Carried(Carrying):
+    """Which images are kept."""
+
+    name: ClassVar[str] = "carried"
+    summary: ClassVar[str] = "real images with the network that labels fresh views of them"
+    proposed: ClassVar[bool] = True
+    section: ClassVar[str] = "carried"
+
+    select: str = "k-means"  # the method that chooses the images
+
+    def chooser(self) -> str:
+        """As the recipe says."""
+        return self.select
+
+    def axes(self) -> tuple[Axis, ...]:
+        """The settings that an ablation may vary."""
+        return (
+            Axis(
+                "select", "who chooses the images", "carried.select", one_of("random", self.select)
+            ),
+            Axis(
+                "weights", "the labeller's numbers", "labeller.weights", one_of("float16", "int8")
+            ),
+            Axis("quality", "WebP quality", "labeller.quality", one_of(LOSSLESS, 90, 70, 50)),
+            Axis("plain", "images shown unaugmented", "labeller.plain", one_of(0.0, 0.25, 0.5)),
+        )
+
+
+def carried_set(
+    images: Coded,
+    *,
+    mean: ByChannel,
+    std: ByChannel,
+    labeller: Assistant,
+    config: LabellerConfig,
+    rule: TrainingRule,
+    method: str,
+    index: Index | None = None,
+) -> DistilledSet:
+    """A set of pictures in a code, and the labeller in the code that `config` asks for."""
+    pixels = normalise(images.decode(), mean, std)
+    return DistilledSet(
+        images=pixels,
+        targets=pixels.new_zeros(len(pixels), 0),
+        mean=mean,
+        std=std,
+        rule=rule,
+        method=method,
+        labeller=labeller.compact(config.weights),
+        fresh=config.fresh,
+        coded={"images": images},
+        index=index,
+        network=labeller.config,
+        provenance={"config": asdict(config), **versions()},
+    )
