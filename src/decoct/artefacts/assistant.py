@@ -41,8 +41,7 @@ class Assistant:
         """What its weights take in a file."""
         weights = self.network.state_dict()
         plain = [t for name, t in weights.items() if name not in self.coded]
-        coded = sum(part.bytes for part in self.coded.values())
-        return coded + sum(t.nbytes for t in plain)
+        return sum(part.bytes for part in self.coded.values()) + sum(int(t.nbytes) for t in plain)
 
     def compact(self, code: Literal["float32", "float16", "int8"]) -> Self:
         """The same network with rounded weights; int8 has a scale for each row of a matrix."""

@@ -40,7 +40,7 @@ class Coded:
     @property
     def bytes(self) -> int:
         """What it takes in a file."""
-        return sum(t.nbytes for t in self.tensors.values())
+        return sum(int(t.nbytes) for t in self.tensors.values())
 
 
 def float16(values: Shaped[Tensor, "..."]) -> Coded:

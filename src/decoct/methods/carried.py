@@ -8,6 +8,8 @@ from abc import abstractmethod
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, ClassVar, Literal
 
+import torch
+
 from decoct.artefacts.assistant import Assistant
 from decoct.artefacts.codes import LOSSLESS, Coded, webp
 from decoct.artefacts.distilled import DistilledSet, versions
@@ -70,9 +72,15 @@ class Carrying(Method):
             index=index,
         )
 
-    def bytes_an_image(self, sizes: Sizes) -> int:
-        """Its pixels, before compression."""
-        return sizes.pixels
+    def bytes_an_image(self, sizes: Sizes) -> float:
+        """What its pixels take compressed, as a sample of the images shows."""
+        if sizes.sample is None or not len(sizes.sample):
+            return sizes.pixels
+        return webp(sizes.sample, quality=self.labeller.quality).bytes / len(sizes.sample)
+
+    def fixed_bytes(self, sizes: Sizes) -> int:
+        """The labeller's."""
+        return labeller_bytes(self.labeller, sizes)
 
 
 @dataclass(frozen=True)
@@ -102,6 +110,22 @@ class Carried(Carrying):
             Axis("quality", "WebP quality", "labeller.quality", one_of(LOSSLESS, 90, 70, 50)),
             Axis("plain", "images shown unaugmented", "labeller.plain", one_of(0.0, 0.25, 0.5)),
         )
+
+
+def labeller_bytes(config: LabellerConfig, sizes: Sizes) -> int:
+    """What the weights of a labeller take in a set."""
+    return (
+        Assistant(
+            network=sizes.network(sizes.assistant, sizes.dimensions),
+            config=sizes.assistant,
+            size=sizes.size,
+            mean=torch.zeros(sizes.channels),
+            std=torch.ones(sizes.channels),
+            outputs=sizes.dimensions,
+        )
+        .compact(config.weights)
+        .bytes
+    )
 
 
 def carried_set(

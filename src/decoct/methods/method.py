@@ -11,10 +11,12 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Annotated, Any, ClassVar, TypeVar
 
 import tyro
+from rich.filesize import decimal as size_text
 
 from decoct.artefacts.distilled import DistilledSet
 from decoct.artefacts.encoder import Encoder
 from decoct.artefacts.rule import TrainingRule
+from decoct.core.errors import DecoctError
 from decoct.core.place import Place
 from decoct.core.settings import Settings
 from decoct.methods.axis import Axis
@@ -100,7 +102,7 @@ class Method(Settings, ABC):
         count = sizes.images if self.whole_pool else sizes.count
         found: dict[str, Any] = {
             "images": count,
-            "bytes": count * self.bytes_an_image(sizes),
+            "bytes": round(count * self.bytes_an_image(sizes)) + self.fixed_bytes(sizes),
             "steps": self.steps(sizes, pretraining),
         }
         if self.as_many_steps_as:
@@ -112,9 +114,24 @@ class Method(Settings, ABC):
         in_steps = self.as_many_steps_as or pretraining.steps
         return {} if in_steps else {"epochs": pretraining.epochs}
 
-    def bytes_an_image(self, sizes: Sizes) -> int:
+    def bytes_an_image(self, sizes: Sizes) -> float:
         """Bytes per image, including its targets and views."""
         return sizes.pixels * (FLOAT if self.synthetic else 1) + FLOAT * sizes.dimensions
+
+    def fixed_bytes(self, sizes: Sizes) -> int:
+        """Bytes that its set takes however many images it holds."""
+        return 0
+
+    def images_in(self, budget: int, sizes: Sizes) -> int:
+        """How many images fit in `budget` bytes; raises `DecoctError` if none does."""
+        room = budget - self.fixed_bytes(sizes)
+        each = self.bytes_an_image(sizes)
+        if room < each:
+            raise DecoctError(
+                f"{size_text(budget)} are too few for {self.name}: without any image it takes "
+                f"{size_text(self.fixed_bytes(sizes))}, and {size_text(round(each))} for each"
+            )
+        return sizes.images if each == 0 else min(sizes.images, int(room // each))
 
     def work(self, sizes: Sizes) -> Mapping[Unit, float]:
         """The work of making its set, in units whose time is measured."""

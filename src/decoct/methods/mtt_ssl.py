@@ -81,7 +81,7 @@ class MTTSSL(Matched):
             metrics=place.metrics,
         )
 
-    def bytes_an_image(self, sizes: Sizes) -> int:
+    def bytes_an_image(self, sizes: Sizes) -> float:
         """The pixels only: there are no targets."""
         return super().bytes_an_image(replace(sizes, dimensions=0))
 

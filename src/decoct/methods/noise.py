@@ -10,7 +10,7 @@ from decoct.core import seeding
 from decoct.core.place import Place
 from decoct.core.settings import Count
 from decoct.data.procedural import Kind
-from decoct.methods.carried import LabellerConfig, carried_set
+from decoct.methods.carried import LabellerConfig, carried_set, labeller_bytes
 from decoct.methods.inputs import Inputs
 from decoct.methods.method import Method, Shared, shared
 from decoct.methods.sizes import Sizes
@@ -54,6 +54,10 @@ class Noise(Method):
         """Its own number of pictures."""
         return self.count
 
-    def bytes_an_image(self, sizes: Sizes) -> int:
+    def bytes_an_image(self, sizes: Sizes) -> float:
         """None: a seed makes them."""
         return 0
+
+    def fixed_bytes(self, sizes: Sizes) -> int:
+        """The labeller's."""
+        return labeller_bytes(self.labeller, sizes)

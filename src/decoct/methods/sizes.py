@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from decoct.core import seeding
+from decoct.core.shapes import Pixels
 from decoct.models.network import Network
 from decoct.models.registry import NetworkConfig, create_network
 
@@ -31,6 +32,8 @@ class Sizes:
     size: int  # pixels
     dimensions: int  # D of the targets
     student: NetworkConfig = field(default_factory=NetworkConfig)  # the experts'
+    assistant: NetworkConfig = field(default_factory=NetworkConfig)
+    sample: Pixels | None = field(default=None, compare=False, repr=False)  # some of the images
     tasks: tuple[TaskSize | None, ...] = ()  # None: unknown
 
     @property

@@ -62,7 +62,7 @@ class SSLRandom(Method):
             return otherwise
         return self.ssl.steps(self.seen(sizes), epochs=self.epochs, otherwise=otherwise)
 
-    def bytes_an_image(self, sizes: Sizes) -> int:
+    def bytes_an_image(self, sizes: Sizes) -> float:
         """The pixels only: there are no targets."""
         return super().bytes_an_image(replace(sizes, dimensions=0))
 

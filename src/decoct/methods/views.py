@@ -83,7 +83,7 @@ class Views(Method):
         """The number of views."""
         return sizes.count * self.count
 
-    def bytes_an_image(self, sizes: Sizes) -> int:
+    def bytes_an_image(self, sizes: Sizes) -> float:
         """Pixels, and nine bytes and a target for each view."""
         return sizes.pixels + self.count * (_HALF * sizes.dimensions + NUMBERS)
 

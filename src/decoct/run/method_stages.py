@@ -1,7 +1,7 @@
 """The stage table for one method and one seed: a set, an encoder, its scores."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, astuple, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -98,7 +98,7 @@ def _encoder(recipe: Recipe, method: Method, seed: int) -> Stage[Encoder]:
     if not method.makes_set:
         settings = (method.name, method, _size(recipe, method), *settings)
     if method.another_network:
-        settings = ()
+        settings = astuple(method)
     return Stage(
         name=encoder_of(method.name, seed),
         inputs=tuple(own.values()),

@@ -29,6 +29,7 @@ from decoct.run.graph import Graph
 from decoct.run.method_stages import encoder_of, probe_of, set_of
 from decoct.run.preflight import check_run
 from decoct.run.recipe import Recipe
+from decoct.run.sizes import sizes_of
 from decoct.run.stage import Stage
 from decoct.run.stages import Split
 
@@ -108,16 +109,7 @@ class Run:
 
     def _counts(self, dimensions: int = 0) -> Sizes:
         """The counts that determine the cost of stages."""
-        recipe, images = self.recipe, self.images
-        return Sizes(
-            pool=len(self.pool),
-            images=len(images),
-            count=recipe.set_size(len(images)),
-            channels=images.channels,
-            size=images.size,
-            dimensions=dimensions,
-            student=recipe.experts.network,
-        )
+        return sizes_of(self.recipe, self.pool, dimensions=dimensions)
 
     def check(self) -> None:
         """Fail early: raise for what would fail only hours later."""

@@ -10,11 +10,10 @@ from decoct.core.console import note
 from decoct.core.errors import DecoctError
 from decoct.data.images import Images
 from decoct.data.tasks import Task, labelled_indices
-from decoct.methods.sizes import Sizes
 from decoct.models.registry import create_network
 from decoct.run.graph import Graph
 from decoct.run.recipe import Recipe
-from decoct.run.sizes import disk_warning
+from decoct.run.sizes import disk_warning, sizes_of
 
 
 def check_run(graph: Graph, *, images: Images, tasks: Sequence[Task], folder: Path) -> None:
@@ -29,16 +28,7 @@ def check_run(graph: Graph, *, images: Images, tasks: Sequence[Task], folder: Pa
     _check_tasks(recipe, tasks)
     found = _check_targets(recipe, images)
     dimensions = recipe.targets.components or found or 1
-    learnt_from = len(images) - recipe.images.left_out(len(images))
-    sizes = Sizes(
-        pool=len(images),
-        images=learnt_from,
-        count=recipe.set_size(learnt_from),
-        channels=images.channels,
-        size=images.size,
-        dimensions=dimensions,
-        student=recipe.experts.network,
-    )
+    sizes = sizes_of(recipe, images, dimensions=dimensions)
     for stage in stages:
         stage.check(sizes)
     networks = [network for stage in stages for network in stage.networks(dimensions)]

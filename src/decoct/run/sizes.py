@@ -8,6 +8,8 @@ from typing import Any
 from rich.filesize import decimal as size_text
 
 from decoct.artefacts.targets import read_representations
+from decoct.core.seeding import random_subset
+from decoct.data.images import Images
 from decoct.data.sources import count_images
 from decoct.data.tasks import load_task
 from decoct.methods.sizes import Sizes, TaskSize
@@ -15,6 +17,7 @@ from decoct.run.recipe import Recipe
 from decoct.run.stage import Stage
 from decoct.run.unit_costs import stand_in_teacher
 
+_SAMPLE = 512  # images whose compressed size is measured
 # Training images, test images and classes of data sets that may not be on this machine.
 _KNOWN = {
     "cifar100": (50_000, 10_000, 100),
@@ -45,7 +48,25 @@ def measure_sizes(recipe: Recipe) -> Sizes | None:
         size=recipe.images.size,
         dimensions=_dimensions(recipe),
         student=recipe.experts.network,
+        assistant=recipe.assistant.network,
         tasks=tuple(task_size(recipe, task) for task in recipe.compare.tasks),
+    )
+
+
+def sizes_of(recipe: Recipe, images: Images, *, dimensions: int = 0) -> Sizes:
+    """The counts of a recipe whose pool is `images`."""
+    learnt_from = len(images) - recipe.images.left_out(len(images))
+    rows = random_subset(total=len(images), count=min(len(images), _SAMPLE), seed=0)
+    return Sizes(
+        pool=len(images),
+        images=learnt_from,
+        count=recipe.set_size(learnt_from),
+        channels=images.channels,
+        size=images.size,
+        dimensions=dimensions,
+        student=recipe.experts.network,
+        assistant=recipe.assistant.network,
+        sample=images.pixels[rows],
     )
 
 

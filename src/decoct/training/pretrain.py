@@ -39,17 +39,20 @@ class PretrainConfig(Settings):
     network: NetworkConfig = field(default_factory=NetworkConfig)
     epochs: Count = 20
     steps: CountOrNone = 0  # gradient steps, in place of epochs
-    optimiser: Literal["own", "sgd", "adamw", "muon"] = "own"  # instead of the rule's, at its rate
+    optimiser: Literal["own", "sgd", "adamw", "muon"] = "own"  # in place of the rule's
     lr_factor: Positive = 1.0  # multiplies the rule's learning rate
 
     def rule(self, own: TrainingRule) -> TrainingRule:
         """How to train on a set whose own rule is `own`.
 
+        Another optimiser comes with its usual rate and schedule; the same one keeps its own.
+
         >>> PretrainConfig(optimiser="muon", lr_factor=2).rule(TrainingRule()).lr
         0.1
         """
-        rule = own if self.optimiser == "own" else own.by(self.optimiser)
-        return replace(rule, lr=self.lr_factor * rule.lr)
+        if self.optimiser not in ("own", own.optimiser):
+            own = own.by(self.optimiser)  # type: ignore[arg-type]  # mypy 1.x does not narrow by in
+        return replace(own, lr=self.lr_factor * own.lr)
 
     def length(self, count: int, batch: int) -> Length:
         """How long training on `count` images lasts.
