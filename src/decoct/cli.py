@@ -50,8 +50,9 @@ Flags
 {own}
 Every setting of a recipe is a flag, --SECTION.SETTING VALUE. Flags override the
 recipe.
-Sections: images, teacher, targets, experts, assistant, rule, matching, ssl,
-pretrain, probe, compare; of single methods: sas, views, mkdt, mtt_ssl, krr_st.
+Sections: images, teacher, targets, experts, assistant, labeller, rule, matching,
+ssl, pretrain, probe, compare; of single methods: sas, views, carried, noise,
+mkdt, mtt_ssl, krr_st.
 decoct {verb} RECIPE --help lists all settings and
 their values in the recipe.
 {recipes}

@@ -54,7 +54,7 @@ def test_a_set_brings_its_rule_back_to_the_bit(rule: TrainingRule, tmp_path: Pat
         ({"momentum": 1.0}, "momentum is 1; it must be at least 0 and below 1"),
         ({"weight_decay": -1e-9}, "weight_decay is -1e-09; it must be at least 0"),
         ({"batch": 0}, "batch is 0; it must be at least 1"),
-        ({"optimiser": "lion"}, "optimiser is 'lion'; it must be sgd or adam"),
+        ({"optimiser": "lion"}, "optimiser is 'lion'; it must be sgd or adam or adamw or muon"),
         ({"schedule": "step"}, "schedule is 'step'; it must be constant or linear or cosine"),
         ({"warm_up": -1}, "warm_up is -1; it must be at least 0"),
     ],

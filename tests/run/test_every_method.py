@@ -22,6 +22,7 @@ SETS = tuple(name for name, kind in METHODS.items() if kind.makes_set)
 SUBSETS = tuple(name for name, kind in METHODS.items() if issubclass(kind, RealImages))
 SYNTHETIC = tuple(name for name, kind in METHODS.items() if kind.synthetic)
 ON_ALL = tuple(name for name, kind in METHODS.items() if kind.whole_pool)
+LONGER = ("views", "full-views")  # they take more steps, so they are compared at equal epochs
 SSL_METHODS = tuple(name for name, kind in METHODS.items() if issubclass(kind, SSLRandom))
 
 
@@ -66,8 +67,7 @@ def test_every_method_is_compared_on_equal_terms_and_priced(said: str, tmp_path:
     for labels in ("30% of the labels", "60% of the labels"):
         on_steps = lines_under(said, f"{labels}, equal steps")
         on_epochs = lines_under(said, f"{labels}, own epochs")
-        # Stored views take more steps, so they are compared at equal epochs.
-        assert sorted(line[0] for line in on_steps) == sorted(m for m in shown if m != "views")
+        assert sorted(line[0] for line in on_steps) == sorted(m for m in shown if m not in LONGER)
         assert [line[0] for line in on_epochs] == shown
         taken = [{line[0]: line[2] for line in part} for part in (on_steps, on_epochs)]
         assert [part["full"] for part in taken] == ["4", "24"]
@@ -75,13 +75,13 @@ def test_every_method_is_compared_on_equal_terms_and_priced(said: str, tmp_path:
     for terms in ("equal steps", "own epochs"):
         title = f"difference to random, mean over tasks, {terms}"
         rows = lines_under(said, title)
-        left = {"random", "views"} if terms == "equal steps" else {"random"}
+        left = {"random", *LONGER} if terms == "equal steps" else {"random"}
         assert sorted(row[0] for row in rows) == sorted(m for m in shown if m not in left)
         assert all(cell.endswith("?") for row in rows for cell in row[1:])  # of one seed
 
     # The costs are the report's too.
     priced = lines_under(said, "what each method costs")
-    assert [line[0] for line in priced] == list(TRAINED)
+    assert [line[0] for line in priced] == [m for m in METHODS if m in (*TRAINED, "assistant")]
     manifest = storage.load_json(tmp_path / "run/run.json", kind="run")
     found = costs(scores, manifest["seconds"], manifest["inputs"])
     rows = cost_rows(found)
@@ -91,6 +91,9 @@ def test_every_method_is_compared_on_equal_terms_and_priced(said: str, tmp_path:
     made = {m for m in TRAINED if by_method[m].make_s is not None}
     assert made == set(SETS)
     assert {m for m in TRAINED if by_method[m].shared_s} == {
+        "carried",
+        "carried-random",
+        "noise",
         "high-loss",
         "mkdt",
         "mtt-ssl",

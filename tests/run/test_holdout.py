@@ -116,7 +116,8 @@ def test_whatever_is_left_out_all_that_is_learnt_is_the_same_to_the_bit(
     for method in SETS:
         one, other = (run.distilled(method, 0) for run in (as_it_is, spoilt))
         for name in ("images", "targets", "index"):
-            assert torch.equal(getattr(one, name), getattr(other, name)), (method, name)
+            a, b = getattr(one, name), getattr(other, name)
+            assert torch.equal(a, b) if a is not None else b is None, (method, name)
         assert one.rule == other.rule
     for method in ("ssl-random", *ON_ALL):
         one, other = (run.pretrained(method, 0) for run in (as_it_is, spoilt))
@@ -142,7 +143,7 @@ def test_a_teacher_is_trained_without_them(tiny_recipe: Recipe, tmp_path: Path) 
     assert torch.equal(body(as_it_is.teacher), body(spoilt.teacher))
 
 
-@pytest.mark.parametrize("method", SETS)
+@pytest.mark.parametrize("method", [name for name in SETS if name != "noise"])
 def test_a_set_counts_in_the_users_own_pool(
     method: str, tiny_recipe: Recipe, tmp_path: Path
 ) -> None:

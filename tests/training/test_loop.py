@@ -23,13 +23,15 @@ from decoct.core.errors import DivergedError
 from decoct.data.images import Images
 from decoct.models.registry import NetworkConfig
 from decoct.training import loop
-from decoct.training.loop import Length, lr_factor, make_optimiser, make_schedule, train
+from decoct.training.loop import Length, train
 from decoct.training.objective import SSL_LOSSES, Objective
+from decoct.training.optimiser import Optimiser, lr_factor
 from decoct.training.pretrain import PretrainConfig, pretrain, pretrain_on_all
 from tests.training.interruption import Interrupted, assert_same, interrupt_in
 
 SGD = TrainingRule(lr=0.05, momentum=0.9, weight_decay=1e-3, batch=4)
 ADAM = TrainingRule(lr=0.01, momentum=0.0, weight_decay=1e-3, batch=4, optimiser="adam")
+MUON = TrainingRule(lr=0.05, batch=4, optimiser="muon", schedule="linear")
 SCHEDULES = ("constant", "linear", "cosine")
 Trained = tuple[dict[str, Tensor], list[float]]  # the network, and the losses
 LENGTH = Length(steps=11, steps_per_epoch=4)  # the third epoch has three steps
@@ -64,13 +66,15 @@ def test_rates_are_those_of_the_formula(
 ) -> None:
     length = Length(per_epoch * epochs - min(short, per_epoch - 1), per_epoch)
     rule = replace(SGD, schedule=schedule, warm_up=warm_up)
-    optimiser = make_optimiser(rule, nn.Linear(1, 1).parameters())
-    steps = make_schedule(rule, optimiser, length)
+    weight = nn.Parameter(torch.zeros(1))
+    optimiser = Optimiser(
+        rule, [weight], steps=length.steps, steps_per_epoch=length.steps_per_epoch
+    )
     for step in range(length.steps):
         expected = rule.lr * by_formula(schedule, step, warm_up=warm_up, length=length)
-        assert optimiser.param_groups[0]["lr"] == pytest.approx(expected, rel=1e-12, abs=1e-15)
-        optimiser.step()
-        steps.step()
+        (part,) = optimiser.parts
+        assert part.param_groups[0]["lr"] == pytest.approx(expected, rel=1e-12, abs=1e-15)
+        optimiser.step(weight.sum())
 
 
 def test_a_constant_rate_is_the_rules_to_the_bit() -> None:
@@ -155,6 +159,8 @@ RULES = {
     "sgd-cosine": replace(SGD, schedule="cosine", warm_up=1),
     "adam": ADAM,
     "adam-linear": replace(ADAM, schedule="linear"),
+    "adamw": replace(ADAM, optimiser="adamw"),
+    "muon": MUON,
 }
 
 
@@ -175,7 +181,7 @@ def test_interrupted_inside_an_epoch_it_resumes_to_the_same_bits(
     ]
 
 
-@pytest.mark.parametrize("rule", [SGD, ADAM], ids=["sgd", "adam"])
+@pytest.mark.parametrize("rule", [SGD, ADAM, MUON], ids=["sgd", "adam", "muon"])
 def test_interrupted_in_every_epoch_it_resumes_to_the_same_bits(
     rule: TrainingRule, tmp_path: Path
 ) -> None:
@@ -186,7 +192,7 @@ def test_interrupted_in_every_epoch_it_resumes_to_the_same_bits(
     same(run(rule, state=state), run(rule))
 
 
-@pytest.mark.parametrize("rule", [SGD, ADAM], ids=["sgd", "adam"])
+@pytest.mark.parametrize("rule", [SGD, ADAM, MUON], ids=["sgd", "adam", "muon"])
 def test_without_its_moments_the_rest_would_be_another(rule: TrainingRule, tmp_path: Path) -> None:
     """So that the tests above say something: a checkpoint holds what the rest depends on."""
     state = tmp_path / "state.safetensors"
@@ -351,7 +357,7 @@ def training(request: pytest.FixtureRequest, tiny_images: Images, tiny_targets: 
 
 
 @pytest.mark.parametrize("network", [CONVNET, RESNET], ids=["convnet", "resnet"])
-@pytest.mark.parametrize("rule", [SGD, ADAM], ids=["sgd", "adam"])
+@pytest.mark.parametrize("rule", [SGD, ADAM, MUON], ids=["sgd", "adam", "muon"])
 @pytest.mark.parametrize("call", [1, 3, 5, 8])  # of nine steps: in every epoch
 def test_pre_training_goes_on_from_its_checkpoint_to_the_same_bits(
     call: int,

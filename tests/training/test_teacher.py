@@ -18,8 +18,8 @@ from decoct.core.errors import DecoctError, DivergedError
 from decoct.data.augment import AugmentConfig
 from decoct.data.images import Images
 from decoct.models.registry import NetworkConfig
-from decoct.training.loop import lr_factor
 from decoct.training.objective import SSL_LOSSES
+from decoct.training.optimiser import lr_factor
 from decoct.training.teacher import SSLConfig, train_teacher
 from tests.training.interruption import Interrupted, assert_same, interrupt_in
 

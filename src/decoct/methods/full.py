@@ -27,7 +27,7 @@ class Full(Method):
         """Minimise the mean squared error."""
         return pretrain_on_all(
             images=inputs.images,
-            labels=inputs.targets,
+            targets=inputs.targets,
             rule=self.rule,
             config=inputs.pretraining,
             steps=inputs.steps,

@@ -29,7 +29,7 @@ class FullViews(Full):
         """As on a set that carries the labeller."""
         return pretrain_on_all(
             images=inputs.images,
-            labels=(inputs.assistant, self.labeller.fresh),
+            targets=(inputs.assistant, self.labeller.fresh),
             rule=self.rule,
             config=inputs.pretraining,
             steps=inputs.steps,

@@ -8,7 +8,7 @@ from decoct.artefacts.distilled import DistilledSet
 from decoct.artefacts.rule import TrainingRule
 from decoct.core import seeding
 from decoct.core.place import Place
-from decoct.core.settings import Count
+from decoct.core.settings import CountOrNone
 from decoct.data.procedural import Kind
 from decoct.methods.carried import LabellerConfig, carried_set, labeller_bytes
 from decoct.methods.inputs import Inputs
@@ -28,7 +28,7 @@ class Noise(Method):
     section: ClassVar[str] = "noise"
 
     kind: Kind = "blobs"
-    count: Count = 2000  # they take no bytes
+    count: CountOrNone = 0  # 0: as many as other sets have images; they take no bytes
     labeller: Shared[LabellerConfig] = shared(LabellerConfig)
     rule: Shared[TrainingRule] = shared(TrainingRule)
 
@@ -39,7 +39,7 @@ class Noise(Method):
     def make(self, inputs: Inputs, place: Place) -> DistilledSet:
         """The seed and the labeller."""
         images = inputs.images
-        shape = (self.count, images.channels, images.size, images.size)
+        shape = (self.count or inputs.count, images.channels, images.size, images.size)
         return carried_set(
             procedural(self.kind, shape=shape, seed=seeding.derive(inputs.seed, "noise")),
             mean=images.mean,
@@ -52,7 +52,7 @@ class Noise(Method):
 
     def seen(self, sizes: Sizes) -> int:
         """Its own number of pictures."""
-        return self.count
+        return self.count or sizes.count
 
     def bytes_an_image(self, sizes: Sizes) -> float:
         """None: a seed makes them."""

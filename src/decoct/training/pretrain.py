@@ -130,7 +130,7 @@ def _error(network: Network, images: Tensor, targets: Tensor) -> Tensor:
 def pretrain_on_all(
     *,
     images: Images,
-    labels: Targets | Labelled,
+    targets: Targets | Labelled,
     rule: TrainingRule,
     config: PretrainConfig | None = None,
     steps: int | None = None,
@@ -151,12 +151,12 @@ def pretrain_on_all(
         mean=images.mean.cpu(),
         std=images.std.cpu(),
         size=images.size,
-        outputs=labels.dimensions if isinstance(labels, Targets) else labels[0].outputs,
+        outputs=targets.dimensions if isinstance(targets, Targets) else targets[0].outputs,
         seed=seed,
     )
     return _train(
         fresh,
-        _reader(images, labels, device),
+        _reader(images, targets, device),
         _error,
         count=len(images),
         rule=rule,
@@ -170,13 +170,13 @@ def pretrain_on_all(
 
 
 def _reader(
-    images: Images, labels: Targets | Labelled, device: torch.device
+    images: Images, targets: Targets | Labelled, device: torch.device
 ) -> Callable[[list[Tensor]], Batches]:
     """What yields all images, batch by batch, with their targets."""
-    if isinstance(labels, Targets):
-        values = labels.values.to(device)
+    if isinstance(targets, Targets):
+        values = targets.values.to(device)
         return lambda batches: ((x, values[i]) for i, x in stream(images, batches, device=device))
-    assistant, fresh = labels
+    assistant, fresh = targets
     mean, std = images.mean.view(1, -1, 1, 1), images.std.view(1, -1, 1, 1)
 
     def read(batches: list[Tensor]) -> Batches:

@@ -1,0 +1,129 @@
+"""`Frontier`: accuracies by method, network, bytes and steps, each with its best training rule."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+from decoct.core import storage
+from decoct.evaluation.scores import REFERENCE, UPPER, Interval, Score, Scores
+
+_SGD = "sgd"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One rule of training, tried on one seed."""
+
+    optimiser: str
+    lr_factor: float
+    error: float  # on held-out pool images; inf if training diverged
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One method at one place of the frontier, trained by one rule.
+
+    `axis` is "steps" (sets as the recipe has them), "bytes" or "own" (a method's own length).
+    """
+
+    method: str
+    network: str
+    axis: str
+    budget: str  # the steps or bytes that were allowed; empty for "own"
+    optimiser: str
+    lr_factor: float
+    bytes: int  # of the set
+    steps: int
+    error: float  # on held-out pool images, for the first seed
+    best: bool  # whether no other optimiser had a lower error here
+    scores: tuple[Score, ...] = ()
+    keys: tuple[str, ...] = ()  # of the probes that the scores come from
+
+    @property
+    def place(self) -> tuple[str, str, str, str]:
+        """What cells must share to be compared: all but the rule."""
+        return (self.method, self.network, self.axis, self.budget)
+
+
+@dataclass(frozen=True)
+class Frontier:
+    """All cells, and the trials by which their rules were chosen."""
+
+    name: str  # the recipe's
+    cells: tuple[Cell, ...]
+    trials: dict[str, float | None] = field(default_factory=dict)  # errors by key; None: diverged
+
+    def save(self, path: Path | str) -> None:
+        """Write `frontier.json`."""
+        content = {
+            "name": self.name,
+            "cells": [asdict(cell) for cell in self.cells],
+            "trials": self.trials,
+        }
+        storage.save_json(path, content, kind="frontier")
+
+    @classmethod
+    def load(cls, path: Path | str) -> Self:
+        """Read what `save` wrote; raises `DecoctError` for a damaged file."""
+        content = storage.load_json(path, kind="frontier")
+        return cls(content["name"], tuple(map(_cell, content["cells"])), content["trials"])
+
+    def networks(self) -> list[str]:
+        """The student networks, in order."""
+        return list(dict.fromkeys(cell.network for cell in self.cells))
+
+    def methods(self) -> list[str]:
+        """The methods, in order."""
+        return list(dict.fromkeys(cell.method for cell in self.cells))
+
+    def line(self, method: str, network: str, axis: str) -> list[Cell]:
+        """A method's best cells along one axis, from the smallest budget."""
+        found = [c for c in self.cells if (c.method, c.network, c.axis) == (method, network, axis)]
+        return sorted((c for c in found if c.best), key=lambda c: (c.steps, c.bytes))
+
+    def gap(self, cell: Cell, *, rule: str) -> Interval | None:
+        """The share of the way from random images to all images that a cell has come.
+
+        `rule` is "published", both ends trained by SGD, or "strict", both ends by their best rule.
+        The lower end is `random` with the fewest steps at which the recipe trains it, the upper
+        one `full` with its own length. None if an end is missing or the ends are not apart.
+        """
+        low = self._end(REFERENCE, cell.network, rule)
+        high = self._end(UPPER, cell.network, rule)
+        if low is None or high is None:
+            return None
+        named = [
+            *_renamed(low.scores, REFERENCE),
+            *_renamed(high.scores, UPPER),
+            *_renamed(cell.scores, "cell"),
+        ]
+        return Scores(tuple(named)).row("cell", None).gap_recovered
+
+    def _end(self, method: str, network: str, rule: str) -> Cell | None:
+        own = [c for c in self.cells if (c.method, c.network, c.axis) == (method, network, "own")]
+        fits = (c for c in own if (c.best if rule == "strict" else c.optimiser == _SGD))
+        return next(fits, None)
+
+
+def accuracy(cell: Cell) -> Interval:
+    """A cell's accuracy, averaged over tasks and choices of labels."""
+    return Scores(_renamed(cell.scores, cell.method)).row(cell.method, None).accuracy
+
+
+def difference(cell: Cell, other: Cell) -> Interval:
+    """By how much a cell exceeds another, paired."""
+    named = (*_renamed(cell.scores, "cell"), *_renamed(other.scores, REFERENCE))
+    over = Scores(named).row("cell", None).over_random
+    assert over is not None
+    return over
+
+
+def _renamed(scores: Sequence[Score], method: str) -> tuple[Score, ...]:
+    return tuple(replace(score, method=method) for score in scores)
+
+
+def _cell(content: dict[str, Any]) -> Cell:
+    scores = tuple(Score(**score) for score in content.pop("scores"))
+    keys = tuple(content.pop("keys"))
+    return Cell(**content, scores=scores, keys=keys)
