@@ -17,6 +17,7 @@ from .evaluation.probe import ProbeConfig, ProbeScore, probe
 from .evaluation.scores import Interval, Score, Scores
 from .evaluation.target_probe import target_probe_error
 from .matching.loop import MatchingConfig
+from .methods.carried import Carried, LabellerConfig, carried_set
 from .methods.high_loss import high_loss_subset
 from .methods.inputs import Inputs
 from .methods.k_center import k_center_subset
@@ -39,6 +40,8 @@ from .run.recipes import recipe_names
 from .studies.ablate import ablate
 from .studies.ablation import Ablation
 from .studies.compare import compare
+from .studies.frontier.cells import Frontier
+from .studies.frontier.study import FrontierConfig, frontier
 from .studies.tune import TuneConfig, Tuning, tune
 from .studies.variance.study import VarianceConfig, diagnose_variance
 from .training.assistant import AssistantConfig, train_assistant
@@ -60,13 +63,17 @@ __all__ = [
     "Assistant",
     "AssistantConfig",
     "AugmentConfig",
+    "Carried",
     "DecoctError",
     "DistilledSet",
     "Encoder",
     "ExpertsConfig",
+    "Frontier",
+    "FrontierConfig",
     "Images",
     "Inputs",
     "Interval",
+    "LabellerConfig",
     "MatchingConfig",
     "Method",
     "NetworkConfig",
@@ -91,6 +98,7 @@ __all__ = [
     "VarianceConfig",
     "Views",
     "ablate",
+    "carried_set",
     "compare",
     "compute_targets",
     "create_network",
@@ -101,6 +109,7 @@ __all__ = [
     "embedded_teacher",
     "export",
     "fresh_encoder",
+    "frontier",
     "high_loss_subset",
     "k_center_subset",
     "kmeans_subset",

@@ -14,11 +14,11 @@ from decoct.artefacts.assistant import Assistant
 from decoct.artefacts.codes import Coded, pack, unpack
 from decoct.artefacts.old_formats import upgraded
 from decoct.artefacts.rule import TrainingRule
-from decoct.core import storage
+from decoct.core import seeding, storage
 from decoct.core.errors import DecoctError
 from decoct.core.shapes import ByChannel, Index, Pictures, Pixels, Rows
 from decoct.data.images import denormalise, normalise
-from decoct.data.stored_views import NUMBERS, FreshViews, show_views
+from decoct.data.stored_views import NUMBERS, FreshViews, plain_views, show_views
 from decoct.models.registry import NetworkConfig
 
 _EXACT = 1e-3  # in steps of 255: the float32 rounding error of a byte
@@ -158,11 +158,26 @@ class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
         """The real images that learning started from: uint8, m x C x H x W."""
         return None if self.initial is None else denormalise(self.initial, self.mean, self.std)
 
+    @property
+    def has_views(self) -> bool:
+        """Whether a network sees its images in several views."""
+        return self.views is not None or self.labeller is not None
+
+    def views_shown(self, most: int) -> int:
+        """How many views of an image there are to look at: at most `most`; fresh ones never end."""
+        return most if self.labeller is not None else min(most, self.views_each)
+
     def view_pixels(self, *, images: int, views: int) -> Pixels:
-        """The first views of the first images, as uint8; views of one image are adjacent."""
-        each, images = min(views, self.views_each), min(images, len(self.images))
-        index = torch.arange(images)[:, None] * self.views_each + torch.arange(each)
-        return denormalise(self.read(index.flatten())[0], self.mean, self.std)
+        """Views of the first images, as uint8; those of one image are adjacent, itself first."""
+        each, images = self.views_shown(views), min(images, len(self.images))
+        if self.labeller is None:
+            index = torch.arange(images)[:, None] * self.views_each + torch.arange(each)
+            return denormalise(self.read(index.flatten())[0], self.mean, self.std)
+        with seeding.seeded(0, "views to look at"):
+            numbers = self.fresh.draw(images * each)
+        numbers[::each] = plain_views(images)
+        unit = self.pixels()[:images].repeat_interleave(each, 0).float() / 255
+        return (show_views(unit, numbers) * 255).round().to(torch.uint8)
 
     def save(self, path: Path | str, *, uint8: bool = False) -> None:
         """Write everything to one safetensors file.

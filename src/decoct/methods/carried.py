@@ -5,7 +5,7 @@ their targets, so a set of a given size has as many labelled views as training h
 """
 
 from abc import abstractmethod
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -16,9 +16,9 @@ from decoct.artefacts.distilled import DistilledSet, versions
 from decoct.artefacts.rule import TrainingRule
 from decoct.core.place import Place
 from decoct.core.settings import Bounds, Settings, Share
-from decoct.core.shapes import ByChannel, Index
+from decoct.core.shapes import Index
 from decoct.data.augment import AugmentConfig
-from decoct.data.images import normalise
+from decoct.data.images import Images, normalise
 from decoct.data.stored_views import FreshViews
 from decoct.methods.axis import Axis, one_of
 from decoct.methods.inputs import Inputs, images_of
@@ -60,16 +60,13 @@ class Carrying(Method):
 
     def make(self, inputs: Inputs, place: Place) -> DistilledSet:
         """The chosen images and the labeller."""
-        index = inputs.images_of(self.chooser())
         return carried_set(
-            webp(inputs.images.pixels[index].cpu(), quality=self.labeller.quality),
-            mean=inputs.images.mean,
-            std=inputs.images.std,
+            images=inputs.images,
+            index=inputs.images_of(self.chooser()),
             labeller=inputs.assistant,
             config=self.labeller,
             rule=self.rule,
             method=self.name,
-            index=index,
         )
 
     def bytes_an_image(self, sizes: Sizes) -> float:
@@ -129,18 +126,49 @@ def labeller_bytes(config: LabellerConfig, sizes: Sizes) -> int:
 
 
 def carried_set(
-    images: Coded,
     *,
-    mean: ByChannel,
-    std: ByChannel,
+    images: Images,
+    index: Index,
+    labeller: Assistant,
+    config: LabellerConfig | None = None,
+    rule: TrainingRule | None = None,
+    method: str = "carried",
+) -> DistilledSet:
+    """The images at `index` (int64, m), compressed, with a network that labels any view of them.
+
+    >>> from decoct.models.registry import NetworkConfig, create_network
+    >>> pictures, network = Images.from_array(torch.rand(8, 3, 16, 16)), NetworkConfig(width=4)
+    >>> labeller = Assistant(create_network(network, channels=3, size=16, outputs=5), network,
+    ...                      size=16, mean=pictures.mean, std=pictures.std, outputs=5)
+    >>> found = carried_set(images=pictures, index=torch.arange(4), labeller=labeller)
+    >>> views, targets = found.read(torch.arange(4))  # other views at each call
+    >>> views.shape, targets.shape
+    (torch.Size([4, 3, 16, 16]), torch.Size([4, 5]))
+    """
+    config = config or LabellerConfig()
+    found = with_labeller(
+        webp(images.pixels[index].cpu(), quality=config.quality),
+        images=images,
+        labeller=labeller,
+        config=config,
+        rule=rule or TrainingRule().by("muon"),
+        method=method,
+    )
+    return replace(found, index=index)
+
+
+def with_labeller(
+    pictures: Coded,
+    *,
+    images: Images,
     labeller: Assistant,
     config: LabellerConfig,
     rule: TrainingRule,
     method: str,
-    index: Index | None = None,
 ) -> DistilledSet:
-    """A set of pictures in a code, and the labeller in the code that `config` asks for."""
-    pixels = normalise(images.decode(), mean, std)
+    """A set of pictures in a code, normalised like `images`, and the labeller as `config` asks."""
+    mean, std = images.mean.cpu(), images.std.cpu()
+    pixels = normalise(pictures.decode(), mean, std)
     return DistilledSet(
         images=pixels,
         targets=pixels.new_zeros(len(pixels), 0),
@@ -150,8 +178,7 @@ def carried_set(
         method=method,
         labeller=labeller.compact(config.weights),
         fresh=config.fresh,
-        coded={"images": images},
-        index=index,
+        coded={"images": pictures},
         network=labeller.config,
-        provenance={"config": asdict(config), **versions()},
+        provenance={"config": asdict(config), "images": images.name, **versions()},
     )

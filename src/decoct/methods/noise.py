@@ -10,7 +10,7 @@ from decoct.core import seeding
 from decoct.core.place import Place
 from decoct.core.settings import CountOrNone
 from decoct.data.procedural import Kind
-from decoct.methods.carried import LabellerConfig, carried_set, labeller_bytes
+from decoct.methods.carried import LabellerConfig, labeller_bytes, with_labeller
 from decoct.methods.inputs import Inputs
 from decoct.methods.method import Method, Shared, shared
 from decoct.methods.sizes import Sizes
@@ -40,10 +40,9 @@ class Noise(Method):
         """The seed and the labeller."""
         images = inputs.images
         shape = (self.count or inputs.count, images.channels, images.size, images.size)
-        return carried_set(
+        return with_labeller(
             procedural(self.kind, shape=shape, seed=seeding.derive(inputs.seed, "noise")),
-            mean=images.mean,
-            std=images.std,
+            images=images,
             labeller=inputs.assistant,
             config=self.labeller,
             rule=self.rule,

@@ -55,7 +55,7 @@ def read_contents(folder: Path) -> Contents:
     text, recipe = _recipe(folder / "recipe.yaml")
     hero = str(recipe.get("method", Recipe.method))
     shown = [_sets(folder, stages, method, notes) for method in _shown_first(hero)]
-    viewed = (found for sets in shown for found in sets.values() if found.views is not None)
+    viewed = (found for sets in shown for found in sets.values() if found.has_views)
     scores, variance = folder / "scores.json", folder / "variance.json"
     ablation = folder / "ablation.json"
     losses = _attempt(partial(_teacher_losses, folder, stages, recipe), notes)

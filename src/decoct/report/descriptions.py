@@ -182,11 +182,13 @@ def _describe_distilled(path: Path) -> str:
         f"{path.name}: distilled set by {distilled.method}, {len(distilled.images)} images{real}",
         {
             "images": shape,
-            "views": f"{distilled.views_each} of each image" * (distilled.views is not None),
-            "targets": f"{distilled.targets.shape[-1]} dimensions each"
+            "views": _views(distilled),
+            "labeller": _labeller(distilled),
+            "targets": f"{distilled.dimensions} dimensions each"
             if distilled.has_targets
             else f"none: {provenance['objective']['algorithm']} loss of two views",
-            "in memory": size_text(distilled.bytes),
+            "coded": ", ".join(f"{n} as {part.code}" for n, part in distilled.coded.items()),
+            "to keep": size_text(distilled.bytes),
             "on disk": size_text(path.stat().st_size),
             "train with": rule,
             "made with": _network(asdict(distilled.network)),
@@ -198,6 +200,21 @@ def _describe_distilled(path: Path) -> str:
             "written by": _versions(provenance),
         },
     )
+
+
+def _views(distilled: DistilledSet) -> str:
+    if distilled.labeller is not None:
+        return "fresh ones at every step"
+    return f"{distilled.views_each} of each image" * (distilled.views is not None)
+
+
+def _labeller(distilled: DistilledSet) -> str:
+    labeller = distilled.labeller
+    if labeller is None:
+        return ""
+    code = next((p.code for p in labeller.coded.values() if p.code == "int8"), "")
+    weights = code or ("float16" if labeller.coded else "float32")
+    return f"{_network(asdict(labeller.config))}, {weights}, {size_text(labeller.bytes)}"
 
 
 def _describe_scores(path: Path) -> str:

@@ -43,6 +43,14 @@ mean, and for HSV's saturation. The last one minus 128, divided by 256, rotates 
 and 1 after each.
 
 """
+_LABELLER = """\
+  labeller.safetensors   the network that labels any view of any image
+
+The set is meant to be trained on in fresh random views, a new one at every step, with the targets
+that this network gives them; targets.npy has those of the images themselves. To label views, of
+shape B x C x H x W from 0 to 1: decoct.Assistant.load("labeller.safetensors").label(views)
+
+"""
 _TO_TARGETS = " between the network's output and the target"
 _OF_VIEWS = " of the network's outputs for two augmented views of each image"
 
@@ -66,14 +74,23 @@ def export(path: Path, *, out: Path, uint8: bool = False) -> Path:
         with storage.atomic_path(out / f"{number:05d}.png") as temporary:
             to_picture(pixels).save(temporary, format="PNG")
     with storage.atomic_path(out / "targets.npy") as temporary, temporary.open("wb") as file:
-        np.save(file, distilled.targets.numpy().astype(np.float32))
+        np.save(file, _targets(distilled).numpy().astype(np.float32))
     if distilled.views is not None:
         with storage.atomic_path(out / "views.npy") as temporary, temporary.open("wb") as file:
             np.save(file, distilled.views.numpy())
+    if distilled.labeller is not None:
+        distilled.labeller.save(out / "labeller.safetensors")
     facts = _facts(distilled)
     storage.write_text(out / "set.json", json.dumps(facts, indent=1) + "\n")
     storage.write_text(out / "README.txt", _readme(facts, distilled.rule))
     return out
+
+
+def _targets(distilled: DistilledSet) -> Tensor:
+    """The stored targets; if there is a labeller, its targets for the images themselves."""
+    if distilled.labeller is None:
+        return distilled.targets
+    return distilled.labeller.label(distilled.pixels().float() / 255)
 
 
 def _export_file(distilled: DistilledSet, out: Path) -> Path:
@@ -105,7 +122,8 @@ def _facts(distilled: DistilledSet) -> dict[str, Any]:
         "described": distilled.views is not None,  # by numbers in views.npy
         "size": distilled.size,
         "channels": distilled.channels,
-        "dimensions": distilled.targets.shape[-1],
+        "labelled": distilled.labeller is not None,  # by the network in labeller.safetensors
+        "dimensions": distilled.dimensions,
         "method": distilled.method,
         "mean": distilled.mean.tolist(),
         "std": distilled.std.tolist(),
@@ -134,7 +152,7 @@ def _readme(facts: dict[str, Any], rule: TrainingRule) -> str:
     return _README.format(
         **{
             "shape": " x ".join(map(str, shape)),
-            "files": _VIEWS.format(**facts) * facts["described"],
+            "files": _VIEWS.format(**facts) * facts["described"] + _LABELLER * facts["labelled"],
             **facts,
             "by": rule,
             **facts["rounding"],

@@ -122,7 +122,7 @@ def _side(size: int) -> int:
 
 def view_rows(distilled: DistilledSet) -> list[list[str]]:
     """The first views of a few images: a row of data URIs for each; the first is the image."""
-    shown = min(_VIEWS, distilled.views_each)
+    shown = distilled.views_shown(_VIEWS)
     found = distilled.view_pixels(images=_ROWS, views=shown)
     return [[_data_uri(view) for view in row] for row in found.split(shown)]
 
@@ -177,9 +177,8 @@ def _lede(contents: Contents, first: DistilledSet | None) -> str:
     if first is None and contents.views:
         views = contents.views
         made = (
-            f"decoct kept {len(views.images)} images, each in {views.views_each} views with their "
-            "own targets, so that a network pre-trained on these few images learns what it would "
-            "learn from all"
+            f"decoct kept {len(views.images)} images {_views_said(views)}, so that a network "
+            "pre-trained on these few images learns what it would learn from all"
         )
     elif first is None:
         made = "This run compares ways to choose a few images on which to pre-train a network"
@@ -193,14 +192,20 @@ def _lede(contents: Contents, first: DistilledSet | None) -> str:
         if contents.views:
             views = contents.views
             made += (
-                f". The method {views.method} made another set of {len(views.images)} real "
-                f"images in {views.views_each} views each"
+                f". The method {views.method} made another set of {len(views.images)} images "
+                f"{_views_said(views)}"
             )
     shown = "the images, how they were learnt, and " if first or contents.views else ""
     return (
         f"{made}. Below are {shown}the accuracies of linear classifiers that use such a network's "
         "features and few labels, with baselines for comparison."
     )
+
+
+def _views_said(distilled: DistilledSet) -> str:
+    if distilled.labeller is None:
+        return f"in {distilled.views_each} views each, with targets of their own"
+    return "with a small network that labels fresh views of them while training"
 
 
 def _glance(

@@ -66,7 +66,7 @@ def _picture(path: Path) -> tuple[Image.Image, str] | None:
         total, pixels = len(images), images.pixels[:_LIMIT]
     else:
         distilled = DistilledSet.load(path)
-        if distilled.views is not None:
+        if distilled.has_views:
             return _views(distilled)
         start, pixels = distilled.initial_pixels(), distilled.pixels()
         total = len(pixels)
@@ -78,7 +78,7 @@ def _picture(path: Path) -> tuple[Image.Image, str] | None:
 
 def _views(distilled: DistilledSet) -> tuple[Image.Image, str]:
     """A row for each image: the image and its next views."""
-    columns = min(_VIEWS, distilled.views_each)
+    columns = distilled.views_shown(_VIEWS)
     pixels = distilled.view_pixels(images=_ROWS, views=columns)
     scale = min(4, max(1, _SIDE // (columns * (pixels.shape[3] + 2))))
     rows = len(pixels) // columns
