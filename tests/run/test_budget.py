@@ -1,0 +1,50 @@
+"""A budget of bytes: as many images as fit, and no more."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from decoct.core.errors import DecoctError
+from decoct.run.budget import bytes_of, size_within
+from decoct.run.pipeline import Run
+from decoct.run.recipe import Recipe
+
+
+@given(count=st.integers(1, 10**6))
+def test_bytes_are_written_in_decimal_units(count: int) -> None:
+    assert bytes_of(f"{count}") == bytes_of(f"{count} B") == count
+    assert bytes_of(f"{count}kB") == 1000 * count and bytes_of(f"{count} mb") == 10**6 * count
+
+
+@pytest.mark.parametrize("bad", ["", "MB", "-1MB", "1TB", "0", "nan", "1 2 MB", "1e3", "0.1B"])
+def test_what_is_no_number_of_bytes_is_refused(bad: str) -> None:
+    with pytest.raises(DecoctError, match="is no number of bytes; write 1MB"):
+        bytes_of(bad)
+
+
+@pytest.mark.parametrize("method", ["random", "views", "carried", "mkdt"])
+def test_a_set_of_that_size_fits_and_a_larger_one_would_not(
+    method: str, tiny_recipe: Recipe, tmp_path: Path
+) -> None:
+    run = Run(tiny_recipe, tmp_path / "run")
+    needed = run.facts(method)["bytes"]
+    size = size_within(needed, recipe=tiny_recipe, method=method, run=run)
+    assert abs(size - 9) <= (method == "carried")  # what compression gives is estimated
+    other = Run(replace(tiny_recipe, size=size), tmp_path / "run")
+    assert other.distilled(method, 0).bytes <= 1.1 * needed
+    twice = size_within(2 * needed, recipe=tiny_recipe, method=method, run=run)
+    assert twice > size
+
+
+def test_too_few_bytes_are_refused_with_what_it_takes(tiny_recipe: Recipe, tmp_path: Path) -> None:
+    run = Run(tiny_recipe, tmp_path / "run")
+    with pytest.raises(DecoctError, match="too few for carried: without any image it takes"):
+        size_within(50, recipe=tiny_recipe, method="carried", run=run)
+
+
+def test_a_set_never_has_more_images_than_there_are(tiny_recipe: Recipe, tmp_path: Path) -> None:
+    run = Run(tiny_recipe, tmp_path / "run")
+    assert size_within(10**9, recipe=tiny_recipe, method="random", run=run) == len(run.images)
