@@ -96,11 +96,12 @@ def turn(centred: Tensor) -> tuple[Tensor, Tensor]:
     examples it is each problem's own, of n directions, by the Gram matrix of its examples.
     Otherwise the first problem's serves all, for they are draws of one task and much alike.
     """
-    x = centred.double()  # in single precision, squaring would lose small singular values
-    if 2 * x.shape[1] > x.shape[2]:
-        _, vectors = torch.linalg.eigh(x[0].mT @ x[0])
-        basis = vectors.to(centred)
-        return centred @ basis, basis.mT.expand(len(x), -1, -1)
+    # In single precision, squaring would lose small singular values.
+    if 2 * centred.shape[1] > centred.shape[2]:
+        first = centred[0].double()
+        basis = torch.linalg.eigh(first.mT @ first).eigenvectors.to(centred)
+        return centred @ basis, basis.mT.expand(len(centred), -1, -1)
+    x = centred.double()
     squares, vectors = torch.linalg.eigh(x @ x.mT)
     squares = torch.where(squares > 1e-12 * squares[:, -1:], squares, 0)  # drop rounding errors
     inverse = torch.where(squares > 0, squares, torch.inf).rsqrt()
