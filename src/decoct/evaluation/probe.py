@@ -95,7 +95,7 @@ def probe(
                 protocol=config.protocol,
             )
             scores += [ProbeScore(task.name, label, draw, a) for draw, a in enumerate(found)]
-            advance(f"{found[0]:.1f} %")
+            advance(f"{sum(found) / len(found):.1f} %")
     return scores
 
 
