@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from decoct.core import storage
-from decoct.evaluation.scores import REFERENCE, UPPER, Score, Scores, mark
+from decoct.evaluation.interval import mark
+from decoct.evaluation.scores import REFERENCE, UPPER, Score, Scores
 from decoct.methods.registry import METHODS
 from decoct.report.table import markdown
 from decoct.run.method_stages import set_of

@@ -15,6 +15,7 @@ from decoct.evaluation.scores import Scores
 from decoct.methods.registry import METHODS
 from decoct.report.costs import cost_rows, costs
 from decoct.report.table import (
+    detectable_note,
     labels_phrase,
     legend,
     margin_rows,
@@ -25,7 +26,7 @@ from decoct.report.table import (
 from decoct.studies.tune import Tuning, tuning_rows
 
 _SUMMARIES = ("accuracy", "over random", "gap recovered")
-_MARKED = re.compile(r"(<!-- table: (.+?) -->\n\n)(?:\|.*\n)*")
+_MARKED = re.compile(r"(<!-- table: (.+?) -->\n\n)(?:\|.*\n)*(?:\nSmallest detectable .*\n)?")
 
 
 def tables(folder: Path) -> dict[str, str]:
@@ -40,7 +41,10 @@ def tables(folder: Path) -> dict[str, str]:
         for method in (m for m in part.facts if METHODS[m].proposed):
             found[f"{method} over{on}"] = markdown(margin_rows(part, method))
         for labels in part.labels():
-            found[f"{labels_phrase(labels)}{on}"] = markdown(table_rows(part, labels))
+            note = detectable_note(part, labels).capitalize()
+            found[f"{labels_phrase(labels)}{on}"] = markdown(
+                table_rows(part, labels)
+            ) + f"\n\n{note}." * bool(note)
     priced = costs(scores, run["seconds"], run.get("inputs", {}))
     found["costs"] = markdown(cost_rows(priced))
     if (folder / "tuning.json").exists():

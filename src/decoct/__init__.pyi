@@ -13,8 +13,9 @@ from .data.images import Images
 from .data.sources import load_images
 from .data.stored_views import show_views
 from .data.tasks import Task, labelled_indices, load_task
+from .evaluation.interval import Interval
 from .evaluation.probe import ProbeConfig, ProbeScore, probe
-from .evaluation.scores import Interval, Score, Scores
+from .evaluation.scores import Score, Scores
 from .evaluation.target_probe import target_probe_error
 from .matching.loop import MatchingConfig
 from .methods.carried import Carried, LabellerConfig, carried_set

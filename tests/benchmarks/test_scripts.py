@@ -116,5 +116,8 @@ def test_a_pages_tables_are_the_runs_own(
     monkeypatch.setattr(sys, "argv", ["results", str(run.folder), "--into", str(page)])
     results.main()
     assert page.read_text() == written  # again: nothing new
+    noted = {"costs": "| new |\n\nSmallest detectable difference to random: 1.2 points."}
+    once = results.with_tables(written, noted)
+    assert noted["costs"] in once and results.with_tables(once, noted) == once
     with pytest.raises(SystemExit, match="no table 'accuracies'"):
         results.with_tables("<!-- table: accuracies -->\n\n", {"accuracy": ""})

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import sklearn.linear_model
+import sklearn.preprocessing
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -18,7 +19,8 @@ from decoct.core.errors import DecoctError
 from decoct.data.images import Images
 from decoct.data.tasks import Task, labelled_indices
 from decoct.evaluation.logistic import Logistic
-from decoct.evaluation.probe import ProbeConfig, cross_validated_penalties, probe, probe_accuracies
+from decoct.evaluation.penalty import PENALTIES, cross_validated_penalty, stratified_folds
+from decoct.evaluation.probe import ProbeConfig, probe, probe_accuracies
 from decoct.models.registry import NetworkConfig, create_network
 
 Array = NDArray[np.float64]
@@ -37,13 +39,29 @@ def problem(
     return x + 3, labels
 
 
-def cross_validated_penalty(x: Array, labels: NDArray[np.int64], *, classes: int) -> float:
+def penalty_of(x: Array, labels: NDArray[np.int64], *, classes: int) -> float:
     features, known = torch.from_numpy(x)[None], torch.from_numpy(labels)[None]
-    return float(cross_validated_penalties(features, known, classes=classes))
+    return cross_validated_penalty(features, known, classes=classes)
+
+
+def held_out(x: Array, labels: NDArray[np.int64]) -> list[float]:
+    """By scikit-learn: the summed cross-entropy on the held-out folds at every penalty."""
+    fold = stratified_folds(torch.from_numpy(labels)).numpy()
+    found = []
+    for penalty in PENALTIES:
+        total = 0.0
+        for k in range(5):
+            reference = sklearn.linear_model.LogisticRegression(
+                C=1 / (2 * (fold != k).sum() * penalty), tol=1e-8, max_iter=10000
+            ).fit(x[fold != k], labels[fold != k])
+            log_p = reference.predict_log_proba(x[fold == k])
+            total -= float(log_p[np.arange(len(log_p)), labels[fold == k]].sum())
+        found.append(total)
+    return found
 
 
 def probe_accuracy(train: Tensor, labels: Tensor, *test: Tensor, **more: Any) -> float:
-    return probe_accuracies(train[None], labels[None], *test, **more)[0]
+    return probe_accuracies(train, labels, torch.arange(len(train))[None], *test, **more)[0]
 
 
 # Cross-validation
@@ -51,7 +69,7 @@ def probe_accuracy(train: Tensor, labels: Tensor, *test: Tensor, **more: Any) ->
 
 def test_folds_hold_an_even_share_of_every_class() -> None:
     labels = np.repeat([0, 1, 2], [10, 5, 23])
-    fold = module.stratified_folds(torch.from_numpy(labels)).numpy()
+    fold = stratified_folds(torch.from_numpy(labels)).numpy()
     counts = np.array([np.bincount(fold[labels == c], minlength=5) for c in range(3)])
     assert counts.sum(0).sum() == 38
     assert (counts.max(1) - counts.min(1) <= 1).all()
@@ -60,19 +78,18 @@ def test_folds_hold_an_even_share_of_every_class() -> None:
 
 def test_the_penalty_chosen_has_the_least_held_out_cross_entropy() -> None:
     x, labels = problem(60, 8, 3)
-    fold = module.stratified_folds(torch.from_numpy(labels)).numpy()
-    held_out = []
-    for penalty in module._PENALTIES:
-        total = 0.0
-        for k in range(5):
-            reference = sklearn.linear_model.LogisticRegression(
-                C=1 / (2 * (fold != k).sum() * penalty), tol=1e-8, max_iter=10000
-            ).fit(x[fold != k], labels[fold != k])
-            log_p = reference.predict_log_proba(x[fold == k])
-            total -= float(log_p[np.arange(len(log_p)), labels[fold == k]].sum())
-        held_out.append(total)
-    expected = module._PENALTIES[int(np.argmin(held_out))]
-    assert cross_validated_penalty(x, labels, classes=3) == expected
+    expected = PENALTIES[int(np.argmin(held_out(x, labels)))]
+    assert penalty_of(x, labels, classes=3) == expected
+
+
+def test_several_draws_choose_the_penalty_by_their_sum() -> None:
+    noise = np.random.default_rng(0).normal(size=(60, 8))
+    x, labels = problem(60, 8, 3)
+    losses = [held_out(features, labels) for features in (noise, x)]
+    expected = PENALTIES[int(np.argmin(np.sum(losses, 0)))]
+    both = torch.from_numpy(np.stack([noise, x])), torch.from_numpy(np.stack([labels, labels]))
+    assert cross_validated_penalty(*both, classes=3) == expected
+    assert len({expected, *(PENALTIES[int(np.argmin(found))] for found in losses)}) > 1
 
 
 def test_pure_noise_gets_the_strongest_penalty_and_clean_data_a_weak_one() -> None:
@@ -80,20 +97,20 @@ def test_pure_noise_gets_the_strongest_penalty_and_clean_data_a_weak_one() -> No
     labels = np.arange(60) % 3
     noise = draws.normal(size=(60, 20))
     clean = 10 * np.eye(3)[labels] + 0.1 * draws.normal(size=(60, 3))
-    assert cross_validated_penalty(noise, labels, classes=3) >= 1
-    assert cross_validated_penalty(clean, labels, classes=3) == min(module._PENALTIES)
+    assert penalty_of(noise, labels, classes=3) >= 1
+    assert penalty_of(clean, labels, classes=3) <= 1e-3
 
 
 def test_one_example_a_class_takes_the_middle_of_the_grid() -> None:
     x, labels = problem(4, 6, 4)
-    penalty = cross_validated_penalty(x, labels, classes=4)
-    assert min(module._PENALTIES) < penalty < max(module._PENALTIES)
+    penalty = penalty_of(x, labels, classes=4)
+    assert min(PENALTIES) < penalty < max(PENALTIES)
 
 
 def test_classes_of_one_example_beside_others_are_fitted() -> None:
     x, labels = problem(9, 6, 2)
     labels = np.where(np.arange(9) == 8, 2, labels)
-    assert cross_validated_penalty(x, labels, classes=3) in module._PENALTIES
+    assert penalty_of(x, labels, classes=3) in PENALTIES
 
 
 # Protocols
@@ -107,7 +124,7 @@ def tensors(
 
 
 def spied(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Tensor, Tensor]]:
-    """Every fit in double precision, which is the last: its features and penalties."""
+    """Every fit of a probe: its features and penalties."""
     calls: list[tuple[Tensor, Tensor]] = []
 
     class Spy(Logistic):
@@ -116,8 +133,7 @@ def spied(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Tensor, Tensor]]:
             self.given = features.clone()
 
         def fit(self, penalty: Tensor, *, tolerance: float = 1e-8) -> tuple[Tensor, Tensor]:
-            if self.given.dtype == torch.float64:
-                calls.append((self.given, penalty))
+            calls.append((self.given, penalty))
             return super().fit(penalty, tolerance=tolerance)
 
     monkeypatch.setattr(module, "Logistic", Spy)
@@ -146,32 +162,78 @@ def test_standard_protocol_standardises_on_the_labelled_examples(
     assert np.allclose(calls[0][0].std(1, correction=0), 1)
 
 
-@pytest.mark.parametrize("protocol", ["standard", "paper"])
-def test_draws_in_one_batch_score_as_they_do_alone(protocol: str) -> None:
-    train, labels, test, test_labels = tensors()
-    index = torch.stack(
-        [torch.randperm(40, generator=torch.Generator().manual_seed(i)) for i in (1, 2, 3)]
-    )
-    index = torch.stack([row[labels[row].argsort(stable=True)][::3] for row in index])  # stratified
-    together = probe_accuracies(
-        train[index], labels[index], test, test_labels, classes=3, protocol=protocol
-    )
-    assert len(set(together)) > 1
-    assert together == [
-        probe_accuracy(train[i], labels[i], test, test_labels, classes=3, protocol=protocol)
-        for i in index
+def thirds(labels: Tensor, draws: int) -> Tensor:
+    """Stratified draws of a third of the rows."""
+    index = [
+        torch.randperm(len(labels), generator=torch.Generator().manual_seed(i))
+        for i in range(draws)
     ]
+    return torch.stack([row[labels[row].argsort(stable=True)][::3] for row in index])
 
 
-def test_cross_validation_in_pieces_chooses_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    x, labels = (torch.from_numpy(a) for a in problem(60, 8, 3))
-    features, known = (
-        torch.stack([x, x.flip(0), x * 3]),
-        torch.stack([labels, labels.flip(0), labels]),
+@pytest.mark.parametrize("pieces", [1, 2])
+@pytest.mark.parametrize("protocol", ["standard", "paper"])
+def test_draws_together_score_as_they_do_alone(
+    protocol: str, pieces: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train, labels, test, test_labels = tensors()
+    index = thirds(labels, draws=4)
+    monkeypatch.setattr(module, "cross_validated_penalty", lambda *_, **__: 0.1)
+    monkeypatch.setattr(module, "_NUMBERS", 4 * index.shape[1] * train.shape[1] // pieces)
+
+    def scores(rows: Tensor) -> list[float]:
+        return probe_accuracies(
+            train, labels, rows, test, test_labels, classes=3, protocol=protocol
+        )
+
+    together = scores(index)
+    assert len(set(together)) > 1
+    assert together == [scores(row[None])[0] for row in index]
+
+
+@pytest.mark.parametrize("needed, first", [(1, 3), (30 * 4, 4), (30 * 4 + 1, 5), (10**4, 5)])
+def test_the_first_draws_choose_the_penalty_of_all(
+    needed: int, first: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train, labels, test, test_labels = tensors(n=90)
+    index, calls = thirds(labels, draws=5), spied(monkeypatch)
+    seen: list[int] = []
+
+    def choose(x: Tensor, labels: Tensor, *, classes: int) -> float:
+        seen.append(len(x))
+        return cross_validated_penalty(x, labels, classes=classes)
+
+    monkeypatch.setattr(module, "cross_validated_penalty", choose)
+    monkeypatch.setattr(module, "_PENALTY_LABELS", needed)
+    probe_accuracies(train, labels, index, test, test_labels, classes=3, protocol="standard")
+    assert seen == [first]
+    x = train[index[:first]].double()
+    expected = cross_validated_penalty(
+        x / x.std(1, correction=0, keepdim=True), labels[index[:first]], classes=3
     )
-    whole = cross_validated_penalties(features, known, classes=3)
-    monkeypatch.setattr(module, "_NUMBERS", 2 * x.numel())  # two fits at a time
-    assert torch.equal(cross_validated_penalties(features, known, classes=3), whole)
+    assert torch.cat([p for _, p in calls]).tolist() == pytest.approx([expected] * 5)
+
+
+@pytest.mark.parametrize("correlated", [False, True])
+def test_standard_accuracies_are_scikit_learns_at_full_precision(correlated: bool) -> None:
+    x, y = (torch.from_numpy(a) for a in problem(1200, 40, 5, correlated=correlated))
+    train, labels, test, test_labels = x[:200].float(), y[:200], x[200:].float(), y[200:]
+    index = thirds(labels, draws=6)
+    got = probe_accuracies(train, labels, index, test, test_labels, classes=5, protocol="standard")
+    seen = train[index].double()
+    penalty = cross_validated_penalty(
+        seen / seen.std(1, correction=0, keepdim=True), labels[index], classes=5
+    )
+    expected = []
+    for row in index:
+        scaler = sklearn.preprocessing.StandardScaler().fit(train[row].double().numpy())
+        reference = sklearn.linear_model.LogisticRegression(
+            C=1 / (2 * len(row) * penalty), solver="newton-cg", tol=1e-10, max_iter=10000
+        ).fit(scaler.transform(train[row].double().numpy()), labels[row].numpy())
+        right = reference.score(scaler.transform(test.double().numpy()), test_labels.numpy())
+        expected.append(100 * right)
+    assert got == pytest.approx(expected, abs=0.25)  # two test images in a thousand
+    assert np.mean(got) == pytest.approx(np.mean(expected), abs=0.1)
 
 
 @pytest.mark.parametrize("protocol", ["standard", "paper"])
@@ -338,10 +400,12 @@ def test_every_encoder_gets_the_same_labelled_examples(
 ) -> None:
     seen: list[list[list[int]]] = []
 
-    def record(train: Tensor, labels: Tensor, *_: Tensor, **__: int | str) -> list[float]:
-        seen[-1] += labels.tolist()
+    def record(
+        train: Tensor, labels: Tensor, index: Tensor, *_: Tensor, **__: int | str
+    ) -> list[float]:
+        seen[-1] += labels[index].tolist()
         assert train.isfinite().all()
-        return [0.0] * len(labels)
+        return [0.0] * len(index)
 
     chosen: list[list[Tensor]] = []
     real: Callable[..., Tensor] = module.labelled_indices

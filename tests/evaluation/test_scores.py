@@ -1,16 +1,13 @@
 """What the table says is what a statistician would compute."""
 
-import math
-import statistics
 from pathlib import Path
 
 import pytest
 import scipy.stats
-from hypothesis import given
-from hypothesis import strategies as st
 
 from decoct.core.errors import DecoctError
-from decoct.evaluation.scores import Interval, Row, Score, Scores
+from decoct.evaluation.interval import Interval
+from decoct.evaluation.scores import Row, Score, Scores
 
 # accuracy by method, seed and task (two tasks, one choice of labels)
 BY_HAND = {
@@ -33,43 +30,6 @@ def scores_of(table: dict[str, dict[int, tuple[float, float]]]) -> Scores:
 
 def rows(scores: Scores) -> dict[str, Row]:
     return {row.method: row for row in scores.table()}
-
-
-@pytest.mark.parametrize("values", [[1.0, 2.0], [3.0, 1.0, 4.0, 1.0, 5.0], [10.0, 10.5, 9.0]])
-def test_interval_is_students_t(values: list[float]) -> None:
-    low, high = scipy.stats.t.interval(
-        0.95, len(values) - 1, loc=statistics.mean(values), scale=scipy.stats.sem(values)
-    )
-    interval = Interval.of(values)
-    assert interval.mean - interval.half_width == pytest.approx(low, rel=1e-12)
-    assert interval.mean + interval.half_width == pytest.approx(high, rel=1e-12)
-
-
-def test_interval_of_two_values_by_hand() -> None:
-    # Values 1 apart: standard error 0.5, and t(0.975, 1) = tan(0.475 pi) = 12.706.
-    assert Interval.of([1.0, 2.0]).half_width == pytest.approx(0.5 * math.tan(0.475 * math.pi))
-
-
-@given(st.lists(st.floats(-100, 100), min_size=2, max_size=8), st.floats(-50, 50))
-def test_interval_shifts_with_its_values(values: list[float], by: float) -> None:
-    plain, shifted = Interval.of(values), Interval.of([v + by for v in values])
-    assert shifted.mean == pytest.approx(plain.mean + by, abs=1e-9)
-    assert shifted.half_width == pytest.approx(plain.half_width, abs=1e-9)
-
-
-def test_one_value_has_no_interval_and_excludes_nothing() -> None:
-    interval = Interval.of([5.0])
-    assert interval.mean == 5
-    assert math.isnan(interval.half_width)
-    assert not interval.excludes_zero
-    assert str(interval) == "5.0"
-
-
-def test_excludes_zero() -> None:
-    assert Interval(2.0, 1.9).excludes_zero
-    assert Interval(-2.0, 1.9).excludes_zero
-    assert not Interval(2.0, 2.1).excludes_zero
-    assert str(Interval(2.0, 1.94)) == "2.0 ± 1.9"
 
 
 def test_accuracy_is_the_interval_over_seeds_of_the_mean_over_tasks() -> None:
@@ -125,15 +85,36 @@ def test_no_gap_where_there_is_none() -> None:
     assert rows(scores_of(table))["mkdt"].gap_recovered is None
 
 
-def test_draws_of_labels_are_averaged_within_a_seed() -> None:
+def test_draws_of_labels_are_averaged_within_a_seed_and_resampled_below_it() -> None:
+    values = [(0, 0, 10.0), (0, 1, 20.0), (1, 0, 30.0), (1, 1, 50.0)]
+    scores = Scores(tuple(Score("mkdt", seed, "a", "5%", draw, x) for seed, draw, x in values))
+    assert scores.by_seed("mkdt", "5%") == {0: 15.0, 1: 40.0}
+    expected = Interval.of_units({(seed, "a", draw): x for seed, draw, x in values})
+    assert rows(scores)["mkdt"].accuracy == expected
+    assert expected.half_width > Interval.of([15.0, 40.0]).half_width
+
+
+def test_methods_are_paired_by_draw_too() -> None:
+    # Draws differ by 20 points, the two methods by 1 or 3 at each draw.
     scores = Scores(
         tuple(
-            Score("mkdt", seed, "a", "5%", draw, accuracy)
-            for seed, draw, accuracy in [(0, 0, 10.0), (0, 1, 20.0), (1, 0, 30.0), (1, 1, 50.0)]
+            Score(method, seed, "a", labels, draw, 20.0 * draw + 5 * seed + more)
+            for seed in range(3)
+            for draw in range(2)
+            for labels in ("5%", "20%")
+            for method, more in (("random", 0.0), ("mkdt", 1.0 + 2 * draw))
         )
     )
-    assert scores.by_seed("mkdt", "5%") == {0: 15.0, 1: 40.0}
-    assert rows(scores)["mkdt"].accuracy == Interval.of([15.0, 40.0])
+    over = scores.row("mkdt", None).over_random
+    assert over == Interval.of_units({(s, "a", d): 1.0 + 2 * d for s in range(3) for d in (0, 1)})
+    assert over is not None and over.excludes_zero
+
+
+def test_no_gap_that_may_be_nothing() -> None:
+    table = {**BY_HAND, "full": {0: (36.0, 40.0), 1: (32.0, 48.0), 2: (31.0, 46.0)}}
+    full = rows(scores_of(table))["full"].over_random  # 3, 3 and -0.5
+    assert full is not None and full.mean > 0 and not full.excludes_zero
+    assert rows(scores_of(table))["mkdt"].gap_recovered is None
 
 
 def test_each_choice_of_labels_is_its_own_comparison() -> None:

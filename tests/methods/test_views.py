@@ -17,7 +17,6 @@ from decoct.artefacts.targets import Targets, TargetsConfig, fit_targets
 from decoct.core.errors import DecoctError
 from decoct.data.images import Images
 from decoct.data.stored_views import plain_views, show_views
-from decoct.evaluation.scores import Interval
 from decoct.methods.views import Views, stored_views
 from decoct.models.registry import NetworkConfig
 from decoct.report.export import export
@@ -252,20 +251,6 @@ def test_a_stage_is_made_again_when_what_it_depends_on_changes(recipe: Recipe) -
 
 
 # What else it needs
-
-
-def test_the_interval_of_a_ratio_by_hand() -> None:
-    # 1/4 and 3/4 of 4: the ratio is 1/2, what is left -1 and 1, of standard error 1.
-    found = Interval.of_ratio([1.0, 3.0], [4.0, 4.0])
-    assert found.mean == 0.5
-    assert found.half_width == pytest.approx(math.tan(0.475 * math.pi) / 4)  # t(0.975, 1) / 4
-    assert math.isnan(Interval.of_ratio([1.0], [4.0]).half_width)
-
-
-@pytest.mark.parametrize("wholes", [[2.0, 4.0, 7.0], [2.0, -1.0, 5.0]])
-def test_pairs_in_proportion_have_a_certain_ratio(wholes: list[float]) -> None:
-    found = Interval.of_ratio([0.3 * whole for whole in wholes], wholes)
-    assert (found.mean, found.half_width) == pytest.approx((0.3, 0.0))
 
 
 @pytest.mark.parametrize("components", [0, 2])

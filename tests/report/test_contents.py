@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from decoct.core import storage
-from decoct.evaluation.scores import Interval, Row
+from decoct.evaluation.interval import Interval
+from decoct.evaluation.scores import Row
 from decoct.models.registry import NetworkConfig
 from decoct.report.contents import read_contents
 from decoct.report.verdicts import verdict

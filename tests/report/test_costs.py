@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import scipy.stats
 
 from decoct.core import storage
 from decoct.evaluation.scores import Score, Scores
@@ -151,7 +152,7 @@ EVERY = {
     "random": [40.0, 42.0],
     "mkdt": [43.0, 46.0],
     "full": [50.0, 52.0],
-    "full-steps": [45.0, 45.0],
+    "full-steps": [44.0, 46.0],
     "ssl-full": [30.0, 31.0],
     "ssl-full-steps": [20.0, 22.0],
 }
@@ -169,7 +170,7 @@ def test_on_equal_terms_the_full_data_is_what_it_says() -> None:
     names = ["random", "mkdt", "full", "ssl-full"]
     assert list(dict.fromkeys(s.method for s in steps.scores)) == names
     assert list(dict.fromkeys(s.method for s in epochs.scores)) == names
-    assert steps.by_seed("full", "5%") == {0: 45.0, 1: 45.0}
+    assert steps.by_seed("full", "5%") == {0: 44.0, 1: 46.0}
     assert steps.by_seed("ssl-full", "5%") == {0: 20.0, 1: 22.0}
     assert epochs.by_seed("full", "5%") == {0: 50.0, 1: 52.0}
     for part in (steps, epochs):
@@ -197,10 +198,10 @@ def test_facts_go_with_their_scores() -> None:
 
 
 def test_margins_are_paired_by_seed() -> None:
-    header, *lines = margin_rows(scores_of(EVERY), "mkdt")
+    header, *lines, size = margin_rows(scores_of(EVERY), "mkdt")
     assert header == ["mkdt over", "5%"]
     by_method = dict(lines)
-    assert "mkdt" not in by_method
+    assert "mkdt" not in by_method and size[0] == "smallest detectable"
     # 3 and 4 over random, so 3.5 and half an interval of t(0.975, 1) * 0.5 = 6.35: within noise
     assert by_method["random"] == "+3.5 ± 6.4~"
     # 23 and 24 over ssl-full-steps: the same noise, but far from none
@@ -211,7 +212,7 @@ def test_without_a_longer_method_there_are_no_terms_of_epochs() -> None:
     scores = scores_of({m: EVERY[m] for m in ("random", "full-steps")})
     ((name, steps),) = scores.terms()
     assert name == "equal steps"
-    assert steps.by_seed("full", "5%") == {0: 45.0, 1: 45.0}
+    assert steps.by_seed("full", "5%") == {0: 44.0, 1: 46.0}
 
 
 def test_the_summary_is_each_methods_difference_by_labels() -> None:
@@ -219,12 +220,15 @@ def test_the_summary_is_each_methods_difference_by_labels() -> None:
         scores_of({"random": [40.0, 40.0, 40.0], "mkdt": [42.0, 42.1, 41.9]}).scores
         + scores_of({"random": [50.0, 50.0, 50.0], "mkdt": [51.0, 48.0, 53.0]}, ("20%",)).scores
     )
-    header, mkdt = summary_rows(scores)
+    header, mkdt, size = summary_rows(scores)
     assert header == ["over random", "5%", "20%", "mean"]
     assert mkdt[3].startswith("+1.3")  # (2 + 2/3) / 2, paired by seed
     assert mkdt[0] == "mkdt"
     assert mkdt[1].startswith("+2.0") and not mkdt[1].endswith(("~", "?"))
     assert mkdt[2].startswith("+0.7") and mkdt[2].endswith("~")  # the interval includes 0
+    # Differences of 2.0, 2.1 and 1.9 have an error of 0.1 / sqrt(3).
+    quantiles = scipy.stats.t.ppf([0.975, 0.8], 2).sum()
+    assert size[:2] == ["smallest detectable", f"{quantiles * 0.1 / 3**0.5:.1f}"]
     (_, alone) = summary_rows(scores_of({"random": [40.0], "mkdt": [39.0]}))
     assert alone[1].startswith("-1.0") and alone[1].endswith("?")
 
@@ -244,6 +248,8 @@ def test_the_text_has_both_terms_and_both_summaries() -> None:
         "difference to random, mean over tasks, equal epochs (~ within noise)",
     ):
         assert text.count(title) == 1, title
+    assert text.count("smallest detectable difference to random: ") == 4  # below each table
+    assert text.count("smallest detectable  ") == 2
     assert "full-steps" not in text  # by the name of what it is equal to
     plain = text_table(scores_of({m: EVERY[m] for m in ("random", "mkdt")}))
     assert "equal" not in plain and "difference to random, mean" not in plain

@@ -16,7 +16,8 @@ from PIL import Image
 from decoct.artefacts.distilled import DistilledSet, TrainingRule
 from decoct.core import storage
 from decoct.core.errors import DecoctError
-from decoct.evaluation.scores import Interval, Score, Scores
+from decoct.evaluation.interval import Interval
+from decoct.evaluation.scores import Score, Scores
 from decoct.report.contents import read_contents
 from decoct.report.page import render, write_report
 from decoct.report.plots import Whisker, curves, intervals

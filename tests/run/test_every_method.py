@@ -77,7 +77,8 @@ def test_every_method_is_compared_on_equal_terms_and_priced(said: str, tmp_path:
         rows = lines_under(said, title)
         left = {"random", *LONGER} if terms == "equal steps" else {"random"}
         assert sorted(row[0] for row in rows) == sorted(m for m in shown if m not in left)
-        assert all(cell.endswith("?") for row in rows for cell in row[1:])  # of one seed
+        for row in rows:  # of one seed: every difference and its half-width end with a mark
+            assert [cell.endswith("?") for cell in row[1:]] == [False, False, True] * 3
 
     # The costs are the report's too.
     priced = lines_under(said, "what each method costs")

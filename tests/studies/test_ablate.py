@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,7 +14,7 @@ from decoct.cli import main
 from decoct.core import storage
 from decoct.core.errors import DecoctError
 from decoct.core.place import Place
-from decoct.evaluation.scores import Interval, Score
+from decoct.evaluation.scores import Score
 from decoct.methods.axis import Axis, one_of
 from decoct.methods.inputs import Inputs
 from decoct.methods.real_images import RealImages
@@ -97,7 +98,8 @@ def test_two_axes_end_to_end(
     row = next(r for r in scores.table() if (r.method, r.labels) == ("mkdt", "50%"))
     line = next(x for x in found.lines("size", "50%") if x.outcome.base)
     assert line.accuracy == row.accuracy and line.gap_recovered == row.gap_recovered
-    assert Interval.of(line.over_random) == row.over_random
+    assert line.against_random == row.over_random
+    assert line.against_random.mean == pytest.approx(np.mean(line.over_random))
 
     # Experts are shared: expert k once, and no folder but one. Random subsets: once a size.
     (experts,) = folder.glob("experts-*")

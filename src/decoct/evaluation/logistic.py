@@ -13,10 +13,11 @@ Objective = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 class Logistic:
-    """B problems of n examples each, solved in lockstep at one penalty after another.
+    """Many problems of n examples each, solved in lockstep at one penalty after another.
 
-    `features` is B x n x F, `labels` B x n (int64); rows labelled -1 are ignored. Single
-    precision is three times faster and reaches a tolerance of about 1e-5.
+    `features` is T x n x F. `labels` (int64) has a line for each fit; T tables and K T lines say
+    that each table serves K fits in turn. Rows labelled -1 are ignored. Single precision is three
+    times faster and reaches a tolerance of about 1e-5.
 
     In the basis of the features' principal directions the Hessian is nearly diagonal, about
     s^2 / (n classes) + 2 penalty. Scaling by it makes L-BFGS converge in tens of steps.
@@ -24,25 +25,31 @@ class Logistic:
 
     def __init__(
         self,
-        features: Float[Tensor, "fit example feature"],
+        features: Float[Tensor, "table example feature"],
         labels: Int64[Tensor, "fit example"],
         *,
         classes: int,
     ) -> None:
-        there = (labels >= 0).unsqueeze(2).to(features.dtype)
-        self.count = there.sum(1, keepdim=True)  # B x 1 x 1, like every per-problem number
-        self.mean = (features * there).sum(1, keepdim=True) / self.count
-        self.x, self.squares, self.directions = principal((features - self.mean) * there)
-        self.x = torch.cat([self.x, there], 2)  # B x n x r + 1: the last column is the intercept's
-        self.shares = (there / self.count).mT
+        tables, n, _ = features.shape
+        there = (labels >= 0).to(features.dtype)
+        used = there.view(tables, -1, n).amax(1).unsqueeze(2)  # T x n x 1: by one fit or more
+        self.mean = (features * used).sum(1, keepdim=True) / used.sum(1, keepdim=True)
+        x, self.directions = turn((features - self.mean) * used)
+        self.count = there.sum(1).view(-1, 1, 1)  # B x 1 x 1, like every per-problem number
+        self.squares = (there.view(tables, -1, n) @ x.square()).view(len(labels), 1, -1)
+        self.x = torch.cat([x, used], 2)  # T x n x r + 1: the last column is the intercept's
+        self.shares = there.unsqueeze(1) / self.count
         one_hot = labels.unsqueeze(1) == torch.arange(classes, device=labels.device).view(-1, 1)
         self.one_hot = one_hot.to(features.dtype)  # B x classes x n
-        self.weights = self.x.new_zeros(len(self.x), classes, self.x.shape[2])
+        self.weights = x.new_zeros(len(labels), classes, self.x.shape[2])
 
-    @property
-    def rotated(self) -> Tensor:
-        """B x n x r: the centred features along their principal directions; equivalent problems."""
-        return self.x[:, :, :-1]
+    def log_p(
+        self, weights: Float[Tensor, "fit classes turned"] | None = None
+    ) -> Float[Tensor, "fit classes example"]:
+        """The logarithms of all rows' probabilities, by the last solution unless told otherwise."""
+        weights = self.weights if weights is None else weights
+        by_table = weights.view(len(self.x), -1, weights.shape[2])  # one product for K fits
+        return (by_table @ self.x.mT).view(*weights.shape[:2], -1).log_softmax(1)
 
     def fit(
         self, penalty: Float[Tensor, " fit"], *, tolerance: float = 1e-7
@@ -58,45 +65,48 @@ class Logistic:
         >>> (x @ weights + intercept).argmax(2)
         tensor([[0, 1]])
         """
-        shape, classes = self.weights.shape, self.weights.shape[1]
+        shape, (tables, _, columns) = self.weights.shape, self.x.shape
         double = 2 * penalty.to(self.x).view(-1, 1, 1)
-        curvature = self.squares / (self.count * classes) + double
-        scale = torch.cat([curvature, torch.full_like(double, 1 / classes)], 2).rsqrt()
+        curvature = self.squares / (self.count * shape[1]) + double
+        scale = torch.cat([curvature, torch.full_like(double, 1 / shape[1])], 2).rsqrt()
         pull = torch.cat([double.expand_as(curvature), torch.zeros_like(double)], 2)
 
         def objective(flat: Tensor) -> tuple[Tensor, Tensor]:
             weights = flat.view(shape) * scale
-            log_p = (weights @ self.x.mT).log_softmax(1)
-            residual = (log_p.exp() - self.one_hot) * self.shares
+            log_p = self.log_p(weights)
+            residual = ((log_p.exp() - self.one_hot) * self.shares).view(tables, -1, log_p.shape[2])
             pulled = weights * pull
             cross_entropy = -(log_p * self.one_hot * self.shares).sum((1, 2))
             loss = cross_entropy + (pulled * weights).sum((1, 2)) / 2
-            return loss, ((residual @ self.x + pulled) * scale).flatten(1)
+            return loss, (((residual @ self.x).view(shape) + pulled) * scale).flatten(1)
 
         flat = minimise(objective, (self.weights / scale).flatten(1), tolerance=tolerance)
         self.weights = flat.view(shape) * scale
-        weights = (self.weights[:, :, :-1] @ self.directions).mT
-        return weights, self.weights[:, :, -1:].mT - self.mean @ weights
+        turned = self.weights[:, :, :-1].reshape(tables, -1, columns - 1)
+        by_feature = turned @ self.directions  # T x K classes x F
+        offsets = (by_feature @ self.mean.mT).view(*shape[:2], 1)
+        weights = by_feature.view(*shape[:2], -1)
+        return weights.mT, (self.weights[:, :, -1:] - offsets).mT
 
 
-def principal(centred: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Centred features in the basis of their principal directions, by the smaller Gram matrix.
+def turn(centred: Tensor) -> tuple[Tensor, Tensor]:
+    """Centred features along principal directions, B x n x r, and the directions, B x r x F.
 
-    For B x n x F features returns B x n x r, the squared singular values B x 1 x r, and the
-    directions B x r x F, where r is the smaller of n and F.
+    Any basis gives the same solution; a good one gives it sooner. With many more features than
+    examples it is each problem's own, of n directions, by the Gram matrix of its examples.
+    Otherwise the first problem's serves all, for they are draws of one task and much alike.
     """
-    x = centred.double()  # in single precision, squaring would lose small singular values
-    if x.shape[1] > x.shape[2]:
-        squares, vectors = torch.linalg.eigh(x.mT @ x)
-        rotated, directions = x @ vectors, vectors.mT
-    else:
-        squares, vectors = torch.linalg.eigh(x @ x.mT)
-        squares = torch.where(squares > 1e-12 * squares[:, -1:], squares, 0)  # drop rounding errors
-        rotated = vectors * squares.sqrt().unsqueeze(1)
-        inverse = torch.where(squares > 0, squares, torch.inf).rsqrt()
-        directions = (vectors * inverse.unsqueeze(1)).mT @ x
-    squares = squares.clamp_min(0).unsqueeze(1)
-    return rotated.to(centred), squares.to(centred), directions.to(centred)
+    # In single precision, squaring would lose small singular values.
+    if 2 * centred.shape[1] > centred.shape[2]:
+        first = centred[0].double()
+        basis = torch.linalg.eigh(first.mT @ first).eigenvectors.to(centred)
+        return centred @ basis, basis.mT.expand(len(centred), -1, -1)
+    x = centred.double()
+    squares, vectors = torch.linalg.eigh(x @ x.mT)
+    squares = torch.where(squares > 1e-12 * squares[:, -1:], squares, 0)  # drop rounding errors
+    inverse = torch.where(squares > 0, squares, torch.inf).rsqrt()
+    directions = (vectors * inverse.unsqueeze(1)).mT @ x
+    return (vectors * squares.sqrt().unsqueeze(1)).to(centred), directions.to(centred)
 
 
 def minimise(objective: Objective, start: Tensor, *, tolerance: float) -> Tensor:

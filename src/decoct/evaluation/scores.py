@@ -1,15 +1,17 @@
 """`Scores`: accuracies by method, seed, task and labels, and comparisons with their uncertainty."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import scipy.stats
 
 from decoct.core import storage
+from decoct.evaluation.bootstrap import Unit
+from decoct.evaluation.interval import Interval
 
 REFERENCE, UPPER = "random", "full"
 ALL = "mean"  # over all choices of labels
@@ -30,78 +32,6 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Interval:
-    """A mean and the half-width of its 95 % interval (Student's t); nan for a single value.
-
-    >>> Interval.of([1.0, 2.0, 3.0]).mean
-    2.0
-    """
-
-    mean: float
-    half_width: float
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> Self:
-        """The interval of independent values, one per seed."""
-        mean = float(np.mean(values))
-        if len(values) < 2:
-            return cls(mean, math.nan)
-        error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
-        return cls(mean, float(scipy.stats.t.ppf(0.975, len(values) - 1)) * error)
-
-    @classmethod
-    def of_ratio(cls, parts: Sequence[float], wholes: Sequence[float]) -> Self:
-        """The ratio of the means of two series that are paired by seed (the delta method).
-
-        >>> Interval.of_ratio([1.0, 2.0], [2.0, 4.0])
-        Interval(mean=0.5, half_width=0.0)
-        """
-        ratio, whole = float(np.mean(parts) / np.mean(wholes)), abs(float(np.mean(wholes)))
-        left = [part - ratio * w for part, w in zip(parts, wholes, strict=True)]
-        return cls(ratio, cls.of(left).half_width / whole)
-
-    def __str__(self) -> str:
-        return f"{self.mean:.1f}{self._width()}"
-
-    def share(self) -> str:
-        """As text, for a fraction of 1.
-
-        >>> Interval(mean=0.512, half_width=0.1).share()
-        '0.51 ± 0.10'
-        """
-        return f"{self.mean:.2f}{self._width(2)}"
-
-    def signed(self) -> str:
-        """As text, for a difference, with its sign.
-
-        >>> Interval(mean=1.25, half_width=0.5).signed()
-        '+1.2 ± 0.5'
-        """
-        return f"{self.mean:+.1f}{self._width()}"
-
-    def _width(self, digits: int = 1) -> str:
-        return "" if math.isnan(self.half_width) else f" ± {self.half_width:.{digits}f}"
-
-    @property
-    def excludes_zero(self) -> bool:
-        """Whether this interval of a difference rules out that it is noise."""
-        return abs(self.mean) > self.half_width
-
-
-def mark(over: Interval) -> str:
-    """How certain a difference is.
-
-    >>> mark(Interval(1.0, 0.5)), mark(Interval(-1.0, 2.0)), mark(Interval(1.0, math.nan))
-    ('above', 'within noise', 'one seed')
-    """
-    if math.isnan(over.half_width):
-        return "one seed"
-    if not over.excludes_zero:
-        return "within noise"
-    return "above" if over.mean > 0 else "below"
-
-
-@dataclass(frozen=True)
 class Row:
     """A method's row in the table, for one choice of labels."""
 
@@ -109,8 +39,8 @@ class Row:
     labels: str
     accuracy: Interval  # mean over tasks
     by_task: dict[str, Interval]
-    over_random: Interval | None  # paired by seed
-    gap_recovered: Interval | None  # (method - random) / (full - random), paired by seed
+    over_random: Interval | None  # paired by seed, task and draw of labels
+    gap_recovered: Interval | None  # (method - random) / (full - random), paired likewise
 
 
 @dataclass(frozen=True)
@@ -118,8 +48,9 @@ class Scores:
     """All accuracies of a comparison, and facts about each method (steps, bytes, ...).
 
     >>> found = {"random": 40.0, "mkdt": 42.0, "full": 44.0}
-    >>> scores = Scores(tuple(Score(m, 0, "emoji", "5%", 0, a) for m, a in found.items()))
-    >>> [(row.method, row.gap_recovered and row.gap_recovered.mean) for row in scores.table()]
+    >>> many = (Score(m, i, "emoji", "5%", 0, a + i) for m, a in found.items() for i in range(3))
+    >>> rows = Scores(tuple(many)).table()
+    >>> [(row.method, row.gap_recovered and row.gap_recovered.mean) for row in rows]
     [('random', None), ('mkdt', 0.5), ('full', None)]
     """
 
@@ -196,6 +127,13 @@ class Scores:
         }
         return Scores(tuple(scores), facts)
 
+    @cached_property
+    def _by_method(self) -> dict[str, list[Score]]:
+        found: dict[str, list[Score]] = {}
+        for s in self.scores:
+            found.setdefault(s.method, []).append(s)
+        return found
+
     def tasks(self) -> list[str]:
         """The tasks' names, in their order."""
         return _unique(s.task for s in self.scores)
@@ -206,8 +144,11 @@ class Scores:
 
     def table(self) -> list[Row]:
         """A row for each method and choice of labels."""
-        methods = _unique(s.method for s in self.scores)
-        return [self.row(m, labels) for labels in self.labels() for m in methods]
+        return [row for labels in self.labels() for row in self.rows(labels)]
+
+    def rows(self, labels: str | None) -> list[Row]:
+        """A row for each method, for one choice of labels or for the mean over all of them."""
+        return [self.row(method, labels) for method in self._by_method]
 
     def by_seed(self, method: str, labels: str | None, task: str | None = None) -> dict[int, float]:
         """A method's accuracy by seed, averaged over draws, choices of labels and tasks.
@@ -215,8 +156,8 @@ class Scores:
         Restricted to one choice of labels or one task if these are given.
         """
         found: dict[int, list[float]] = {}
-        for s in self.scores:
-            if s.method == method and labels in (None, s.labels) and task in (None, s.task):
+        for s in self._by_method.get(method, ()):
+            if labels in (None, s.labels) and task in (None, s.task):
                 found.setdefault(s.seed, []).append(s.accuracy)
         return {seed: float(np.mean(values)) for seed, values in found.items()}
 
@@ -231,32 +172,56 @@ class Scores:
         own, others = self.by_seed(method, labels), self.by_seed(other, labels)
         return [own[seed] - others[seed] for seed in own if seed in others]
 
+    def units(self, method: str, labels: str | None, task: str | None = None) -> dict[Unit, float]:
+        """A method's accuracy by seed, task and draw, averaged over choices of labels.
+
+        Larger shares of the labels contain the smaller ones of the same draw, so they are one unit.
+        """
+        found: dict[Unit, list[float]] = {}
+        for s in self._by_method.get(method, ()):
+            if labels in (None, s.labels) and task in (None, s.task):
+                found.setdefault((s.seed, s.task, s.draw), []).append(s.accuracy)
+        return {unit: sum(values) / len(values) for unit, values in found.items()}
+
+    def over(self, method: str, other: str, labels: str | None) -> Interval | None:
+        """By how much a method exceeds another on what they share; None if that is nothing."""
+        shared = _differences(self.units(method, labels), self.units(other, labels))
+        return Interval.of_units(shared) if shared else None
+
     def row(self, method: str, labels: str | None) -> Row:
         """A method's row for one choice of labels, or for the mean over all of them (None)."""
-        own, paired = self.by_seed(method, labels), self.paired(method, REFERENCE, labels)
         return Row(
             method=method,
             labels=labels or ALL,
-            accuracy=Interval.of(list(own.values())),
+            accuracy=Interval.of_units(self.units(method, labels)),
             by_task={
-                task: Interval.of(list(found.values()))
+                task: Interval.of_units(found)
                 for task in self.tasks()
-                if (found := self.by_seed(method, labels, task))
+                if (found := self.units(method, labels, task))
             },
-            over_random=Interval.of(paired) if paired and method != REFERENCE else None,
+            over_random=None if method == REFERENCE else self.over(method, REFERENCE, labels),
             gap_recovered=self._gap(method, labels),
         )
 
     def _gap(self, method: str, labels: str | None) -> Interval | None:
-        """The gap that a method recovers, over the seeds that it shares with random and full."""
+        """The gap that a method recovers, over what it shares with random and full.
+
+        None unless there is a gap: full must exceed random beyond chance.
+        """
         if method in (REFERENCE, UPPER):
             return None
-        own, low, high = (self.by_seed(m, labels) for m in (method, REFERENCE, UPPER))
-        seeds = [seed for seed in own if seed in low and seed in high]
-        wholes = [high[seed] - low[seed] for seed in seeds]
-        if not seeds or np.mean(wholes) <= 0:  # no gap to recover
+        own, low, high = (self.units(m, labels) for m in (method, REFERENCE, UPPER))
+        wholes = {u: v for u, v in _differences(high, low).items() if u in own}
+        if not wholes:
             return None
-        return Interval.of_ratio([own[seed] - low[seed] for seed in seeds], wholes)
+        gap = Interval.of_units(wholes)
+        if gap.mean <= 0 or not gap.excludes_zero:
+            return None
+        return Interval.of_ratio({unit: own[unit] - low[unit] for unit in wholes}, wholes)
+
+
+def _differences(these: dict[Unit, float], others: dict[Unit, float]) -> dict[Unit, float]:
+    return {unit: value - others[unit] for unit, value in these.items() if unit in others}
 
 
 def _finite(value: Any) -> Any:

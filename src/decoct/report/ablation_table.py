@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from decoct.evaluation.scores import Interval, mark
-from decoct.report.table import columns, labels_phrase, markdown
+from decoct.evaluation.interval import Interval, mark
+from decoct.report.table import columns, labels_phrase, markdown, resampled
 from decoct.studies.ablation import Ablation, Line, Outcome
 
 _HEADER = ("", "mean", "to own", "random", "over random", "loss", "seconds")
@@ -37,11 +37,12 @@ def ablation_legend(ablation: Ablation) -> str:
     seeds = len(ablation.seeds())
     return (
         f"(own): as in the recipe {ablation.name}; accuracy in per cent, mean over tasks and "
-        f"{seeds} seed{'s' * (seeds != 1)} ± half the 95 % interval\n(Student's t); to own, over "
-        "random: differences paired by seed, within noise if the interval includes zero\n(without "
-        "any difference, one interval in twenty excludes zero by chance); random: the same number "
-        "of real\nimages with the same teacher's targets; loss of matching: means over the first "
-        "and last twentieth of the\niterations; seconds: to distil a set"
+        f"{seeds} seed{'s' * (seeds != 1)} ± half the 95 % interval\n({resampled(seeds)}); to own, "
+        "over random: differences in pairs\nof the same seed and labels, within noise if the "
+        "interval includes zero (without any difference, one\ninterval in twenty excludes zero by "
+        "chance); random: the same number of real images with the same\nteacher's targets; loss of "
+        "matching: means over the first and last twentieth of the iterations;\nseconds: to distil "
+        "a set"
     )
 
 
@@ -57,9 +58,9 @@ def _row(line: Line) -> list[str]:
     return [
         outcome_name(outcome),
         str(line.accuracy),
-        "" if outcome.base else _difference(Interval.of(line.to_base)),
+        "" if outcome.base else _difference(line.against_base),
         str(line.random),
-        _difference(Interval.of(line.over_random)),
+        _difference(line.against_random),
         " to ".join(f"{loss:.3f}" for loss in outcome.loss or ()),
         f"{outcome.seconds:.0f}",
     ]

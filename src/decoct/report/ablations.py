@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from decoct.evaluation.scores import REFERENCE, Interval
+from decoct.evaluation.scores import REFERENCE
 from decoct.report.ablation_table import ablation_rows, outcome_name
 from decoct.report.plots import Whisker, intervals
 from decoct.report.table import labels_phrase
@@ -48,9 +48,11 @@ def axis_sections(ablation: Ablation) -> list[AxisSection]:
 def _panel(ablation: Ablation, axis: str, labels: str) -> Panel:
     whiskers = []
     for line in ablation.lines(axis, labels):
-        points = line.over_random if axis in _OVER_RANDOM else line.to_base
+        points, over = line.to_base, line.against_base
+        if axis in _OVER_RANDOM:
+            points, over = line.over_random, line.against_random
         name, emphasis = outcome_name(line.outcome), line.outcome.base
-        whiskers.append(Whisker(name, Interval.of(points), points, emphasis=emphasis))
+        whiskers.append(Whisker(name, over, points, emphasis=emphasis))
     phrase, against = labels_phrase(labels), REFERENCE if axis in _OVER_RANDOM else "the recipe"
     title = f"{axis}: paired difference to {against} with 95 % intervals, {phrase}"
     header, *rows = ablation_rows(ablation, axis, labels)

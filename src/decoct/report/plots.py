@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from decoct.evaluation.scores import Interval
+from decoct.evaluation.interval import Interval, is_sure
 
 _SEEDS = 5  # number of colours for series; further series reuse them with broken lines
 # matplotlib has no CSS: each of these stands for a variable of the page and is replaced later.
@@ -167,13 +167,13 @@ def _line(i: int) -> str:
 def intervals(whiskers: Sequence[Whisker], *, title: str, x: str, zero: bool = False) -> Markup:
     """A dot and a whisker (95 % interval) for each method, and its single values, faint.
 
-    With `zero` a line marks zero, and a dot is hollow if its interval includes zero or is
-    missing.
+    With `zero` a line marks zero, and a dot is hollow if its interval includes zero or comes from
+    one seed.
     """
     with mpl.rc_context(_STYLE):
         figure, axes = _figure(0.7 + 0.34 * len(whiskers))
         for row, whisker in enumerate(whiskers):
-            _draw(axes, row, whisker, hollow=zero and not whisker.interval.excludes_zero)
+            _draw(axes, row, whisker, hollow=zero and not is_sure(whisker.interval))
         if zero:
             axes.axvline(0, color=_MUTED, linewidth=1)
         axes.set_yticks(range(len(whiskers)), [w.name for w in whiskers])

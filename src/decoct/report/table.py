@@ -1,10 +1,14 @@
 """The comparison as tables, for a terminal and for Markdown."""
 
-from collections.abc import Sequence
+import math
+import statistics
+from collections.abc import Iterable, Sequence
 
-from decoct.evaluation.scores import ALL, Interval, Row, Scores, mark
+from decoct.evaluation.interval import Interval, mark
+from decoct.evaluation.scores import ALL, REFERENCE, Row, Scores
 
 _COLUMNS = ("method", "images", "steps", "mean", "over random", "gap recovered")
+_DETECTABLE = "smallest detectable"
 _BRIEF = {"within noise": "~", "one seed": "?", "above": "", "below": ""}
 
 
@@ -12,9 +16,7 @@ def table_rows(scores: Scores, labels: str) -> list[list[str]]:
     """Header and lines for one choice of labels, as text."""
     tasks = scores.tasks()
     rows = [[*_COLUMNS[:3], *tasks, *_COLUMNS[3:]]]
-    for row in scores.table():
-        if row.labels != labels:
-            continue
+    for row in scores.rows(labels):
         facts = scores.facts.get(row.method, {})
         over, gap = row.over_random, row.gap_recovered
         signed = "" if over is None else over.signed()
@@ -37,27 +39,61 @@ def summary_rows(scores: Scores, what: str = "over random") -> list[list[str]]:
 
     `what` is "accuracy", "over random" (the paired difference) or "gap recovered", averaged over
     tasks. ~ marks a difference that may be noise (its 95 % interval includes zero), ? one from a
-    single seed.
+    single seed. Below differences stands what each column could have detected.
     """
     labels = _choices(scores)
     rows = [[what, *(choice or ALL for choice in labels)]]
-    for method in dict.fromkeys(s.method for s in scores.scores):
-        cells = [_cell(scores.row(method, choice), what) for choice in labels]
+    found = list(zip(*map(scores.rows, labels), strict=True))
+    for line in found:
+        cells = [_cell(row, what) for row in line]
         if all(cells):
-            rows.append([method, *cells])
+            rows.append([line[0].method, *cells])
+    if what == "over random":
+        rows += _detectable_row([[row.over_random for row in line] for line in found])
     return rows
 
 
 def margin_rows(scores: Scores, method: str) -> list[list[str]]:
-    """Header and one line for each other method: how far `method` exceeds it, paired by seed."""
+    """Header and one line for each other method: how far `method` exceeds it, in pairs.
+
+    Below stands what each column could have detected.
+    """
     labels = _choices(scores)
-    rows = [[f"{method} over", *(choice or ALL for choice in labels)]]
-    for other in dict.fromkeys(s.method for s in scores.scores if s.method != method):
-        found = [scores.paired(method, other, choice) for choice in labels]
+    rows, margins = [[f"{method} over", *(choice or ALL for choice in labels)]], []
+    for other in (m for m in _methods(scores) if m != method):
+        found = [scores.over(method, other, choice) for choice in labels]
+        margins.append(found)
         if all(found):
-            margins = map(Interval.of, found)
-            rows.append([other, *(f"{m.signed()}{_BRIEF[mark(m)]}" for m in margins)])
-    return rows
+            rows.append([other, *(f"{m.signed()}{_BRIEF[mark(m)]}" for m in found if m)])
+    return rows + _detectable_row(margins)
+
+
+def detectable(differences: Iterable[Interval | None]) -> str:
+    """The smallest difference that comparisons could have detected (their median), as text.
+
+    >>> detectable([Interval(1.0, 0.8, 1.2), Interval(4.0, 1.0, 1.5), Interval(9.0, 3.0, 4.4)])
+    '1.5'
+    """
+    found = [d.detectable for d in differences if d and not d.one_seed]
+    known = [size for size in found if not math.isnan(size)]
+    return f"{statistics.median(known):.1f}" if known else ""
+
+
+def detectable_note(scores: Scores, labels: str) -> str:
+    """What a table for one choice of labels could have detected, as a line; empty for one seed."""
+    others = (m for m in _methods(scores) if m != REFERENCE)
+    size = detectable(scores.over(method, REFERENCE, labels) for method in others)
+    return f"{_DETECTABLE} difference to random: {size} points" if size else ""
+
+
+def _detectable_row(lines: Sequence[Sequence[Interval | None]]) -> list[list[str]]:
+    """One row under a table of differences, or none if no size is known."""
+    cells = [detectable(column) for column in zip(*lines, strict=True)]
+    return [[_DETECTABLE, *cells]] if any(cells) else []
+
+
+def _methods(scores: Scores) -> list[str]:
+    return list(dict.fromkeys(s.method for s in scores.scores))
 
 
 def _choices(scores: Scores) -> list[str | None]:
@@ -81,7 +117,8 @@ def text_table(scores: Scores) -> str:
     for name, part in scores.terms():
         for labels in part.labels():
             title = labels_phrase(labels) + f", {name}" * bool(name)
-            parts.append(f"{title}\n{columns(table_rows(part, labels))}")
+            note = detectable_note(part, labels)
+            parts.append(f"{title}\n{columns(table_rows(part, labels))}" + f"\n{note}" * bool(note))
     for name, part in scores.terms():
         rows = summary_rows(part)
         if len(rows) > 1 and len(part.labels()) > 1:
@@ -129,6 +166,19 @@ def legend(scores: Scores) -> str:
     seeds = len({s.seed for s in scores.scores})
     return (
         f"accuracy in per cent, mean over {seeds} seed{'s' * (seeds > 1)} ± half the 95 % interval "
-        "(Student's t);\nover random: paired by seed; gap recovered: (method - random) / "
-        "(full - random) on the mean over tasks"
+        f"({resampled(seeds)});\nover random: in pairs of the same seed and labels; gap recovered: "
+        "(method - random) / (full - random) on the mean\nover tasks, where full is surely above "
+        "random; smallest detectable: a true difference of this size is found four times\nin five "
+        "(median over methods)"
     )
+
+
+def resampled(seeds: int) -> str:
+    """What the intervals come from, in words.
+
+    >>> resampled(3)
+    'bootstrap of seeds and, in each, of the draws of labels'
+    """
+    if seeds == 1:
+        return "bootstrap of the draws of labels; other seeds would differ more"
+    return "bootstrap of seeds and, in each, of the draws of labels"

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from decoct.evaluation.scores import REFERENCE, Interval, Row, Scores, mark
+from decoct.evaluation.interval import Interval, mark
+from decoct.evaluation.scores import REFERENCE, Row, Scores
 from decoct.methods.registry import METHODS
 from decoct.report.plots import Whisker, intervals
-from decoct.report.table import table_rows
+from decoct.report.table import detectable_note, table_rows
 
 UNSURE = ("within noise", "one seed")
 
@@ -39,6 +40,7 @@ class Comparison:
     labels: str
     header: list[str]
     lines: list[Line]
+    note: str  # below the table: what it could have detected
     verdicts: list[Verdict]
     rows: list[Row]
     accuracy: Markup
@@ -116,7 +118,7 @@ def _another_network(method: str) -> bool:
 
 def _comparison(scores: Scores, labels: str, terms: str, hero: str) -> Comparison:
     header, *texts = table_rows(scores, labels)
-    rows = [row for row in scores.table() if row.labels == labels]
+    rows = scores.rows(labels)
     lines = [_line(row, text) for row, text in zip(rows, texts, strict=True)]
     # The teacher is a different, larger network: it would dwarf the differences between the others.
     differing = [r for r in rows if r.over_random and not _another_network(r.method)]
@@ -124,6 +126,7 @@ def _comparison(scores: Scores, labels: str, terms: str, hero: str) -> Compariso
         labels=phrase(labels) + f", {terms}" * bool(terms),
         header=header,
         lines=lines,
+        note=detectable_note(scores, labels),
         rows=rows,
         verdicts=[found for row in rows if (found := verdict(row))],
         accuracy=_accuracy(scores, rows, labels, hero),

@@ -153,4 +153,5 @@ def _probe(recipe: Recipe, method: Method, seed: int) -> Stage[list[ProbeScore]]
         work=work,
         sort="probing",
         seed=seed,
+        version=2,
     )

@@ -63,13 +63,13 @@ def fitting(config: ProbeConfig, network: NetworkConfig, sizes: Sizes) -> dict[U
         labelled = [fraction * task.train for fraction in config.fractions]
         labelled += [count * task.classes for count in config.per_class]
         features = {training_step(network, _BATCH): (task.train + task.test) / 3}
-        fits = {_fit(config, network, task.classes): config.draws * sum(labelled)}
+        fits = {_fit(config, network, task.classes): sum(labelled)}
         found = total(found, features, fits)
     return found
 
 
 def _fit(config: ProbeConfig, network: NetworkConfig, classes: int) -> Unit:
-    """One labelled example of a probe."""
+    """One labelled example, of every draw of a probe."""
 
     def prepare(bench: Bench) -> tuple[Action, float]:
         features = bench.network(network, 1).feature_count
@@ -79,8 +79,9 @@ def _fit(config: ProbeConfig, network: NetworkConfig, classes: int) -> Unit:
         )
         action = partial(
             probe_accuracies,
-            x[None],
-            labels[None],
+            x,
+            labels,
+            torch.arange(len(labels)).expand(config.draws, -1),
             x,
             labels,
             classes=classes,
@@ -88,4 +89,4 @@ def _fit(config: ProbeConfig, network: NetworkConfig, classes: int) -> Unit:
         )
         return action, len(labels)
 
-    return Unit("fit", (config.protocol, network, classes), prepare)
+    return Unit("fit", (config.protocol, config.draws, network, classes), prepare)

@@ -1,12 +1,15 @@
 """`Ablation`: the outcome of each variant of a recipe, and differences with their uncertainty."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
 from decoct.core import storage
-from decoct.evaluation.scores import REFERENCE, UPPER, Interval, Score, Scores
+from decoct.evaluation.interval import Interval
+from decoct.evaluation.scores import REFERENCE, UPPER, Score, Scores
+
+_BASE = "(own)"  # what a line's comparison calls the recipe's own outcome
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,8 @@ class Line:
     random: Interval  # the same number of real images, with targets of the same teacher
     to_base: tuple[float, ...]  # paired differences, one per seed
     over_random: tuple[float, ...]
+    against_base: Interval  # the same, by seed, task and draw of labels
+    against_random: Interval
     gap_recovered: Interval | None  # (mkdt - random) / (full - random)
 
 
@@ -85,7 +90,7 @@ class Ablation:
     def lines(self, axis: str, labels: str) -> list[Line]:
         """A line for each outcome on an axis, for one choice of labels."""
         outcomes = [o for o in self.outcomes if o.axis == axis]
-        (base,) = (_by_seed(o, labels, self.method) for o in outcomes if o.base)
+        (base,) = (o for o in outcomes if o.base)
         return [_line(o, labels, self.method, base) for o in outcomes]
 
 
@@ -96,21 +101,21 @@ def _outcome(content: dict[str, Any]) -> Outcome:
     )
 
 
-def _by_seed(outcome: Outcome, labels: str, method: str) -> dict[int, float]:
-    return Scores(outcome.scores).by_seed(method, labels)
-
-
-def _line(outcome: Outcome, labels: str, method: str, base: dict[int, float]) -> Line:
-    rows = Scores(outcome.scores).table()
-    (gap,) = (r.gap_recovered for r in rows if (r.method, r.labels) == (method, labels))
-    own, random = _by_seed(outcome, labels, method), _by_seed(outcome, labels, REFERENCE)
+def _line(outcome: Outcome, labels: str, method: str, base: Outcome) -> Line:
+    bases = tuple(replace(s, method=_BASE) for s in base.scores if s.method == method)
+    both = Scores((*outcome.scores, *bases))
+    against_base, against_random = (both.over(method, m, labels) for m in (_BASE, REFERENCE))
+    assert against_base and against_random, "all variants of a recipe have its seeds and tasks"
+    row = both.row(method, labels)
     return Line(
         outcome=outcome,
-        accuracy=Interval.of(list(own.values())),
-        random=Interval.of(list(random.values())),
-        to_base=tuple(own[seed] - base[seed] for seed in own),
-        over_random=tuple(own[seed] - random[seed] for seed in own),
-        gap_recovered=gap,
+        accuracy=row.accuracy,
+        random=both.row(REFERENCE, labels).accuracy,
+        to_base=tuple(both.paired(method, _BASE, labels)),
+        over_random=tuple(both.paired(method, REFERENCE, labels)),
+        against_base=against_base,
+        against_random=against_random,
+        gap_recovered=row.gap_recovered,
     )
 
 
