@@ -20,6 +20,7 @@ Everything, except what is done already:
   compare RECIPE          every stage and the comparison
   ablate RECIPE           measure what each part of a method contributes
   tune RECIPE             choose learning rates and epochs without labels
+  frontier RECIPE         measure accuracy over gradient steps and over bytes
   diagnose variance RECIPE
                           measure how much gradients and trajectories vary
 
@@ -64,6 +65,7 @@ OF_A_RECIPE = {
     "compare": "Run every stage of a recipe and print the table of its methods.",
     "ablate": "Run the recipe's method with one thing changed at a time.",
     "tune": "Choose learning rates and epochs on held-out pool images, without labels.",
+    "frontier": "Measure the accuracy of every method over gradient steps and over bytes.",
     "diagnose variance": "Measure how much gradients and trajectories of each loss vary.",
     "load-images": "Read the pool.",
     "train-teacher": "Train the teacher, if the recipe says so.",
@@ -86,6 +88,9 @@ _OWN_FLAGS = {
     "  --markdown              print Markdown tables\n",
     "tune": "  --tune.lr-factors ...   factors on a method's learning rate\n"
     "  --tune.epochs ...       numbers of epochs for pre-training\n",
+    "frontier": "  --frontier.steps 120 480   numbers of gradient steps\n"
+    "  --frontier.bytes 1MB 4MB   sizes of the sets; --frontier.methods, likewise\n"
+    "  --markdown              print Markdown tables\n",
     "diagnose variance": "  --diagnose.objectives ...  which losses; other settings likewise\n",
 }
 # Verbs that take a file or a folder.

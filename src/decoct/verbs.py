@@ -17,9 +17,10 @@ from decoct.methods.registry import METHODS, method_kind, sections
 from decoct.report.ablation_table import ablation_markdown, ablation_text
 from decoct.report.costs import cost_rows, costs
 from decoct.report.export import export
+from decoct.report.frontier import frontier_tables
 from decoct.report.page import write_report
 from decoct.report.show import describe, show
-from decoct.report.table import columns, labels_phrase, text_table
+from decoct.report.table import columns, labels_phrase, markdown, text_table
 from decoct.report.variance_table import variance_text
 from decoct.run.doctor import doctor
 from decoct.run.old_recipes import upgraded_flags
@@ -28,6 +29,7 @@ from decoct.run.recipe import Recipe, load_recipe
 from decoct.run.recipes import recipe_names
 from decoct.studies.ablate import ablate
 from decoct.studies.compare import compare
+from decoct.studies.frontier.study import FrontierConfig, frontier
 from decoct.studies.tune import TuneConfig, tune, tuning_rows
 from decoct.studies.variance.study import VarianceConfig, diagnose_variance
 from decoct.studies.variance.theorem import theorem_text
@@ -91,6 +93,7 @@ def _flags_of(recipe: Recipe, verb: str) -> Any:
 _OWN_FLAGS: dict[str, tuple[tuple[str, Any, Any], ...]] = {
     "tune": (("tune", TuneConfig, TuneConfig()),),
     "ablate": (("axes", tuple[str, ...], ()), ("markdown", bool, False)),
+    "frontier": (("frontier", FrontierConfig, FrontierConfig()), ("markdown", bool, False)),
     "diagnose variance": (("diagnose", VarianceConfig, VarianceConfig()),),
 }
 
@@ -190,6 +193,15 @@ def _ablate(call: Call) -> None:
     note(f"all accuracies: {out / 'ablation.json'}; decoct report {out} plots them")
 
 
+def _frontier(call: Call) -> None:
+    out = call.flags.out
+    Run(call.recipe, out).save_recipe()
+    found = frontier(recipe=call.recipe, folder=out, config=call.flags.frontier)
+    for name, rows in frontier_tables(found).items():
+        print(f"{name}\n{markdown(rows) if call.flags.markdown else columns(rows)}\n")
+    note(f"all accuracies: {out / 'frontier.json'}; decoct report {out} plots them")
+
+
 def _diagnose(call: Call) -> None:
     run = call.run()
     variance = diagnose_variance(run, call.flags.diagnose)
@@ -215,6 +227,7 @@ _OF_A_RECIPE: dict[str, Callable[[Call], None]] = {
     "compare": _compare,
     "ablate": _ablate,
     "tune": _tune,
+    "frontier": _frontier,
     "diagnose variance": _diagnose,
     "load-images": _stage("images"),
     "train-teacher": _stage("teacher"),

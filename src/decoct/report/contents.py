@@ -17,6 +17,7 @@ from decoct.evaluation.scores import Scores
 from decoct.methods.registry import METHODS
 from decoct.run.recipe import Recipe
 from decoct.studies.ablation import Ablation
+from decoct.studies.frontier.cells import Frontier
 from decoct.studies.variance.findings import Variance
 
 T = TypeVar("T")
@@ -35,6 +36,7 @@ class Contents:
     teacher_losses: tuple[float, ...] = ()
     variance: Variance | None = None
     ablation: Ablation | None = None
+    frontier: Frontier | None = None
     seconds: dict[str, float] = field(default_factory=dict)  # by stage
     inputs: dict[str, list[str]] = field(default_factory=dict)  # by stage: its input stages
     sorts: dict[str, str] = field(default_factory=dict)  # by stage: the name of its sort
@@ -57,7 +59,7 @@ def read_contents(folder: Path) -> Contents:
     shown = [_sets(folder, stages, method, notes) for method in _shown_first(hero)]
     viewed = (found for sets in shown for found in sets.values() if found.has_views)
     scores, variance = folder / "scores.json", folder / "variance.json"
-    ablation = folder / "ablation.json"
+    ablation, frontier = folder / "ablation.json", folder / "frontier.json"
     losses = _attempt(partial(_teacher_losses, folder, stages, recipe), notes)
     return Contents(
         name=str(recipe.get("name") or folder.resolve().name),
@@ -69,6 +71,7 @@ def read_contents(folder: Path) -> Contents:
         teacher_losses=tuple(losses or ()),
         variance=_attempt(partial(Variance.load, variance), notes) if variance.exists() else None,
         ablation=_attempt(partial(Ablation.load, ablation), notes) if ablation.exists() else None,
+        frontier=_attempt(partial(Frontier.load, frontier), notes) if frontier.exists() else None,
         seconds=manifest["seconds"],
         inputs=manifest.get("inputs", {}),
         sorts=manifest.get("sorts", {}),

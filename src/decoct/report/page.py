@@ -21,6 +21,7 @@ from decoct.report.ablation_table import ablation_legend
 from decoct.report.ablations import axis_sections
 from decoct.report.contents import Contents, read_contents
 from decoct.report.costs import cost_rows, costs
+from decoct.report.frontier import panels
 from decoct.report.image_grid import image_grid, png_bytes
 from decoct.report.plots import curves
 from decoct.report.table import legend
@@ -77,6 +78,7 @@ def render(contents: Contents) -> str:
         legend=legend(scores) if scores else "",
         variance=variance_section(contents.variance) if contents.variance else None,
         axes=axis_sections(contents.ablation) if contents.ablation else [],
+        frontier=list(panels(contents.frontier)) if contents.frontier else [],
         axes_legend=ablation_legend(contents.ablation) if contents.ablation else "",
         stages=stage_times(contents.seconds, contents.sorts),
         total=duration(sum(contents.seconds.values())),

@@ -153,6 +153,59 @@ def lines(
         return _svg(figure, title)
 
 
+def rising(
+    series: Mapping[str, Sequence[Point]],
+    *,
+    levels: Mapping[str, float],
+    title: str,
+    x: str,
+    y: str,
+) -> Markup:
+    """Series over a logarithmic x axis with their intervals, named at their ends.
+
+    `levels` are values without an x: broken lines across the plot.
+    """
+    with mpl.rc_context(_STYLE):
+        figure, axes = _figure(3.4)
+        every = sorted({p.x for points in series.values() for p in points})
+        for i, points in enumerate(series.values()):
+            colour, at = _COLOURS[f"--series-{i % _SEEDS}"], [p.x for p in points]
+            axes.plot(at, [p.y for p in points], "o", color=colour, linestyle=_line(i), ms=3.5)
+            low, high = [p.low for p in points], [p.high for p in points]
+            axes.fill_between(at, low, high, color=colour, alpha=0.12, linewidth=0)
+        for value in levels.values():
+            axes.axhline(value, color=_MUTED, linewidth=0.9, linestyle=":")
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(every, [f"{value:g}" for value in every], minor=False)
+        axes.set_xlabel(x)
+        axes.set_ylabel(y)
+        axes.grid(visible=False, axis="x")
+        ends = {name: (points[-1].x, points[-1].y) for name, points in series.items()}
+        ends |= {name: (every[-1], value) for name, value in levels.items()}
+        colours = [_COLOURS[f"--series-{i % _SEEDS}"] for i in range(len(series))]
+        _name(axes, ends, [*colours, *[_MUTED] * len(levels)])
+        return _svg(figure, title)
+
+
+def _name(axes: Axes, ends: Mapping[str, tuple[float, float]], colours: Sequence[str]) -> None:
+    """Write each name to the right of the plot, at its height or as near as others leave room."""
+    low, high = axes.get_ylim()
+    room = (high - low) / 18
+    coloured = zip(ends.items(), colours, strict=True)
+    below = high + room
+    for (name, (_, value)), colour in sorted(coloured, key=lambda part: -part[0][1][1]):
+        below = min(value, below - room)
+        axes.annotate(
+            name,
+            (1.02, below),
+            xycoords=("axes fraction", "data"),
+            color=colour,
+            fontsize=8.5,
+            va="center",
+            annotation_clip=False,
+        )
+
+
 def _limits(points: Sequence[Point]) -> tuple[float, float]:
     """The limits of a logarithmic axis: all points are within, whiskers may extend beyond."""
     values = [p.y for p in points if 0 < p.y < math.inf] or [1.0]

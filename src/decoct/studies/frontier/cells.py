@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from decoct.core import storage
-from decoct.evaluation.scores import REFERENCE, UPPER, Interval, Score, Scores
+from decoct.evaluation.interval import Interval
+from decoct.evaluation.scores import REFERENCE, UPPER, Score, Scores
 
 _SGD = "sgd"
 

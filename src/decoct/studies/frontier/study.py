@@ -79,6 +79,7 @@ def frontier(
                 f"{place.method}, {place.axis} {place.budget}"
             )
             study.measure(place, seeds=seed + 1)
+    study.base.save_manifest()
     return study.found()
 
 

@@ -1,0 +1,110 @@
+"""The frontier as tables and plots: accuracy over gradient steps, and over bytes."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+from rich.filesize import decimal as size_text
+
+from decoct.evaluation.scores import REFERENCE
+from decoct.report.plots import Point, rising
+from decoct.studies.frontier.cells import Cell, Frontier, accuracy, difference
+
+AXES = {"steps": "gradient steps", "bytes": "bytes"}
+
+
+@dataclass(frozen=True)
+class FrontierPanel:
+    """One axis for one network."""
+
+    title: str
+    plot: Markup
+    rows: list[list[str]]
+
+
+def panels(frontier: Frontier) -> Iterator[FrontierPanel]:
+    """A plot and a table for each network and axis."""
+    for network in frontier.networks():
+        for axis, what in AXES.items():
+            if any(frontier.line(m, network, axis) for m in frontier.methods()):
+                title = f"{network}: accuracy over {what}"
+                plot = frontier_plot(frontier, network, axis, title=title)
+                yield FrontierPanel(title, plot, frontier_rows(frontier, network, axis))
+
+
+def frontier_plot(frontier: Frontier, network: str, axis: str, *, title: str) -> Markup:
+    """A line for each method along one axis; a level for each that takes no steps."""
+    series = {
+        method: [_point(cell, axis) for cell in line]
+        for method in frontier.methods()
+        if (line := frontier.line(method, network, axis))
+    }
+    levels = {cell.method: accuracy(cell).mean for cell in _without_steps(frontier, network)}
+    what = "gradient steps" if axis == "steps" else "MB of the set"
+    return rising(series, levels=levels, title=title, x=what, y="accuracy, %")
+
+
+def _point(cell: Cell, axis: str) -> Point:
+    found = accuracy(cell)
+    x = cell.steps if axis == "steps" else cell.bytes / 1e6
+    return Point(x, found.mean, found.mean - found.half_width, found.mean + found.half_width)
+
+
+def _without_steps(frontier: Frontier, network: str) -> list[Cell]:
+    own = (cell for method in frontier.methods() for cell in frontier.line(method, network, "own"))
+    return [cell for cell in own if not cell.steps]
+
+
+def frontier_rows(frontier: Frontier, network: str, axis: str) -> list[list[str]]:
+    """Header and one line for each method: the accuracy at each budget."""
+    lines = {m: frontier.line(m, network, axis) for m in frontier.methods()}
+    lines = {method: line for method, line in lines.items() if line}
+    budgets = list(dict.fromkeys(cell.budget for line in lines.values() for cell in line))
+    by_size = axis == "bytes"
+    shown = budgets if by_size else [f"{int(steps):,} steps" for steps in budgets]
+    rows = [["method", *([] if by_size else ["bytes"]), *shown]]
+    for method, line in lines.items():
+        cells = {cell.budget: str(accuracy(cell)) for cell in line}
+        size = [] if by_size else [size_text(line[0].bytes)]
+        rows.append([method, *size, *(cells.get(budget, "") for budget in budgets)])
+    return rows
+
+
+def cell_rows(frontier: Frontier, network: str) -> list[list[str]]:
+    """Header and one line for each cell: what it took, its rule, and the two gaps."""
+    header = ["method", "bytes", "steps", "rule", "error", "accuracy", "over random"]
+    rows = [[*header, "published gap", "strict gap"]]
+    reference = {c.budget: c for c in frontier.line(REFERENCE, network, "steps")}
+    for axis in ("own", "steps", "bytes"):
+        for method in frontier.methods():
+            for cell in frontier.line(method, network, axis):
+                rows.append(_cell_row(frontier, cell, reference.get(str(cell.steps))))
+    return rows
+
+
+def _cell_row(frontier: Frontier, cell: Cell, reference: Cell | None) -> list[str]:
+    gaps = [frontier.gap(cell, rule=rule) for rule in ("published", "strict")]
+    over = difference(cell, reference) if reference and cell.method != REFERENCE else None
+    rule = "" if cell.optimiser == "own" else f"{cell.optimiser} x {cell.lr_factor:g}"
+    return [
+        cell.method,
+        size_text(cell.bytes) if cell.bytes else "",
+        f"{cell.steps:,}",
+        rule,
+        f"{cell.error:.3f}",
+        str(accuracy(cell)),
+        over.signed() if over else "",
+        *("" if gap is None else gap.share() for gap in gaps),
+    ]
+
+
+def frontier_tables(frontier: Frontier) -> dict[str, Sequence[Sequence[str]]]:
+    """All tables by name."""
+    found: dict[str, Sequence[Sequence[str]]] = {}
+    for network in frontier.networks():
+        for axis, what in AXES.items():
+            rows = frontier_rows(frontier, network, axis)
+            if len(rows) > 1:
+                found[f"{network}, {what}"] = rows
+        found[f"{network}, every place"] = cell_rows(frontier, network)
+    return found
