@@ -44,6 +44,7 @@ Flags
   --method NAME           the method of the run: views, mkdt, ...
   --device NAME           cpu, cuda, mps or auto (default)
   --seed N, --fraction F  the first seed; the set's size as a share of the pool
+  --budget 1MB, --steps N the set's bytes instead; gradient steps of pre-training
   --images.source SOURCE  a folder, .npz, .npy, IDX, emoji, torchvision:NAME or
                           hf:NAME
   --compare.methods ...   the methods to compare

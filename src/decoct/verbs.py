@@ -22,6 +22,7 @@ from decoct.report.page import write_report
 from decoct.report.show import describe, show
 from decoct.report.table import columns, labels_phrase, markdown, text_table
 from decoct.report.variance_table import variance_text
+from decoct.run.budget import within_budget
 from decoct.run.doctor import doctor
 from decoct.run.old_recipes import upgraded_flags
 from decoct.run.pipeline import Run
@@ -43,8 +44,12 @@ class Call:
     flags: Any
 
     def run(self) -> Run:
-        """The requested run, with its recipe saved in its folder."""
+        """The requested run, with its recipe saved in its folder; a budget becomes a size."""
         run = Run(self.recipe, self.flags.out)
+        if self.recipe.budget:
+            recipe, said = within_budget(self.recipe, run.pool)
+            note(said)
+            run = Run(recipe, self.flags.out, alike=run)
         run.save_recipe()
         return run
 
@@ -69,10 +74,13 @@ def parse(verb: str, arguments: list[str]) -> Call:
         raise DecoctError(f"decoct {verb} needs a recipe: one of {', '.join(recipe_names())}")
     recipe = load_recipe(arguments[0])
     kind = _flags_of(recipe, verb)
-    flags = upgraded_flags(arguments[1:])
+    flags = [_SHORT.get(word, word) for word in upgraded_flags(arguments[1:])]
     found = tyro.cli(kind, prog=f"decoct {verb} {arguments[0]}", args=flags)
     own = {name: getattr(found, name) for name in sections()}
     return Call(found.recipe.having(**own), found)
+
+
+_SHORT = {"--steps": "--pretrain.steps"}
 
 
 def _flags_of(recipe: Recipe, verb: str) -> Any:

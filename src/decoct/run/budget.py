@@ -1,28 +1,58 @@
-"""A budget of bytes: how many images of a method's set fit in it."""
+"""A budget of bytes: what of a method's set fits in it."""
 
-import re
+from dataclasses import replace
 
-from decoct.core.errors import DecoctError
-from decoct.run.pipeline import Run
+from rich.filesize import decimal as size_text
+
+from decoct.core.bytes import bytes_of
+from decoct.data.images import Images
+from decoct.methods.sizes import Sizes
+from decoct.models.registry import NetworkConfig
 from decoct.run.recipe import Recipe
-from decoct.run.sizes import sizes_of
+from decoct.run.sizes import dimensions_of, sizes_of
 
-_UNITS = {"": 1, "b": 1, "kb": 1e3, "mb": 1e6, "gb": 1e9}
+# A labeller of half the width teaches a small student as well, so images are worth more bytes.
+_LABELLERS_SHARE = 1 / 3
+_NARROWEST = 8  # channels
 
 
-def bytes_of(text: str) -> int:
-    """A number of bytes from words like `1.5MB`; raises `DecoctError` for others.
+def size_within(budget: int, *, recipe: Recipe, method: str, images: Images) -> int:
+    """How many images a method's set holds within `budget` bytes; `images` are the pool."""
+    return recipe.configured(method).images_in(budget, _sizes(recipe, images))
 
-    >>> bytes_of("0.25 MB"), bytes_of("300kB")
-    (250000, 300000)
+
+def within_budget(recipe: Recipe, images: Images) -> tuple[Recipe, str]:
+    """The recipe whose set fits in its `budget`, and a line that says what was chosen and why.
+
+    `images` are the pool. A labeller that would take more than a third of the budget is made
+    narrower, by halves. Raises `DecoctError` if not even one image fits.
     """
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*([kmg]?b)?\s*", text, re.IGNORECASE)
-    if found is None or (count := round(float(found[1]) * _UNITS[(found[2] or "").lower()])) < 1:
-        raise DecoctError(f"{text!r} is no number of bytes; write 1MB or 300kB, say")
-    return count
+    budget = bytes_of(recipe.budget)
+    fitted = _with_small_labeller(recipe, images, budget)
+    method = fitted.configured(fitted.method)
+    sizes = _sizes(fitted, images)
+    size = method.images_in(budget, sizes)
+    fixed = method.fixed_bytes(sizes)
+    labeller = f"{_said(fitted.assistant.network)} to label views ({size_text(fixed)}), and "
+    each = size_text(round(method.bytes_an_image(sizes)))
+    said = f"{recipe.budget} hold {labeller * bool(fixed)}{size:,} images of about {each}"
+    return replace(fitted, size=size, budget=""), said
 
 
-def size_within(budget: int, *, recipe: Recipe, method: str, run: Run) -> int:
-    """How many images a method's set holds within `budget` bytes; `run` has the recipe's pool."""
-    sizes = sizes_of(recipe, run.pool, dimensions=run.targets.dimensions)
-    return recipe.configured(method).images_in(budget, sizes)
+def _with_small_labeller(recipe: Recipe, images: Images, budget: int) -> Recipe:
+    network = recipe.assistant.network
+    while network.width >= 2 * _NARROWEST:
+        sizes = _sizes(recipe, images)
+        if recipe.configured(recipe.method).fixed_bytes(sizes) <= _LABELLERS_SHARE * budget:
+            break
+        network = replace(network, width=network.width // 2)
+        recipe = recipe.set("assistant.network", network)
+    return recipe
+
+
+def _sizes(recipe: Recipe, images: Images) -> Sizes:
+    return sizes_of(recipe, images, dimensions=dimensions_of(recipe))
+
+
+def _said(network: NetworkConfig) -> str:
+    return f"a {network.name} of width {network.width}" if network.width else f"a {network.name}"

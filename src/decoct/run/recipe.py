@@ -13,6 +13,7 @@ import yaml
 from decoct.artefacts.distilled import resolve_size
 from decoct.artefacts.rule import TrainingRule
 from decoct.artefacts.targets import TargetsConfig
+from decoct.core.bytes import bytes_of
 from decoct.core.errors import DecoctError
 from decoct.core.settings import Bounds, Count, CountOrNone, Settings
 from decoct.core.spelling import suggest
@@ -103,6 +104,7 @@ class Recipe(Settings):
     data: str = ""  # the folder in which sources are looked for first
     size: CountOrNone = 0  # images in the distilled set; 0: `fraction` of the pool
     fraction: Annotated[float, Bounds(above=0, at_most=1)] = 0.02
+    budget: str = ""  # bytes of the set, such as 1MB, in place of size and fraction
     images: ImagesConfig = field(default_factory=ImagesConfig)
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     targets: TargetsConfig = field(default_factory=TargetsConfig)
@@ -122,6 +124,8 @@ class Recipe(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         method_kind(self.method)
+        if self.budget:
+            bytes_of(self.budget)
         for own in self.methods.values():
             self._check_method(own)
         if self.matching.last_epoch > self.experts.epochs:
@@ -190,6 +194,7 @@ class Recipe(Settings):
         return replace(
             self.pretrain,
             epochs=(own and self.compare.full_epochs) or self.pretrain.epochs,
+            steps=0 if own else self.pretrain.steps,
             lr_factor=self.compare.lr_factors.get(method, self.pretrain.lr_factor),
         )
 

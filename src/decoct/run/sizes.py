@@ -46,7 +46,7 @@ def measure_sizes(recipe: Recipe) -> Sizes | None:
         count=recipe.set_size(images),
         channels=recipe.images.channels,
         size=recipe.images.size,
-        dimensions=_dimensions(recipe),
+        dimensions=dimensions_of(recipe),
         student=recipe.experts.network,
         assistant=recipe.assistant.network,
         tasks=tuple(task_size(recipe, task) for task in recipe.compare.tasks),
@@ -132,7 +132,7 @@ def _known(source: str) -> TaskSize | None:
     return None if found is None else TaskSize(*found)
 
 
-def _dimensions(recipe: Recipe) -> int:
+def dimensions_of(recipe: Recipe) -> int:
     """D of the targets."""
     if recipe.targets.components:
         return recipe.targets.components

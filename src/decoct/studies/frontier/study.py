@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from decoct.core import storage
+from decoct.core.bytes import bytes_of
 from decoct.core.console import note
 from decoct.core.errors import DecoctError, DivergedError
 from decoct.core.settings import Count, Positive, Settings
 from decoct.evaluation.scores import REFERENCE, Score
 from decoct.evaluation.target_probe import check_left_out, target_probe_error
 from decoct.methods.registry import method_kind
-from decoct.run.budget import bytes_of, size_within
+from decoct.run.budget import size_within
 from decoct.run.method_stages import encoder_of, probe_of
 from decoct.run.pipeline import Run
 from decoct.run.recipe import Recipe
@@ -123,7 +124,9 @@ class _Study:
         recipe = self.recipe.set("pretrain.steps", self.config.at_steps)
         for budget in self.config.bytes:
             try:
-                size = size_within(bytes_of(budget), recipe=recipe, method=method, run=self.base)
+                size = size_within(
+                    bytes_of(budget), recipe=recipe, method=method, images=self.base.pool
+                )
             except DecoctError as error:
                 note(str(error))
                 continue
