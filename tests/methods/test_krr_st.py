@@ -18,9 +18,10 @@ from decoct.artefacts.rule import TrainingRule
 from decoct.artefacts.targets import Targets, TargetsConfig
 from decoct.core.errors import DecoctError
 from decoct.data.images import Images
-from decoct.matching.kernel_ridge import predict, ridge_penalty, with_bias
+from decoct.matching.kernel_ridge import outer_gradient, predict, ridge_penalty, with_bias
 from decoct.methods import krr_st as module
-from decoct.methods.krr_st import KRRST, krr_st, outer_gradient
+from decoct.methods import regression_loop
+from decoct.methods.krr_st import KRRST, krr_st
 from decoct.methods.registry import METHODS
 from decoct.models.convnet_bn import convnet_bn
 from decoct.models.network import Network
@@ -153,13 +154,13 @@ def test_the_set_is_one_like_any_other(distil: Distil, tiny_images: Images) -> N
 
 def test_the_rate_falls_linearly(distil: Distil, monkeypatch: pytest.MonkeyPatch) -> None:
     rates: list[float] = []
-    real_step = module._Synthetic.step
+    real_step = regression_loop._Course.step
 
-    def record(self: Any, *gradient: Tensor, lr: float) -> None:
+    def record(self: Any, *gradient: Any, lr: float) -> None:
         rates.append(lr)
         real_step(self, *gradient, lr=lr)
 
-    monkeypatch.setattr(module._Synthetic, "step", record)
+    monkeypatch.setattr(regression_loop._Course, "step", record)
     distil()
     assert rates == pytest.approx([TINY.lr * (9 - i) / 9 for i in range(9)])
 
@@ -221,7 +222,7 @@ def test_networks_are_made_anew_when_their_steps_are_used_up(
         made.append(create_network(*arguments, **more))
         return made[-1]
 
-    monkeypatch.setattr(module, "create_network", count)
+    monkeypatch.setattr(regression_loop, "create_network", count)
     file = tmp_path / "metrics.jsonl"
     config = replace(TINY, iterations=14, population=1, reset_counter=reset)
     distil(config, metrics=file)
@@ -251,10 +252,10 @@ def test_a_network_of_the_population_is_one_trained_by_sgd_on_the_whole_set() ->
         return torch.optim.SGD(parameters, lr=0.1, momentum=0.9, weight_decay=1e-3)
 
     x, y = torch.randn(5, 1, 4, 4), torch.randn(5, 2)
-    population = Population(create, sgd, lifetime=5, seed=0)
+    population = Population(create, sgd, lifetime=5, stage="krr-st", seed=0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Population, "_train", lambda *_: None)
-        population.grow(x, y)
+        population.grow(lambda step: (x, y))
     copy = create_network(network, channels=1, size=4, outputs=2)
     copy.load_state_dict(made[0].state_dict())
     optimiser = sgd(copy.parameters())

@@ -1,10 +1,12 @@
 """Kernel ridge regression in closed form, with gradients."""
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from decoct.core.shapes import Features, Rows, Scalar
+from decoct.core.shapes import Features, Pictures, Rows, Scalar
+from decoct.models.network import Network
 
 
 def exact(values: Tensor) -> Tensor:
@@ -50,3 +52,27 @@ def predict(
     eye = torch.eye(len(kernel), dtype=kernel.dtype, device=kernel.device)
     root = torch.linalg.cholesky_ex(kernel + penalty * eye).L
     return (real @ synthetic.t()) @ torch.cholesky_solve(targets, root)
+
+
+def outer_gradient(
+    network: Network,
+    images: Pictures,
+    targets: Rows,
+    *,
+    real: Float[Tensor, "real channel height width"],
+    goal: Float[Tensor, "real dimension"],
+    ridge: float,
+) -> tuple[Scalar, Pictures, Rows]:
+    """The loss (scalar), and its gradients for images (m x C x H x W) and targets (m x D).
+
+    The loss is the mean squared error between `goal` (B x D) and the prediction, by regression from
+    (images, targets), for `real` (B x C x H x W). `network` must be in eval mode.
+    """
+    x, y = images.detach().requires_grad_(), targets.detach().requires_grad_()
+    with torch.no_grad():
+        seen = with_bias(exact(network.features(real)))
+    synthetic = with_bias(exact(network.features(x)))
+    penalty = ridge_penalty(synthetic, ridge=ridge)
+    loss = F.mse_loss(predict(seen, synthetic, exact(y), penalty=penalty), exact(goal))
+    slopes = torch.autograd.grad(loss, [x, y])
+    return loss.detach(), slopes[0], slopes[1]

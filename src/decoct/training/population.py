@@ -11,14 +11,16 @@ from decoct.core.errors import DecoctError
 from decoct.models.network import Network
 
 MakeOptimiser = Callable[[Iterator[nn.Parameter]], torch.optim.Optimizer]
+Batch = Callable[[], tuple[Tensor, Tensor]]  # the images and targets of a step
 
 
 class Population:
     """Networks with optimisers and ages; each is re-initialised after `lifetime` steps.
 
     Networks are in eval mode except while they take a step. `create` draws a network from torch's
-    global generator, which is seeded for it. If `reset_counter` is false, a re-initialised network
-    keeps its age (as released), so it is re-initialised at every later visit.
+    global generator, which is seeded for it; `stage` is the method whose draws these are. If
+    `reset_counter` is false, a re-initialised network keeps its age (as KRR-ST's code has it), so
+    it is re-initialised at every later visit.
     """
 
     def __init__(
@@ -28,10 +30,12 @@ class Population:
         *,
         lifetime: int,
         reset_counter: bool = True,
+        stage: str,
         seed: int,
     ) -> None:
         self.create, self.make_optimiser = create, optimiser
-        self.lifetime, self.reset_counter, self.seed = lifetime, reset_counter, seed
+        self.lifetime, self.reset_counter = lifetime, reset_counter
+        self.stage, self.seed = stage, seed
         self.networks: list[Network] = []
         self.optimisers: list[torch.optim.Optimizer] = []
         self.ages: list[int] = []
@@ -39,24 +43,26 @@ class Population:
     def __len__(self) -> int:
         return len(self.networks)
 
-    def grow(self, images: Tensor, targets: Tensor) -> None:
+    def grow(self, batch: Callable[[int], tuple[Tensor, Tensor]]) -> None:
         """Add a network, trained for a number of steps drawn from [1, lifetime).
 
-        Raises `DecoctError` if its training diverges.
+        `batch` gives the images and targets of each step, by its number. Raises `DecoctError` if
+        training diverges.
         """
         k = len(self)
         self._append("network", k)
-        draws = seeding.generator(self.seed, "krr-st", "network", k, "age")
+        draws = seeding.generator(self.seed, self.stage, "network", k, "age")
         self.ages.append(int(torch.randint(1, self.lifetime, (), generator=draws)))
-        for _ in range(self.ages[k]):
-            self._train(k, images, targets)
+        for step in range(self.ages[k]):
+            self._train(k, *batch(step))
         if not all(bool(p.isfinite().all()) for p in self.networks[k].parameters()):
-            raise DecoctError(f"network {k} diverged; lower krr_st.network_lr")
+            section = self.stage.replace("-", "_")
+            raise DecoctError(f"network {k} diverged; lower {section}.network_lr")
 
-    def advance(self, k: int, images: Tensor, targets: Tensor, *, iteration: int) -> None:
+    def advance(self, k: int, batch: Batch, *, iteration: int) -> None:
         """Let network k take a step; if its lifetime is over, re-initialise it."""
         if self.ages[k] < self.lifetime:
-            self._train(k, images, targets)
+            self._train(k, *batch())
             self.ages[k] += 1
             return
         self.networks[k], self.optimisers[k] = self._fresh(iteration, "network")
@@ -85,12 +91,12 @@ class Population:
         self.optimisers.append(optimiser)
 
     def _fresh(self, *place: str | int) -> tuple[Network, torch.optim.Optimizer]:
-        with seeding.seeded(self.seed, "krr-st", *place, "initialisation"):
+        with seeding.seeded(self.seed, self.stage, *place, "initialisation"):
             network = self.create().eval()
         return network, self.make_optimiser(network.parameters())
 
     def _train(self, k: int, images: Tensor, targets: Tensor) -> None:
-        """Take a step on the whole set."""
+        """Take a step."""
         network, optimiser = self.networks[k].train(), self.optimisers[k]
         F.mse_loss(network(images), targets).backward()
         optimiser.step()
