@@ -158,6 +158,9 @@ mtt_ssl: {{objective: {{projector: 8, algorithm: simclr}}}}
 krr_st:
   {{iterations: 2, population: 1, lifetime: 2, batch: 8,
     network: {{name: convnet-bn, width: 4, depth: 2}}}}
+boost_ssdd:
+  {{iterations: 2, population: 1, lifetime: 2, batch: 8, image_bases: 30, base_size: 8,
+    labels: image, offset_epochs: 5, network: {{name: convnet-bn, width: 4, depth: 2}}}}
 ssl: {{projector: 8, batch: 8}}
 pretrain: {{epochs: 2, network: {{width: 4, depth: 2}}}}
 probe: {{fractions: [0.3, 0.6]}}

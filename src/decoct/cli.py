@@ -54,7 +54,7 @@ Every setting of a recipe is a flag, --SECTION.SETTING VALUE. Flags override the
 recipe.
 Sections: images, teacher, targets, experts, assistant, labeller, rule, matching,
 ssl, pretrain, probe, compare; of single methods: sas, views, carried, noise,
-mkdt, mtt_ssl, krr_st.
+mkdt, mtt_ssl, krr_st, boost_ssdd.
 decoct {verb} RECIPE --help lists all settings and
 their values in the recipe.
 {recipes}

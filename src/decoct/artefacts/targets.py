@@ -13,6 +13,7 @@ from torch import Tensor
 from decoct.artefacts.encoder import Encoder
 from decoct.core import storage
 from decoct.core.errors import DecoctError
+from decoct.core.principal import principal_directions
 from decoct.core.settings import CountOrNone, Settings
 from decoct.core.shapes import Features, Index, Rows
 from decoct.data.images import Images
@@ -123,7 +124,7 @@ def fit_targets(representations: Features, config: TargetsConfig) -> Targets:
     x = x - shift
     rotation = torch.zeros(0, 0, dtype=torch.float64)
     if config.components:
-        rotation = _principal_directions(x, config.components)
+        rotation = principal_directions(x.T @ x, config.components)
         x = x @ rotation
     if config.scaling == "none":
         scale = torch.ones_like(x[0])
@@ -137,14 +138,6 @@ def fit_targets(representations: Features, config: TargetsConfig) -> Targets:
         rotation=rotation.float(),
         scale=scale.float(),
     )
-
-
-def _principal_directions(centred: Tensor, count: int) -> Tensor:
-    _, vectors = torch.linalg.eigh(centred.T @ centred)
-    directions = vectors.flip(1)[:, :count]
-    largest = directions.gather(0, directions.abs().argmax(0, keepdim=True))
-    signed: Tensor = directions * largest.sign()  # so the sign does not depend on the solver
-    return signed
 
 
 def read_representations(path: Path) -> Features:

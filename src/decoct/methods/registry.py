@@ -6,6 +6,7 @@ from typing import Any
 from decoct.core.errors import DecoctError
 from decoct.core.spelling import suggest
 from decoct.methods.assistant import AssistantItself
+from decoct.methods.boost_ssdd import BoostSSDD
 from decoct.methods.carried import Carried
 from decoct.methods.carried_random import CarriedRandom
 from decoct.methods.full import Full
@@ -51,6 +52,7 @@ for _kind in (
     MKDT,
     MTTSSL,
     KRRST,
+    BoostSSDD,
     SSLRandom,
     Full,
     SSLFull,

@@ -3,9 +3,8 @@
 Nothing is matched; the labels are distilled. A view costs nine bytes and its target.
 """
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -22,12 +21,12 @@ from decoct.data.images import Images
 from decoct.data.stored_views import NUMBERS, draw_views, plain_views, show_views
 from decoct.methods.axis import Axis, one_of
 from decoct.methods.inputs import Inputs, images_of
+from decoct.methods.labels import Label, Labels, labeller, needed_by
 from decoct.methods.method import Method, Shared, shared
 from decoct.methods.sizes import Sizes
 
 _AT_ONCE = 1024  # images at a time
 _HALF = 2  # bytes of a float16 number
-Label = Callable[[Tensor, Tensor], Tensor]  # of views B x C x H x W in [0, 1], rows B: B x D
 
 
 @dataclass(frozen=True)
@@ -41,43 +40,26 @@ class Views(Method):
 
     count: Count = 32  # including the image itself, which is the first view
     select: str = "k-means"  # the method that chooses the images
-    labels: Literal["assistant", "teacher", "image"] = "assistant"  # image: its own target
+    labels: Labels = "assistant"
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     rule: Shared[TrainingRule] = shared(TrainingRule)
 
     def needs(self) -> tuple[str, ...]:
         """The labeller of the views, and the method that chooses the images."""
-        labeller = () if self.labels == "image" else (self.labels,)
-        return ("images", "targets", images_of(self.select), *labeller)
+        return ("images", "targets", images_of(self.select), *needed_by(self.labels))
 
     def make(self, inputs: Inputs, place: Place) -> DistilledSet:
         """The chosen images, with a target for each of their views."""
         found = stored_views(
             images=inputs.images,
             index=inputs.images_of(self.select),
-            label=self._label(inputs, place),
+            label=labeller(self.labels, inputs, place),
             config=self,
             seed=inputs.seed,
             device=place.device,
         )
         asked = inputs.assistant.config if self.labels == "assistant" else found.network
         return replace(found, network=asked)
-
-    def _label(self, inputs: Inputs, place: Place) -> Label:
-        """The function that labels views."""
-        targets = inputs.targets
-        if self.labels == "assistant":
-            assistant = inputs.assistant
-            return lambda views, rows: assistant.label(views)
-        if self.labels == "image":
-            return lambda views, rows: targets.values[rows]
-        teacher, images = inputs.teacher, inputs.images
-
-        def ask(views: Tensor, rows: Tensor) -> Tensor:
-            pixels = replace(images, pixels=(views * 255).round().to(torch.uint8), labels=None)
-            return targets.of(teacher.embed(pixels, device=place.device))
-
-        return ask
 
     def seen(self, sizes: Sizes) -> int:
         """The number of views."""

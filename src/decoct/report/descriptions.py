@@ -177,7 +177,7 @@ def _describe_distilled(path: Path) -> str:
     distilled = DistilledSet.load(path)
     rule, provenance, history = distilled.rule, distilled.provenance, distilled.history
     shape = f"{distilled.channels} x {distilled.size} x {distilled.size}"
-    real = "" if distilled.initial is not None else " (real images)"
+    real = " (real images)" if distilled.initial is None and distilled.index is not None else ""
     return _lines(
         f"{path.name}: distilled set by {distilled.method}, {len(distilled.images)} images{real}",
         {
