@@ -18,6 +18,7 @@ from .evaluation.probe import ProbeConfig, ProbeScore, probe
 from .evaluation.scores import Score, Scores
 from .evaluation.target_probe import target_probe_error
 from .matching.loop import MatchingConfig
+from .methods.boost_ssdd import BoostSSDD, boost_ssdd
 from .methods.carried import Carried, LabellerConfig, carried_set
 from .methods.high_loss import high_loss_subset
 from .methods.inputs import Inputs
@@ -64,6 +65,7 @@ __all__ = [
     "Assistant",
     "AssistantConfig",
     "AugmentConfig",
+    "BoostSSDD",
     "Carried",
     "DecoctError",
     "DistilledSet",
@@ -99,6 +101,7 @@ __all__ = [
     "VarianceConfig",
     "Views",
     "ablate",
+    "boost_ssdd",
     "carried_set",
     "compare",
     "compute_targets",

@@ -74,6 +74,7 @@ def test_no_two_stages_have_one_key() -> None:
     "method, made",
     [
         ("krr-st", ["random-seed0", "krr-st-seed0"]),
+        ("boost-ssdd", ["assistant", "boost-ssdd-seed0"]),
         ("views", ["k-means-seed0", "assistant", "views-seed0"]),
         ("mkdt", ["experts", "difficulty", "high-loss-seed0", "mkdt-seed0"]),
         ("sas", ["sas-seed0"]),

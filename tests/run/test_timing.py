@@ -59,6 +59,7 @@ def test_without_tasks_they_are_of_the_one_set() -> None:
     "method, wanted",
     [
         ("krr-st", {"distilling (krr-st)"}),
+        ("boost-ssdd", {"distilling (boost-ssdd)"}),
         ("mtt-ssl", {"ssl-experts", "distilling (mtt-ssl)"}),
         ("views", {"assistant", "k-means"}),
         ("mkdt", {"experts", "difficulty", "distilling (mkdt)"}),

@@ -1,4 +1,4 @@
-"""Networks of different ages, all training on the synthetic set (FRePo, KRR-ST)."""
+"""Networks of different ages, all training on the synthetic set (FRePo, KRR-ST, Boost-SSDD)."""
 
 from collections.abc import Callable, Iterator
 
