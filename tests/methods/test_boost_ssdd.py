@@ -14,6 +14,7 @@ from torch import Tensor
 from decoct.artefacts.distilled import DistilledSet
 from decoct.artefacts.factored import TURNS, Factored, FactoredShape, turned
 from decoct.artefacts.targets import Targets, TargetsConfig, fit_targets
+from decoct.core import storage
 from decoct.core.errors import DecoctError
 from decoct.data.images import Images
 from decoct.methods import boost_ssdd as module
@@ -251,6 +252,20 @@ def test_the_set_is_the_factored_one_within_its_bytes(
     assert len(result.history["loss"]) == TINY.iterations
 
 
+def test_its_file_keeps_the_compact_form_and_gives_the_same_bits(
+    distil: Distil, tmp_path: Path
+) -> None:
+    result = distil(replace(TINY, iterations=2))
+    result.save(tmp_path / "set.safetensors")
+    again = DistilledSet.load(tmp_path / "set.safetensors")
+    assert_same(again, result)
+    assert again.coded.keys() == {"images", "targets"}
+    stored, _ = storage.load_tensors(tmp_path / "set.safetensors", kind="distilled")
+    named = [t for name, t in stored.items() if name.startswith(("images", "targets"))]
+    assert sum(t.nbytes for t in named) == result.bytes == again.bytes
+    assert result.bytes <= 4 * COUNT * (3 * 16 * 16 + 4) < result.images.nbytes
+
+
 def test_distilling_lowers_the_loss(distil: Distil) -> None:
     result = distil(replace(TINY, iterations=120, population=3, lifetime=10, lr=0.02))
     loss = result.history["loss"]
@@ -369,6 +384,13 @@ def test_bases_are_no_more_than_span_everything() -> None:
     assert BoostSSDD().images(sizes) == 90  # no more than there are
 
 
+def test_a_budget_of_bytes_is_that_of_plain_images() -> None:
+    sizes = Sizes(pool=99, images=90, count=0, channels=3, size=16, dimensions=4)
+    assert TINY.images_in(10 * 4 * (768 + 4) + 1, sizes) == 10
+    with pytest.raises(DecoctError, match="more bytes than 5 plain images"):
+        replace(TINY, image_bases=60, base_size=16).images_in(5 * 4 * (768 + 4), sizes)
+
+
 # In a run
 
 
@@ -399,7 +421,7 @@ def test_a_run_with_targets_from_a_file(labels: str, recipe: Recipe, tmp_path: P
     distilled = run.distilled("boost-ssdd", 0)
     facts = run.facts("boost-ssdd")
     assert len(distilled) == TURNS * facts["images"]
-    assert facts["bytes"] <= 4 * COUNT * (3 * 16 * 16 + 4)
+    assert facts["bytes"] == distilled.bytes <= 4 * COUNT * (3 * 16 * 16 + 4)
     assert run.encoder("boost-ssdd", 0).network.feature_count == 64
     assert bool(list((tmp_path / "run").glob("assistant-*"))) == (labels == "assistant")
     assert not list((tmp_path / "run").rglob("state.safetensors"))

@@ -3,6 +3,7 @@
 The compact form of Boost-SSDD (Yu et al., ICLR 2025, arXiv 2507.21455).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -22,7 +23,7 @@ class Factored:
     """m images, each in four views, from U bases of small images and V bases of targets.
 
     The first basis starts as the mean of the pool, and every image has a coefficient of it; so the
-    mean is kept, and no number besides those of the published budget.
+    mean is kept, without a number besides those of the published budget.
     """
 
     image_bases: Float[Tensor, "images_basis channel low low"]
@@ -32,31 +33,40 @@ class Factored:
     offsets: OffsetNetworks  # of the coefficients of the turned images' targets
     size: int  # pixels of an image
 
-    def tensors(self) -> dict[str, Tensor]:
-        """All that a file has to hold, by name, besides `size`."""
-        names = ("image_bases", "image_coefficients", "target_bases", "target_coefficients")
-        return {name: getattr(self, name) for name in names} | self.offsets.tensors()
+    def image_tensors(self) -> dict[str, Tensor]:
+        """What a file keeps in place of the images."""
+        size = torch.tensor(self.size, dtype=torch.int32)
+        return {"bases": self.image_bases, "coefficients": self.image_coefficients, "size": size}
 
-    @classmethod
-    def of(cls, tensors: dict[str, Tensor], *, size: int) -> "Factored":
-        """The inverse of `tensors`."""
-        own, networks = dict(tensors), OffsetNetworks.__dataclass_fields__
-        offsets = OffsetNetworks(**{name: own.pop(name) for name in networks})
-        return cls(**own, offsets=offsets, size=size)
+    def target_tensors(self) -> dict[str, Tensor]:
+        """What a file keeps in place of the targets."""
+        own = {"bases": self.target_bases, "coefficients": self.target_coefficients}
+        return own | self.offsets.tensors()
 
     @property
     def bytes(self) -> int:
-        """Exactly what `tensors` takes."""
-        return sum(t.numel() * t.element_size() for t in self.tensors().values())
+        """Exactly what a file keeps."""
+        tensors = (*self.image_tensors().values(), *self.target_tensors().values())
+        return sum(t.numel() * t.element_size() for t in tensors)
 
     def decode(self) -> tuple[Pictures, Rows]:
         """The 4 m normalised images and their targets; the views of one image are adjacent."""
-        upright = render(self.image_coefficients, self.image_bases, size=self.size)
-        images = torch.stack([turned(upright, turns) for turns in range(TURNS)], 1)
-        own = self.target_coefficients
-        coefficients = torch.cat([own[None], own + self.offsets(own)])
-        targets = (coefficients @ self.target_bases).transpose(0, 1)
-        return images.flatten(0, 1), targets.flatten(0, 1)
+        return factored_images(self.image_tensors()), factored_targets(self.target_tensors())
+
+
+def factored_images(tensors: Mapping[str, Tensor]) -> Pictures:
+    """The images that `Factored.image_tensors` stands for, in every view."""
+    size = int(tensors["size"])
+    upright = render(tensors["coefficients"], tensors["bases"], size=size)
+    return torch.stack([turned(upright, turns) for turns in range(TURNS)], 1).flatten(0, 1)
+
+
+def factored_targets(tensors: Mapping[str, Tensor]) -> Rows:
+    """The targets that `Factored.target_tensors` stands for, in every view."""
+    networks = {n: t for n, t in tensors.items() if n not in ("bases", "coefficients")}
+    own, offsets = tensors["coefficients"], OffsetNetworks(**networks)
+    coefficients = torch.cat([own[None], own + offsets(own)])
+    return (coefficients @ tensors["bases"]).transpose(0, 1).flatten(0, 1)
 
 
 def render(
@@ -97,7 +107,7 @@ class FactoredShape:
         """The numbers that do not depend on how many images there are."""
         networks = (TURNS - 1) * offset_numbers(self.target_bases, hidden=self.hidden)
         bases = self.image_bases * self.small_pixels + self.target_bases * self.dimensions
-        return bases + networks
+        return bases + networks + 1  # the size of an image
 
     @property
     def each(self) -> int:

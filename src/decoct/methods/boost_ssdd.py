@@ -6,12 +6,13 @@ images; every image comes in four views, turned by right angles.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 
+from decoct.artefacts.codes import Coded
 from decoct.artefacts.distilled import DistilledSet, versions
 from decoct.artefacts.factored import TURNS, Factored, FactoredShape, turned
 from decoct.artefacts.targets import Targets
@@ -108,6 +109,12 @@ class BoostSSDD(Regressed):
                 "lower boost_ssdd.image_bases or boost_ssdd.base_size, or ask for a larger set"
             )
         return min(found, sizes.images)
+
+    def images_in(self, budget: int, sizes: Sizes) -> int:
+        """The plain images whose bytes it takes; raises `DecoctError` if they are too few."""
+        count = super().images_in(budget, sizes)
+        self.images(replace(sizes, count=count))
+        return count
 
     def check(self, sizes: Sizes) -> None:
         """There must be bytes for an image."""
@@ -216,6 +223,10 @@ def boost_ssdd(
     return DistilledSet(
         images=decoded,
         targets=values,
+        coded={
+            "images": Coded("factored-images", found.image_tensors()),
+            "targets": Coded("factored-targets", found.target_tensors()),
+        },
         mean=images.mean.cpu(),
         std=images.std.cpu(),
         rule=config.rule,
