@@ -92,7 +92,7 @@ def webp(pixels: Pixels, *, quality: int = LOSSLESS) -> Coded:
     file = io.BytesIO()
     lossless = quality >= LOSSLESS
     Image.fromarray(sheet.contiguous().numpy()).save(
-        file, "WEBP", lossless=lossless, quality=100 if lossless else quality, method=6
+        file, "WEBP", lossless=lossless, quality=100 if lossless else quality, method=4
     )
     stream = torch.frombuffer(bytearray(file.getvalue()), dtype=torch.uint8)
     shape = torch.tensor([count, channels, height, width])

@@ -17,7 +17,7 @@ from decoct.run.recipe import Recipe
 from decoct.run.stage import Stage
 from decoct.run.unit_costs import stand_in_teacher
 
-_SAMPLE = 512  # images whose compressed size is measured
+_SAMPLE = 128  # images whose compressed size is measured
 # Training images, test images and classes of data sets that may not be on this machine.
 _KNOWN = {
     "cifar100": (50_000, 10_000, 100),
