@@ -88,6 +88,6 @@ def sections() -> dict[str, type[Method]]:
 
 
 def compared_by_default() -> tuple[str, ...]:
-    """References, the proposed methods, and the paper's initialisation."""
-    wanted = (NoPretraining, Random, HighLoss, MKDT, Views, Full, Teacher)
+    """References, the published and the default method, its labeller, the paper's start."""
+    wanted = (NoPretraining, Random, HighLoss, MKDT, Carried, AssistantItself, Full, Teacher)
     return tuple(kind.name for kind in wanted)

@@ -26,7 +26,7 @@ from decoct.run.old_recipes import upgraded
 from decoct.run.recipes import recipe_names, recipe_text
 from decoct.training.assistant import AssistantConfig
 from decoct.training.experts import ExpertsConfig
-from decoct.training.pretrain import PretrainConfig
+from decoct.training.pretrain import PretrainConfig, Trainer
 from decoct.training.ssl_pretrain import SSLPretrainConfig
 from decoct.training.teacher import SSLConfig
 
@@ -70,16 +70,19 @@ class CompareConfig(Settings):
     tasks: tuple[str, ...] = ("emoji",)
     full_epochs: CountOrNone = 20  # of training on all images; 0: as many as on the small sets
     lr_factors: dict[str, float] = field(default_factory=dict)  # by method; multiplies its rate
+    optimisers: dict[str, Trainer] = field(default_factory=dict)  # by method; else pretrain's
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for method in self.methods:
             method_kind(method)
+        for setting in ("lr_factors", "optimisers"):
+            for method in getattr(self, setting):
+                if method not in METHODS:
+                    raise DecoctError(
+                        f"compare.{setting}: {method!r} is unknown;{suggest(method, METHODS)}"
+                    )
         for method, factor in self.lr_factors.items():
-            if method not in METHODS:
-                raise DecoctError(
-                    f"compare.lr_factors: {method!r} is unknown;{suggest(method, METHODS)}"
-                )
             if not Bounds(above=0).admits(factor):
                 raise DecoctError(
                     f"compare.lr_factors: {method} is {factor}; give a positive factor"
@@ -99,7 +102,7 @@ class Recipe(Settings):
 
     name: str = "recipe"
     seed: int = 0
-    method: str = "views"  # the method whose set `decoct run` makes; the published one is mkdt
+    method: str = "carried"  # the method whose set `decoct run` makes; the published one is mkdt
     device: str = "auto"
     data: str = ""  # the folder in which sources are looked for first
     size: CountOrNone = 0  # images in the distilled set; 0: `fraction` of the pool
@@ -196,6 +199,7 @@ class Recipe(Settings):
             epochs=(own and self.compare.full_epochs) or self.pretrain.epochs,
             steps=0 if own else self.pretrain.steps,
             lr_factor=self.compare.lr_factors.get(method, self.pretrain.lr_factor),
+            optimiser=self.compare.optimisers.get(method, self.pretrain.optimiser),
         )
 
     def set_size(self, total: int) -> int:

@@ -26,6 +26,7 @@ from decoct.training.loop import Length, train
 from decoct.training.objective import Objective, view_loss
 
 Loss = Callable[[Network, Tensor, Tensor], Tensor]  # of normalised images and their targets
+Trainer = Literal["own", "sgd", "adamw", "muon"]  # own: the optimiser of the set's rule
 Labelled = tuple[Assistant, FreshViews]  # the labeller, and the views that it labels
 Batches = Iterator[tuple[Tensor, Tensor]]  # normalised images and their targets
 
@@ -39,7 +40,7 @@ class PretrainConfig(Settings):
     network: NetworkConfig = field(default_factory=NetworkConfig)
     epochs: Count = 20
     steps: CountOrNone = 0  # gradient steps, in place of epochs
-    optimiser: Literal["own", "sgd", "adamw", "muon"] = "own"  # in place of the rule's
+    optimiser: Trainer = "own"  # in place of the rule's
     lr_factor: Positive = 1.0  # multiplies the rule's learning rate
 
     def rule(self, own: TrainingRule) -> TrainingRule:

@@ -187,7 +187,7 @@ class _Study:
 
     def _run(self, place: Place, optimiser: Trained, factor: float) -> Run:
         pretraining = replace(place.recipe.pretrain, optimiser=optimiser, lr_factor=factor)
-        comparing = replace(place.recipe.compare, lr_factors={})
+        comparing = replace(place.recipe.compare, lr_factors={}, optimisers={})
         recipe = replace(place.recipe, pretrain=pretraining, compare=comparing)
         return Run(recipe, self.base.folder, alike=self.base)
 
