@@ -49,6 +49,7 @@ from .studies.variance.study import VarianceConfig, diagnose_variance
 from .training.assistant import AssistantConfig, train_assistant
 from .training.experts import ExpertsConfig, difficulty, train_experts
 from .training.objective import Objective
+from .training.optimiser import Optimiser
 from .training.pretrain import PretrainConfig, fresh_encoder, pretrain
 from .training.pretrained import load_teacher
 from .training.ssl_pretrain import SSLPretrainConfig, pretrain_by_ssl
@@ -81,6 +82,7 @@ __all__ = [
     "Method",
     "NetworkConfig",
     "Objective",
+    "Optimiser",
     "Place",
     "PretrainConfig",
     "ProbeConfig",

@@ -52,7 +52,7 @@ Flags
 {own}
 Every setting of a recipe is a flag, --SECTION.SETTING VALUE. Flags override the
 recipe.
-Sections: images, teacher, targets, experts, assistant, labeller, rule, matching,
+Sections: images, teacher, targets, experts, assistant, rule, matching, labeller,
 ssl, pretrain, probe, compare; of single methods: sas, views, carried, noise,
 mkdt, mtt_ssl, krr_st, boost_ssdd.
 decoct {verb} RECIPE --help lists all settings and

@@ -21,6 +21,7 @@ from decoct.models.registry import NetworkConfig
 from decoct.report.descriptions import DESCRIBERS
 from decoct.report.show import describe, show
 from decoct.studies.ablation import Ablation, Outcome
+from decoct.studies.frontier.cells import Cell, Frontier
 from decoct.studies.tune import Trial, Tuning
 from decoct.studies.variance.findings import Findings, NoiseAt, Variance
 from decoct.studies.variance.gradient_variance import Noise
@@ -93,6 +94,22 @@ def folder(tmp_path: Path) -> Path:
         config=AssistantConfig(epochs=1, network=NetworkConfig(width=4)),
     )
     assistant.save(tmp_path / "assistant/assistant.safetensors")
+    score = replace(score, method="")
+    cell = Cell(
+        method="random",
+        network="convnet 4",
+        axis="steps",
+        budget="480",
+        optimiser="muon",
+        lr_factor=1.0,
+        bytes=1000,
+        steps=480,
+        error=0.5,
+        best=True,
+        scores=(score,),
+        keys=("a",),
+    )
+    Frontier("mine", (cell,), {"a": 0.5}).save(tmp_path / "frontier.json")
     error = {"error": 0.25}
     storage.save_json(tmp_path / "tune/error.json", error, kind="target-probe")
     storage.save_json(tmp_path / "diverged/error.json", {"error": None}, kind="target-probe")

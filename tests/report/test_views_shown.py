@@ -54,11 +54,12 @@ def test_a_run_of_views_alone_is_reported(
 ) -> None:
     """Without tasks there is nothing to compare: the recipe's method makes its set."""
     run = tmp_path / "run"
-    assert main(["run", str(tmp_path / "mine.yaml"), "--out", str(run), "--compare.tasks"]) == 0
+    flags = ["--method", "views", "--out", str(run), "--compare.tasks"]
+    assert main(["run", str(tmp_path / "mine.yaml"), *flags]) == 0
     assert "distilled set by views, 9 images" in capsys.readouterr().out
     assert not list(run.glob("experts-*"))  # nothing is matched
     page = (run / "report.html").read_text("utf-8")
-    assert "decoct kept 9 images, each in 3 views" in page
+    assert "decoct kept 9 images in 3 views each" in page
     assert page.count('alt="image 1, view') == 3 and 'alt="image 9' not in page  # eight are shown
     (assistant,) = run.glob("assistant-*")
     assert "4 dimensions for any view" in show(assistant)

@@ -19,9 +19,11 @@ from decoct.core import storage
 from decoct.data.images import Images
 from decoct.evaluation.scores import Scores
 from decoct.report.ablation_table import ablation_text
+from decoct.report.frontier import frontier_tables
 from decoct.report.table import columns, text_table
 from decoct.report.variance_table import variance_text
 from decoct.studies.ablation import Ablation
+from decoct.studies.frontier.cells import Frontier
 from decoct.studies.tune import Tuning, tuning_rows
 from decoct.studies.variance.findings import Findings, Variance
 
@@ -281,6 +283,13 @@ def _describe_tuning(path: Path) -> str:
     return f"{title}\n\n{columns(tuning_rows(tuning))}"
 
 
+def _describe_frontier(path: Path) -> str:
+    frontier = Frontier.load(path)
+    tables = frontier_tables(frontier)
+    title = f"{path.name}: {len(frontier.cells)} places on the frontier of {frontier.name}"
+    return "\n\n".join([title, *(f"{name}\n{columns(rows)}" for name, rows in tables.items())])
+
+
 def _describe_findings(path: Path) -> str:
     found = Findings.load(path)
     matching = found.matching
@@ -331,6 +340,7 @@ DESCRIBERS: dict[str, Callable[[Path], str]] = {
     "ablation": _describe_ablation,
     "variance": _describe_variance,
     "findings": _describe_findings,
+    "frontier": _describe_frontier,
     "target-probe": _describe_target_probe,
     "pool-error": partial(_describe_target_probe, kind="pool-error"),  # its name in version 1
     "tuning": _describe_tuning,
