@@ -53,7 +53,7 @@ Flags
 Every setting of a recipe is a flag, --SECTION.SETTING VALUE. Flags override the
 recipe.
 Sections: images, teacher, targets, experts, assistant, rule, matching, labeller,
-ssl, pretrain, probe, compare; of single methods: sas, views, carried, noise,
+coding, ssl, pretrain, probe, compare; of single methods: sas, views, carried, noise,
 mkdt, mtt_ssl, krr_st, boost_ssdd.
 decoct {verb} RECIPE --help lists all settings and
 their values in the recipe.

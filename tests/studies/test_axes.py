@@ -15,7 +15,7 @@ from decoct.studies.axes import plan
 from decoct.training.experts import ExpertsConfig
 from decoct.training.teacher import SSLConfig
 
-COMMON = ("teacher", "size")
+COMMON = ("teacher", "size", "coding")
 BASE = Recipe(
     method="mkdt",
     fraction=0.05,

@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from decoct.artefacts.factored import factored_images, factored_targets
+from decoct.artefacts.target_codes import from_pca, from_product_quantised
 from decoct.core.errors import DecoctError
 from decoct.core.shapes import Pixels
 from decoct.data.procedural import Kind, procedural_pictures
@@ -124,6 +125,8 @@ DECODERS: dict[str, Decoder] = {
     "float16": lambda tensors: tensors["values"].float(),
     "int8": lambda tensors: tensors["values"].float() * tensors["scale"],
     "webp": _from_webp,
+    "pca": from_pca,
+    "pq": from_product_quantised,
     "factored-images": factored_images,
     "factored-targets": factored_targets,
     **{kind: partial(_from_seed, kind) for kind in get_args(Kind)},

@@ -139,8 +139,13 @@ class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
         if name in self.coded:
             return self.coded[name].bytes
         values: Tensor = getattr(self, name)
-        real = name == "images" and self.initial is None and self.index is not None
-        return values.numel() * (1 if real else values.element_size())
+        byte_each = name == "images" and self.is_real
+        return values.numel() * (1 if byte_each else values.element_size())
+
+    @property
+    def is_real(self) -> bool:
+        """Whether its images are some of the pool's, unchanged."""
+        return self.initial is None and self.index is not None
 
     def in_code(self, **parts: Coded) -> Self:
         """The same set with images or targets as a code keeps them."""

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from decoct.artefacts.coding import CodingConfig, compact
 from decoct.artefacts.distilled import DistilledSet
 from decoct.artefacts.encoder import Encoder
 from decoct.core import storage
@@ -62,9 +63,10 @@ def _size(recipe: Recipe, method: Method) -> tuple[float, ...]:
 
 def _set(recipe: Recipe, method: Method, seed: int) -> Stage[DistilledSet]:
     needed = _needed(method, seed)
+    coded = () if recipe.coding == CodingConfig() else (recipe.coding,)
 
     def make(inputs: Inputs, place: Place) -> DistilledSet:
-        found = method.make(inputs, place)
+        found = compact(method.make(inputs, place), recipe.coding)
         if found.index is None:
             return found
         kept, _ = inputs.get("split")  # rows of the training images; users count rows in the pool
@@ -77,7 +79,7 @@ def _set(recipe: Recipe, method: Method, seed: int) -> Stage[DistilledSet]:
         name=set_of(method.name, seed),
         inputs=tuple(dict.fromkeys([*needed.values(), "split"])),
         aliases=needed,
-        settings=(method.name, method, _size(recipe, method), seed),
+        settings=(method.name, method, _size(recipe, method), seed, *coded),
         choice=(method.name, without_rule(method), _size(recipe, method), seed),
         make=make,
         artefact=Artefact("distilled.safetensors", "distilled", DistilledSet.load, save),

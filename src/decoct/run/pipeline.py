@@ -23,6 +23,7 @@ from decoct.data.tasks import Task
 from decoct.evaluation.probe import ProbeScore
 from decoct.evaluation.scores import Score
 from decoct.methods.inputs import Inputs, Made, chooser
+from decoct.methods.registry import method_kind
 from decoct.methods.sizes import Sizes
 from decoct.run.folder import StageFolders
 from decoct.run.graph import Graph
@@ -143,7 +144,10 @@ class Run:
             for stage in self.graph.reachable([encoder_of(method, self.recipe.seed)])
         )
         sizes = self._counts(self.targets.dimensions if uses_targets else 0)
-        return self.recipe.configured(method).facts(sizes, self.recipe.pretraining(method))
+        facts = self.recipe.configured(method).facts(sizes, self.recipe.pretraining(method))
+        if method_kind(method).makes_set:  # what it is, not what was expected
+            facts["bytes"] = self.distilled(method, self.recipe.seed).bytes
+        return facts
 
     def save_recipe(self) -> None:
         """Write the resolved recipe into the folder."""

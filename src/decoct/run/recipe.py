@@ -10,6 +10,7 @@ import msgspec
 import tyro
 import yaml
 
+from decoct.artefacts.coding import CodingConfig
 from decoct.artefacts.distilled import resolve_size
 from decoct.artefacts.rule import TrainingRule
 from decoct.artefacts.targets import TargetsConfig
@@ -116,6 +117,7 @@ class Recipe(Settings):
     rule: TrainingRule = field(default_factory=TrainingRule)  # for training on real images
     matching: MatchingConfig = field(default_factory=MatchingConfig)  # of mkdt and mtt-ssl
     labeller: LabellerConfig = field(default_factory=LabellerConfig)  # of sets that carry one
+    coding: CodingConfig = field(default_factory=CodingConfig)  # of every set, once it is made
     ssl: SSLPretrainConfig = field(default_factory=SSLPretrainConfig)  # of the ssl- methods
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     probe: ProbeConfig = field(default_factory=ProbeConfig)

@@ -27,6 +27,12 @@ SIZE = Axis(
     "fraction",
     one_of("1%", "2%", "5%", "10%"),
 )
+CODING = Axis(
+    "coding",
+    "the code in which the set keeps its targets",
+    "coding.targets",
+    one_of("as made", "float16", "int8", "pca", "pq"),
+)
 
 
 @dataclass(frozen=True)
@@ -40,7 +46,8 @@ class Variant:
 
 def axes_of(recipe: Recipe) -> dict[str, Axis]:
     """The axes along which the recipe's method may be varied, by name."""
-    return {axis.name: axis for axis in (*recipe.configured(recipe.method).axes(), TEACHER, SIZE)}
+    common = (TEACHER, SIZE, CODING)
+    return {axis.name: axis for axis in (*recipe.configured(recipe.method).axes(), *common)}
 
 
 def plan(recipe: Recipe, axes: Sequence[str] = ()) -> list[Variant]:
