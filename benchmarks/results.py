@@ -1,4 +1,4 @@
-"""Print the tables of a finished comparison, or write them into the pages of docs/results.
+"""Print the tables of a comparison, a tuning or a frontier, or write them into docs/results.
 
     python benchmarks/results.py RUN                              print all tables
     python benchmarks/results.py RUN --into docs/results/main.md  replace a page's tables
@@ -14,6 +14,7 @@ from decoct.core import storage
 from decoct.evaluation.scores import Scores
 from decoct.methods.registry import METHODS
 from decoct.report.costs import cost_rows, costs
+from decoct.report.frontier import frontier_tables
 from decoct.report.table import (
     detectable_note,
     labels_phrase,
@@ -23,6 +24,7 @@ from decoct.report.table import (
     summary_rows,
     table_rows,
 )
+from decoct.studies.frontier.cells import Frontier
 from decoct.studies.tune import Tuning, tuning_rows
 
 _SUMMARIES = ("accuracy", "over random", "gap recovered")
@@ -30,7 +32,22 @@ _MARKED = re.compile(r"(<!-- table: (.+?) -->\n\n)(?:\|.*\n)*(?:\nSmallest detec
 
 
 def tables(folder: Path) -> dict[str, str]:
-    """The tables of a run's folder as Markdown, by name."""
+    """The tables of a run's folder as Markdown, by name; of what was measured in it."""
+    found: dict[str, str] = {}
+    if (folder / "scores.json").exists():
+        found |= _compared(folder)
+    if (folder / "tuning.json").exists():
+        found["tuning"] = markdown(tuning_rows(Tuning.load(folder / "tuning.json")))
+    if (folder / "frontier.json").exists():
+        frontier = Frontier.load(folder / "frontier.json")
+        found |= {name: markdown(rows) for name, rows in frontier_tables(frontier).items()}
+    if not found:
+        raise SystemExit(f"{folder} has no scores.json, tuning.json or frontier.json")
+    return found
+
+
+def _compared(folder: Path) -> dict[str, str]:
+    """The tables of a comparison."""
     run = storage.load_json(folder / "run.json", kind="run")
     scores = Scores.load(folder / "scores.json")
     found = {}
@@ -47,8 +64,6 @@ def tables(folder: Path) -> dict[str, str]:
             ) + f"\n\n{note}." * bool(note)
     priced = costs(scores, run["seconds"], run.get("inputs", {}))
     found["costs"] = markdown(cost_rows(priced))
-    if (folder / "tuning.json").exists():
-        found["tuning"] = markdown(tuning_rows(Tuning.load(folder / "tuning.json")))
     return found
 
 
@@ -87,7 +102,9 @@ def main() -> None:
     else:
         for name, table in found.items():
             print(f"#### {name[:1].upper()}{name[1:]}\n\n{table}\n")
-        print(legend(Scores.load(arguments.run / "scores.json")).replace("\n", " "))
+        scores = arguments.run / "scores.json"
+        if scores.exists():
+            print(legend(Scores.load(scores)).replace("\n", " "))
 
 
 if __name__ == "__main__":

@@ -9,9 +9,11 @@ from types import ModuleType
 import pytest
 
 from decoct.cli import main
+from decoct.evaluation.scores import Score
 from decoct.run.pipeline import Run
 from decoct.run.recipe import Recipe, load_recipe
 from decoct.studies.compare import compare
+from decoct.studies.frontier.cells import Cell, Frontier
 
 Load = Callable[[str], ModuleType]
 
@@ -121,3 +123,46 @@ def test_a_pages_tables_are_the_runs_own(
     assert noted["costs"] in once and results.with_tables(once, noted) == once
     with pytest.raises(SystemExit, match="no table 'accuracies'"):
         results.with_tables("<!-- table: accuracies -->\n\n", {"accuracy": ""})
+
+
+def cell(method: str, axis: str, budget: str, value: float) -> Cell:
+    scores = (Score("", seed, "shapes", "5%", 0, value + seed) for seed in range(2))
+    return Cell(
+        method=method,
+        network="convnet 32",
+        axis=axis,
+        budget=budget,
+        optimiser="muon",
+        lr_factor=1.0,
+        bytes=1_000_000,
+        steps=480,
+        error=0.5,
+        best=True,
+        scores=tuple(scores),
+    )
+
+
+def test_a_frontier_needs_no_other_file_of_its_run(
+    load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = load("results")
+    with pytest.raises(SystemExit, match=r"no scores\.json, tuning\.json or frontier\.json"):
+        results.tables(tmp_path)
+    places = [("random", "steps", "480", 40.0), ("carried", "steps", "480", 50.0)]
+    cells = [cell(*place) for place in [*places, ("carried", "bytes", "1MB", 51.0)]]
+    Frontier("made up", tuple(cells)).save(tmp_path / "frontier.json")
+    found = results.tables(tmp_path)
+    assert list(found) == [f"convnet 32, {n}" for n in ("gradient steps", "bytes", "every place")]
+
+    page = tmp_path / "frontier.md"
+    page.write_text("\n".join(f"<!-- table: {n} -->\n\n| not yet |\n| --- |\n" for n in found))
+    monkeypatch.setattr(sys, "argv", ["results", str(tmp_path), "--into", str(page)])
+    results.main()
+    written = page.read_text("utf-8")
+    assert all(f"<!-- table: {name} -->\n\n{table}\n" in written for name, table in found.items())
+    assert "not yet" not in written
+
+    capsys.readouterr()
+    monkeypatch.setattr(sys, "argv", ["results", str(tmp_path)])
+    results.main()
+    assert found["convnet 32, bytes"] in capsys.readouterr().out
