@@ -35,6 +35,7 @@ from .models.registry import NetworkConfig, create_network
 from .report.export import export
 from .report.page import write_report
 from .report.show import describe, show
+from .run.budget import within_budget
 from .run.doctor import doctor
 from .run.pipeline import Run
 from .run.recipe import Recipe, load_recipe
@@ -144,5 +145,6 @@ __all__ = [
     "train_ssl_experts",
     "train_teacher",
     "tune",
+    "within_budget",
     "write_report",
 ]

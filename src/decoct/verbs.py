@@ -1,7 +1,7 @@
 """The command line's verbs: each parses its flags, runs and prints."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, make_dataclass
+from dataclasses import dataclass, field, make_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +10,7 @@ import tyro
 from decoct.core.console import note
 from decoct.core.errors import DecoctError
 from decoct.core.spelling import suggest
+from decoct.data.sources import load_images
 from decoct.evaluation.scores import Scores
 from decoct.methods.method import Method
 from decoct.methods.real_images import RealImages
@@ -44,14 +45,19 @@ class Call:
     flags: Any
 
     def run(self) -> Run:
-        """The requested run, with its recipe saved in its folder; a budget becomes a size."""
+        """The requested run, with its recipe saved in its folder."""
         run = Run(self.recipe, self.flags.out)
-        if self.recipe.budget:
-            recipe, said = within_budget(self.recipe, run.pool)
-            note(said)
-            run = Run(recipe, self.flags.out, alike=run)
         run.save_recipe()
         return run
+
+    def fitted(self) -> "Call":
+        """The same request with a budget, if there is one, made a size."""
+        if not self.recipe.budget:
+            return self
+        pool = Run(replace(self.recipe, budget=""), self.flags.out).pool
+        recipe, said = within_budget(self.recipe, pool)
+        note(said)
+        return Call(recipe, self.flags)
 
 
 def dispatch(verb: str, arguments: list[str]) -> None:
@@ -65,7 +71,7 @@ def dispatch(verb: str, arguments: list[str]) -> None:
     if verb in _TOOLS:
         tyro.cli(_TOOLS[verb], prog=f"decoct {verb}", args=arguments)
     else:
-        _OF_A_RECIPE[verb](parse(verb, arguments))
+        _OF_A_RECIPE[verb](parse(verb, arguments).fitted())
 
 
 def parse(verb: str, arguments: list[str]) -> Call:
@@ -272,6 +278,11 @@ def _doctor(
     settings = load_recipe(recipe) if recipe else None
     if settings and data:
         settings = settings.having(data=data)
+    if settings and settings.budget:
+        config, source = settings.images, settings.source(settings.images.source)
+        pool = load_images(source, size=config.size, channels=config.channels)
+        settings, said = within_budget(settings, pool)
+        note(said)
     print(doctor(settings, folder=out))
 
 

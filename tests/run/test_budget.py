@@ -56,7 +56,7 @@ def test_a_set_never_has_more_images_than_there_are(tiny_recipe: Recipe, tmp_pat
 
 def test_a_budget_becomes_a_size_and_says_why(tiny_recipe: Recipe, tmp_path: Path) -> None:
     recipe = replace(tiny_recipe, method="carried", budget="6kB")
-    pool = Run(recipe, tmp_path / "run").pool
+    pool = Run(tiny_recipe, tmp_path / "run").pool
     fitted, said = within_budget(recipe, pool)
     assert not fitted.budget and fitted.size > 1
     assert f"{fitted.size} images" in said and "to label views" in said
@@ -66,9 +66,14 @@ def test_a_budget_becomes_a_size_and_says_why(tiny_recipe: Recipe, tmp_path: Pat
 def test_a_wide_labeller_is_made_narrower(tiny_recipe: Recipe, tmp_path: Path) -> None:
     recipe = replace(tiny_recipe, method="carried", budget="30kB")
     recipe = recipe.set("assistant.network.width", 64)
-    fitted, said = within_budget(recipe, Run(recipe, tmp_path / "run").pool)
+    fitted, said = within_budget(recipe, Run(tiny_recipe, tmp_path / "run").pool)
     width = fitted.assistant.network.width
     assert width in (8, 16, 32) and f"of width {width} to label views" in said
+
+
+def test_a_run_takes_no_budget(tiny_recipe: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(DecoctError, match="within_budget"):
+        Run(replace(tiny_recipe, budget="1MB"), tmp_path / "run")
 
 
 def test_the_command_takes_bytes_and_steps(

@@ -131,7 +131,7 @@ class Method(Settings, ABC):
                 f"{size_text(budget)} are too few for {self.name}: without any image it takes "
                 f"{size_text(self.fixed_bytes(sizes))}, and {size_text(round(each))} for each"
             )
-        return sizes.images if each == 0 else min(sizes.images, int(room // each))
+        return sizes.count if each == 0 else min(sizes.images, int(room // each))
 
     def work(self, sizes: Sizes) -> Mapping[Unit, float]:
         """The work of making its set, in units whose time is measured."""

@@ -17,6 +17,7 @@ from decoct.artefacts.targets import Targets
 from decoct.artefacts.trajectories import Trajectories
 from decoct.core import storage
 from decoct.core.device import resolve_device
+from decoct.core.errors import DecoctError
 from decoct.core.place import Place
 from decoct.data.images import Images
 from decoct.data.tasks import Task
@@ -51,6 +52,8 @@ class Run:
 
     def __init__(self, recipe: Recipe, folder: Path | str, *, alike: "Run | None" = None) -> None:
         """`alike` is a run with the same pool and tasks, whose loaded data this run shares."""
+        if recipe.budget:
+            raise DecoctError("a run has no budget, but a size: see decoct.within_budget")
         self.recipe, self.folder = recipe, Path(folder)
         self.device = resolve_device(recipe.device)
         self.graph, self.stages = Graph(recipe), StageFolders(self.folder)
