@@ -124,9 +124,9 @@ def test_what_makes_no_frontier_is_refused(bad: dict[str, object], said: str) ->
 # Gaps and tables, of numbers made up
 
 
-def scores(value: float) -> tuple[Score, ...]:
+def scores(value: float, method: str) -> tuple[Score, ...]:
     return tuple(
-        Score("", seed, "shapes", "5%", draw, value + 0.1 * seed + 0.01 * draw)
+        Score(method, seed, "shapes", "5%", draw, value + 0.1 * seed + 0.01 * draw)
         for seed in range(3)
         for draw in range(4)
     )
@@ -145,7 +145,7 @@ def cell(method: str, axis: str, budget: str, optimiser: str, value: float, best
         steps=steps,
         error=0.5,
         best=best,
-        scores=scores(value),
+        scores=scores(value, method),
     )
 
 

@@ -59,7 +59,7 @@ class Frontier:
         """Write `frontier.json`."""
         content = {
             "name": self.name,
-            "cells": [asdict(cell) for cell in self.cells],
+            "cells": [asdict(cell) | {"scores": _nested(cell.scores)} for cell in self.cells],
             "trials": self.trials,
         }
         storage.save_json(path, content, kind="frontier")
@@ -124,7 +124,28 @@ def _renamed(scores: Sequence[Score], method: str) -> tuple[Score, ...]:
     return tuple(replace(score, method=method) for score in scores)
 
 
+Nested = dict[str, dict[str, dict[str, list[float]]]]
+
+
+def _nested(scores: Sequence[Score]) -> Nested:
+    """Accuracies by seed, task, labels and draw: a tenth of the size of single scores."""
+    found: Nested = {}
+    for s in sorted(scores, key=lambda s: s.draw):
+        by_task = found.setdefault(str(s.seed), {}).setdefault(s.task, {})
+        by_task.setdefault(s.labels, []).append(s.accuracy)
+    return found
+
+
+def _flat(nested: Nested, method: str) -> tuple[Score, ...]:
+    return tuple(
+        Score(method, int(seed), task, labels, draw, accuracy)
+        for seed, tasks in nested.items()
+        for task, choices in tasks.items()
+        for labels, accuracies in choices.items()
+        for draw, accuracy in enumerate(accuracies)
+    )
+
+
 def _cell(content: dict[str, Any]) -> Cell:
-    scores = tuple(Score(**score) for score in content.pop("scores"))
-    keys = tuple(content.pop("keys"))
-    return Cell(**content, scores=scores, keys=keys)
+    scores = _flat(content.pop("scores"), content["method"])
+    return Cell(**content | {"keys": tuple(content["keys"])}, scores=scores)
