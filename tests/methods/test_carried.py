@@ -145,7 +145,9 @@ def test_it_is_described_shown_and_exported(
     assert torch.equal(back.label(views), labeller.compact("int8").label(views))
 
 
-@pytest.mark.parametrize("method", ["carried", "carried-random", "noise", "full-views"])
+@pytest.mark.parametrize(
+    "method", ["carried", "carried-random", "carried-mkdt", "noise", "full-views"]
+)
 def test_a_run_makes_it_and_trains_on_it(method: str, tiny_recipe: Recipe, tmp_path: Path) -> None:
     run = Run(replace(tiny_recipe, method=method), tmp_path / "run")
     encoder = run.encoder(method, 0)

@@ -99,6 +99,7 @@ def test_every_method_is_compared_on_equal_terms_and_priced(said: str, tmp_path:
     assert made == set(SETS)
     assert {m for m in TRAINED if by_method[m].shared_s} == {
         "carried",
+        "carried-mkdt",
         "carried-random",
         "noise",
         "high-loss",

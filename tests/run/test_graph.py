@@ -106,7 +106,7 @@ def test_who_chooses_the_images_is_what_the_setting_says() -> None:
 
 def test_experts_are_trained_for_those_who_match_them_alone() -> None:
     needed = {m for m in METHODS if "experts" in names_of(WHOLE.set("compare.methods", (m,)))}
-    assert needed == {"high-loss", "mkdt"}
+    assert needed == {"high-loss", "mkdt", "carried-mkdt"}
     needed = {m for m in METHODS if "ssl-experts" in names_of(WHOLE.set("compare.methods", (m,)))}
     assert needed == {"mtt-ssl"}
 
@@ -172,7 +172,7 @@ def test_how_a_teacher_would_be_trained_does_not_matter_where_none_is() -> None:
 
 def test_the_batches_of_matching_and_of_real_images_are_two_settings() -> None:
     sets = [set_of(method, 0) for method in SETS]
-    matched = {"mkdt-seed0", "mtt-ssl-seed0"}
+    matched = {"mkdt-seed0", "mtt-ssl-seed0", "carried-mkdt-seed0"}
     assert changed(WHOLE, WHOLE.set("matching.batch", 8), sets) == matched
     for setting, value in (("rule.batch", 8), ("rule.lr", 0.3)):
         assert changed(WHOLE, WHOLE.set(setting, value), sets) == set(sets) - matched
@@ -187,7 +187,8 @@ def test_who_begins_with_a_methods_images_depends_on_how_they_are_chosen(setting
     recipe = WHOLE.set("mkdt.init", "sas").set("views.select", "sas")
     other = recipe.set(setting, 7 if setting == "sas.classes" else False)
     sets = [set_of(method, 0) for method in SETS]
-    assert changed(recipe, other, sets) == {"sas-seed0", "mkdt-seed0", "views-seed0"}
+    begin = {"mkdt-seed0", "views-seed0", "carried-mkdt-seed0"}
+    assert changed(recipe, other, sets) == {"sas-seed0", *begin}
 
 
 def test_how_many_experts_there_are_counts_for_what_is_made_from_them() -> None:

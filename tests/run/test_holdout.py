@@ -143,7 +143,11 @@ def test_a_teacher_is_trained_without_them(tiny_recipe: Recipe, tmp_path: Path) 
     assert torch.equal(body(as_it_is.teacher), body(spoilt.teacher))
 
 
-NO_IMAGES = ("noise", "boost-ssdd")  # these sets keep no real images, nor where any are
+NO_IMAGES = (
+    "noise",
+    "boost-ssdd",
+    "carried-mkdt",
+)  # these sets keep no real images, nor where any are
 
 
 @pytest.mark.parametrize("method", [name for name in SETS if name not in NO_IMAGES])

@@ -125,14 +125,14 @@ def steps(recipe: Recipe, method: str) -> int:
 
 def test_equal_terms_are_equal_steps_unless_epochs_are_given() -> None:
     recipe = load_recipe("demo").set("ssl.full_epochs", 0)
-    # 132 images in batches of 66, 40 epochs; 6 of all
-    assert steps(recipe, "ssl-random") == steps(recipe, "mkdt") == 80
+    # 132 images in batches of 66, 120 epochs; 7 of all
+    assert steps(recipe, "ssl-random") == steps(recipe, "mkdt") == 240
     # 40 batches of 66, and a single image that joins the last of them.
-    assert steps(recipe, "ssl-full") == steps(recipe, "full") == 16 * 40
+    assert steps(recipe, "ssl-full") == steps(recipe, "full") == 7 * 40
     own = recipe.having(ssl=SSLPretrainConfig(epochs=7, full_epochs=2))
     assert steps(own, "ssl-random") == 7  # one batch of all
     assert steps(own, "ssl-full") == 2 * 10
-    assert steps(own, "mkdt") == 80
+    assert steps(own, "mkdt") == 240
 
 
 _RECIPE = """

@@ -15,6 +15,7 @@ from decoct.data.tasks import Task
 from decoct.training.pretrain import PretrainConfig
 
 _CHOSEN = "images of "
+_WHOLE = "set of "
 
 
 def images_of(method: str) -> str:
@@ -33,6 +34,24 @@ def chooser(need: str) -> str:
     ('k-means', '')
     """
     return need.removeprefix(_CHOSEN) if need.startswith(_CHOSEN) else ""
+
+
+def whole_set_of(method: str) -> str:
+    """The name under which a method needs the whole set that another method makes.
+
+    >>> whole_set_of("mkdt")
+    'set of mkdt'
+    """
+    return _WHOLE + method
+
+
+def maker(need: str) -> str:
+    """The method that a name from `whole_set_of` refers to; empty for any other name.
+
+    >>> maker(whole_set_of("mkdt")), maker("targets")
+    ('mkdt', '')
+    """
+    return need.removeprefix(_WHOLE) if need.startswith(_WHOLE) else ""
 
 
 T = TypeVar("T")
@@ -99,4 +118,9 @@ class Inputs:
     def images_of(self, method: str) -> Tensor:
         """The images that another method chooses: rows of `images` (int64, m), increasing."""
         found: Tensor = self.get(images_of(method))
+        return found
+
+    def set_of(self, method: str) -> DistilledSet:
+        """The set that another method makes, of the same size and with the same seed."""
+        found: DistilledSet = self.get(whole_set_of(method))
         return found

@@ -8,6 +8,7 @@ from decoct.core.spelling import suggest
 from decoct.methods.assistant import AssistantItself
 from decoct.methods.boost_ssdd import BoostSSDD
 from decoct.methods.carried import Carried
+from decoct.methods.carried_mkdt import CarriedMKDT
 from decoct.methods.carried_random import CarriedRandom
 from decoct.methods.full import Full
 from decoct.methods.full_steps import FullSteps
@@ -48,6 +49,7 @@ for _kind in (
     Views,
     Carried,
     CarriedRandom,
+    CarriedMKDT,
     Noise,
     MKDT,
     MTTSSL,

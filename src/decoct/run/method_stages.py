@@ -12,7 +12,7 @@ from decoct.artefacts.encoder import Encoder
 from decoct.core import storage
 from decoct.core.place import Place
 from decoct.evaluation.probe import ProbeScore, probe
-from decoct.methods.inputs import Inputs, chooser
+from decoct.methods.inputs import Inputs, chooser, maker
 from decoct.methods.method import Method, without_rule
 from decoct.methods.sizes import Sizes
 from decoct.methods.units import Unit
@@ -51,7 +51,9 @@ def method_stages(recipe: Recipe, name: str, seed: int) -> list[Stage[Any]]:
 def _needed(method: Method, seed: int) -> dict[str, str]:
     """The stages that a method needs, by the names that it uses for them."""
     return {
-        need: set_of(chooser(need), seed) if chooser(need) else LEARNT.get(need, need)
+        need: set_of(other, seed)
+        if (other := chooser(need) or maker(need))
+        else LEARNT.get(need, need)
         for need in method.needs()
     }
 
