@@ -14,7 +14,7 @@ import matplotlib.pyplot as plt
 from decoct.studies.frontier.cells import Frontier, accuracy
 
 DOCS = Path(__file__).parent
-FRONTIER = DOCS.parent / "benchmarks" / "proxy32" / "frontier.json"
+FRONTIER = DOCS.parent / "benchmarks" / "emoji" / "frontier.json"
 STEPS = {"views": "3,840 steps", "full": "5,400 steps"}  # the others: 120, or none
 NAMES = {"none": "no pre-training", "full": "all 16,992 images"}
 
@@ -49,7 +49,7 @@ def draw_frontier() -> None:
             halves = [a.half_width for a in found]
             axes.errorbar(at, means, yerr=halves, marker="o", markersize=4, capsize=2, label=method)
     for cell in (c for m in frontier.methods() for c in frontier.line(m, network, "own")):
-        if cell.method in ("none", "assistant"):
+        if cell.method in ("none", "assistant", "teacher"):
             axes.axhline(accuracy(cell).mean, color="0.5", linestyle=":", linewidth=1)
             at = (1.01, accuracy(cell).mean)
             axes.annotate(

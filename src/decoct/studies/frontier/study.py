@@ -140,6 +140,8 @@ class _Study:
             if math.isinf(error) or (optimiser != best and place.axis != "own"):
                 continue
             cell = self._cell(place, optimiser, factor, seeds)
+            if place.axis == "bytes":  # the rule was chosen at another place
+                error = self._error(place, optimiser, factor)
             cell = replace(cell, error=error, best=optimiser == best)
             self.cells[(*cell.place, optimiser)] = cell
         self.found().save(self.file)
