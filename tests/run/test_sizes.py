@@ -23,7 +23,9 @@ from decoct.run.stages import trajectory_bytes
 from decoct.training.experts import train_experts
 from tests.run.test_doctor import TINY
 
-WITHOUT_EXPERTS = tuple(m for m in METHODS if m not in ("high-loss", "mkdt", "mtt-ssl"))
+WITHOUT_EXPERTS = tuple(
+    m for m in METHODS if m not in ("high-loss", "mkdt", "carried-mkdt", "mtt-ssl")
+)
 
 
 def sizes_of(recipe: Recipe) -> Sizes:
