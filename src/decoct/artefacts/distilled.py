@@ -149,11 +149,10 @@ class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
 
     def in_code(self, **parts: Coded) -> Self:
         """The same set with images or targets as a code keeps them."""
-        decoded: dict[str, Any] = {n: self._decoded(n, part) for n, part in parts.items()}
+        decoded: dict[str, Any] = {
+            name: _decode(name, part, self.mean, self.std) for name, part in parts.items()
+        }
         return replace(self, **decoded, coded={**self.coded, **parts})
-
-    def _decoded(self, name: str, part: Coded) -> Tensor:
-        return _decode(name, part, self.mean, self.std)
 
     def pixels(self) -> Pixels:
         """The images as a person would see them: uint8, m x C x H x W."""

@@ -85,7 +85,8 @@ def test_what_is_known_is_not_measured_again_even_without_the_runs_folder(
         raise AssertionError("this was known")
 
     monkeypatch.setattr(study, "target_probe_error", refuse)
-    monkeypatch.setattr(Run, "probe_scores", refuse)
+    for made in ("probe_scores", "encoder", "distilled", "facts"):
+        monkeypatch.setattr(Run, made, refuse)
     again = frontier(recipe=recipe, folder=elsewhere, config=CONFIG)
     assert [replace(c, keys=()) for c in again.cells] == [replace(c, keys=()) for c in found.cells]
 

@@ -205,7 +205,11 @@ class _Study:
             else:
                 scores += [s for s in known.scores if s.seed == seed]
             keys.append(key)
-        facts = run.facts(place.method)
+        first_known = self.known.get(keys[0])
+        if first_known is None:
+            facts = run.facts(place.method)
+        else:  # without the run's folder, asking would make the set again
+            facts = {"bytes": first_known.bytes, "steps": first_known.steps}
         network = self.recipe.pretrain.network
         cell = Cell(
             method=place.method,
@@ -214,7 +218,7 @@ class _Study:
             budget=place.budget,
             optimiser=optimiser,
             lr_factor=factor,
-            bytes=self.known[keys[0]].bytes if keys[0] in self.known else self._bytes(run, place),
+            bytes=facts.get("bytes", 0),
             steps=facts.get("steps", 0),
             error=0.0,
             best=True,
@@ -223,9 +227,3 @@ class _Study:
         )
         self.known |= dict.fromkeys(keys, cell)
         return cell
-
-    def _bytes(self, run: Run, place: Place) -> int:
-        """What the first seed's set takes; for other methods what they say."""
-        if method_kind(place.method).makes_set:
-            return run.distilled(place.method, self.recipe.seed).bytes
-        return int(run.facts(place.method).get("bytes", 0))
