@@ -107,7 +107,11 @@ def _flags_of(recipe: Recipe, verb: str) -> Any:
 _OWN_FLAGS: dict[str, tuple[tuple[str, Any, Any], ...]] = {
     "tune": (("tune", TuneConfig, TuneConfig()),),
     "ablate": (("axes", tuple[str, ...], ()), ("markdown", bool, False)),
-    "frontier": (("frontier", FrontierConfig, FrontierConfig()), ("markdown", bool, False)),
+    "frontier": (
+        ("frontier", FrontierConfig, FrontierConfig()),
+        ("jobs", int, 1),
+        ("markdown", bool, False),
+    ),
     "diagnose variance": (("diagnose", VarianceConfig, VarianceConfig()),),
 }
 
@@ -210,7 +214,9 @@ def _ablate(call: Call) -> None:
 def _frontier(call: Call) -> None:
     out = call.flags.out
     Run(call.recipe, out).save_recipe()
-    found = frontier(recipe=call.recipe, folder=out, config=call.flags.frontier)
+    found = frontier(
+        recipe=call.recipe, folder=out, config=call.flags.frontier, jobs=call.flags.jobs
+    )
     for name, rows in frontier_tables(found).items():
         print(f"{name}\n{markdown(rows) if call.flags.markdown else columns(rows)}\n")
     note(f"all accuracies: {out / 'frontier.json'}; decoct report {out} plots them")

@@ -101,6 +101,18 @@ def test_it_can_be_widened(recipe: Recipe, found: Frontier, tmp_path: Path) -> N
     assert before.items() <= after.items()
 
 
+def test_processes_side_by_side_find_the_same(
+    recipe: Recipe, found: Frontier, tmp_path: Path
+) -> None:
+    """All but rounding: a process has fewer threads, which add in another order."""
+    shared = frontier(recipe=recipe, folder=tmp_path / "shared", config=CONFIG, jobs=2)
+    assert list(shared.trials) and shared.trials.keys() == found.trials.keys()
+    for mine, theirs in zip(shared.cells, found.cells, strict=True):
+        assert replace(mine, error=0, scores=()) == replace(theirs, error=0, scores=())
+        assert mine.error == pytest.approx(theirs.error, rel=1e-3)
+        assert [s.accuracy for s in mine.scores] == [s.accuracy for s in theirs.scores]
+
+
 def test_without_images_held_out_there_is_nothing_to_choose_by(
     tiny_recipe: Recipe, tmp_path: Path
 ) -> None:

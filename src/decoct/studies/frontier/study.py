@@ -7,6 +7,7 @@ on held-out pool images alone. The winners are then trained and probed with ever
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -22,9 +23,13 @@ from decoct.run.budget import size_within
 from decoct.run.method_stages import encoder_of, probe_of
 from decoct.run.pipeline import Run
 from decoct.run.recipe import Recipe
+from decoct.run.workers import Job, Workers, run_in_worker, stage_jobs, workers
 from decoct.studies.frontier.cells import Cell, Frontier
 
 Trained = Literal["own", "sgd", "muon"]  # by which optimiser; "own" if a method has no choice
+Rules = dict[
+    Trained, tuple[float, float]
+]  # to a factor on the rate and the error on held-out images
 
 
 @dataclass(frozen=True)
@@ -63,20 +68,37 @@ class Place:
 
 
 def frontier(
-    *, recipe: Recipe, folder: Path | str, config: FrontierConfig | None = None
+    *,
+    recipe: Recipe,
+    folder: Path | str,
+    config: FrontierConfig | None = None,
+    jobs: int = 1,
 ) -> Frontier:
     """Measure all places, one seed after the other; also writes `frontier.json` after each.
 
     Cells that the file already has are kept, even if the rest of the run's folder is gone, so it
-    can be continued on another machine. Raises `DecoctError` if the recipe holds no images out.
+    can be continued on another machine. `jobs` processes share the work. Raises `DecoctError` if
+    the recipe holds no images out.
     """
     config, folder = config or FrontierConfig(), Path(folder)
     study = _Study(recipe, folder, config)
     places = study.places()
-    for seed in range(config.seeds):
+    if jobs == 1:
+        return _measured(study, places)
+    with workers(jobs) as pool:
+        study.search(places, pool)
+        return _measured(study, places, pool)
+
+
+def _measured(study: "_Study", places: list[Place], pool: Workers | None = None) -> Frontier:
+    """The frontier with every place measured; `pool` makes most of what that takes first."""
+    seeds = study.config.seeds
+    for seed in range(seeds):
+        if pool:
+            study.train(places, study.recipe.seed + seed, pool)
         for number, place in enumerate(places, 1):
             note(
-                f"seed {seed + 1} of {config.seeds}, place {number} of {len(places)}: "
+                f"seed {seed + 1} of {seeds}, place {number} of {len(places)}: "
                 f"{place.method}, {place.axis} {place.budget}"
             )
             study.measure(place, seeds=seed + 1)
@@ -132,17 +154,43 @@ class _Study:
                 continue
             yield Place(method, "bytes", budget, recipe.having(size=size))
 
+    def search(self, places: list[Place], pool: Workers) -> None:
+        """Try all rules at all places, side by side."""
+        jobs: dict[str, Job] = {}
+        tried = []
+        for place in map(self._decided_at, places):
+            for optimiser, factor in self._to_try(place):
+                run = self._run(place, optimiser, factor)
+                key = self._trial_key(run, place.method)
+                if key in self.trials or key in jobs:
+                    continue
+                encoder = run.graph.stage(encoder_of(place.method, self.recipe.seed))
+                needed = stage_jobs(run.recipe, run.folder, encoder.inputs)
+                jobs |= needed
+                jobs[key] = Job(_try, (run.recipe, run.folder, place.method), frozenset(needed))
+                tried.append(key)
+        found = pool.do(jobs, label="rules to try, side by side")
+        self.trials |= {key: found[key] for key in tried}
+        self.found().save(self.file)
+
+    def train(self, places: list[Place], seed: int, pool: Workers) -> None:
+        """Train and probe a seed's encoders side by side; `measure` finds the results."""
+        jobs: dict[str, Job] = {}
+        for place in places:
+            for optimiser, (factor, _) in self._chosen(place).items():
+                run, probed = self._run(place, optimiser, factor), probe_of(place.method, seed)
+                if run.graph.key(probed) not in self.known:
+                    jobs |= stage_jobs(run.recipe, run.folder, [probed])
+        pool.do(jobs, label=f"stages of seed {seed}, side by side")
+
     def measure(self, place: Place, *, seeds: int) -> None:
         """Find the scores of a place for the first `seeds` seeds, and save them."""
-        rules = self._rules(place)
-        best = min(rules, key=lambda optimiser: rules[optimiser][1])
-        for optimiser, (factor, error) in rules.items():
-            if math.isinf(error) or (optimiser != best and place.axis != "own"):
-                continue
+        chosen = self._chosen(place)
+        for optimiser, (factor, error) in chosen.items():
             cell = self._cell(place, optimiser, factor, seeds)
             if place.axis == "bytes":  # the rule was chosen at another place
                 error = self._error(place, optimiser, factor)
-            cell = replace(cell, error=error, best=optimiser == best)
+            cell = replace(cell, error=error, best=optimiser == _best(chosen))
             self.cells[(*cell.place, optimiser)] = cell
         self.found().save(self.file)
 
@@ -150,40 +198,42 @@ class _Study:
         """The cells, in the order in which they were measured."""
         return Frontier(self.recipe.name, tuple(self.cells.values()), self.trials)
 
-    def _rules(self, place: Place) -> dict[Trained, tuple[float, float]]:
-        """By optimiser: the factor on its rate, and the error on held-out images."""
+    def _chosen(self, place: Place) -> Rules:
+        """The best rule, and where a method has its own length, the best by each optimiser."""
+        place = self._decided_at(place)
+        errors = {rule: self._error(place, *rule) for rule in self._to_try(place)}
+        found: Rules = {}
+        for optimiser, factor in sorted(errors, key=lambda rule: errors[rule]):
+            found.setdefault(optimiser, (factor, errors[optimiser, factor]))
+        best = _best(found)
+        return {
+            optimiser: (factor, error)
+            for optimiser, (factor, error) in found.items()
+            if not math.isinf(error) and (optimiser == best or place.axis == "own")
+        }
+
+    def _decided_at(self, place: Place) -> Place:
+        """Where a place's rule is chosen: the number of images hardly moves the rate."""
+        if place.axis != "bytes":
+            return place
+        return self._of_steps(place.method, self.config.at_steps)
+
+    def _to_try(self, place: Place) -> list[tuple[Trained, float]]:
+        """Optimisers, and factors on their rates."""
         if not method_kind(place.method).keeps_encoder:
-            return {"own": (1.0, self._error(place, "own", 1.0))}
-        if place.axis == "bytes":  # the number of images hardly moves the rate
-            place = self._of_steps(place.method, self.config.at_steps)
-        found: dict[Trained, tuple[float, float]] = {}
-        for optimiser in self.config.optimisers:
-            errors = {f: self._error(place, optimiser, f) for f in self.config.lr_factors}
-            factor = min(errors, key=lambda f: errors[f])
-            found[optimiser] = (factor, errors[factor])
-        return found
+            return [("own", 1.0)]
+        return list(product(self.config.optimisers, self.config.lr_factors))
+
+    def _trial_key(self, run: Run, method: str) -> str:
+        graph, encoder = run.graph, encoder_of(method, self.recipe.seed)
+        return storage.digest(graph.key(encoder), graph.key("targets"), graph.key("split"))
 
     def _error(self, place: Place, optimiser: Trained, factor: float) -> float:
         """The error of the first seed's encoder; inf if its training diverged."""
         run = self._run(place, optimiser, factor)
-        seed = self.recipe.seed
-        key = storage.digest(
-            run.graph.key(encoder_of(place.method, seed)),
-            run.graph.key("targets"),
-            run.graph.key("split"),
-        )
+        key = self._trial_key(run, place.method)
         if key not in self.trials:
-            try:
-                self.trials[key] = target_probe_error(
-                    encoder=run.encoder(place.method, seed),
-                    images=run.pool,
-                    targets=run.pool_targets,
-                    known=run.split[0],
-                    left_out=run.split[1],
-                    device=run.device,
-                )
-            except DivergedError:
-                self.trials[key] = None
+            self.trials[key] = _held_out_error(run, place.method)
         error = self.trials[key]
         return math.inf if error is None else error
 
@@ -227,3 +277,27 @@ class _Study:
         )
         self.known |= dict.fromkeys(keys, cell)
         return cell
+
+
+def _best(rules: Rules) -> Trained:
+    return min(rules, key=lambda optimiser: rules[optimiser][1])
+
+
+def _held_out_error(run: Run, method: str) -> float | None:
+    """On the images held out, by the encoder of the first seed; None if its training diverged."""
+    try:
+        return target_probe_error(
+            encoder=run.encoder(method, run.recipe.seed),
+            images=run.pool,
+            targets=run.pool_targets,
+            known=run.split[0],
+            left_out=run.split[1],
+            device=run.device,
+        )
+    except DivergedError:
+        return None
+
+
+def _try(recipe: Recipe, folder: Path, method: str) -> float | None:
+    """As `_held_out_error`, in a worker."""
+    return _held_out_error(run_in_worker(recipe, folder), method)

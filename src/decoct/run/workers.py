@@ -1,0 +1,132 @@
+"""`Workers`: processes that make a run's stages side by side, each as soon as its inputs exist."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import Any
+
+import torch
+from threadpoolctl import threadpool_limits
+
+from decoct.core.console import console, progress
+from decoct.core.errors import DecoctError
+from decoct.run.graph import Graph
+from decoct.run.pipeline import Run
+from decoct.run.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Job:
+    """A call for a worker: of a module's function, after the jobs that it needs."""
+
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    needs: frozenset[str] = frozenset()  # names of other jobs
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Processes that are kept while there may be more to do."""
+
+    pool: ProcessPoolExecutor
+
+    def do(self, jobs: Mapping[str, Job], *, label: str) -> dict[str, Any]:
+        """The results of named jobs; the first error of one is raised, and ends all others."""
+        sorter = TopologicalSorter({name: job.needs & jobs.keys() for name, job in jobs.items()})
+        sorter.prepare()
+        running: dict[Future[Any], str] = {}
+        results: dict[str, Any] = {}
+        with progress(label, total=len(jobs)) as advance:
+            while sorter.is_active():
+                for name in sorter.get_ready():
+                    job = jobs[name]
+                    running[self.pool.submit(job.function, *job.arguments)] = name
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    name = running.pop(future)
+                    results[name] = future.result()
+                    sorter.done(name)
+                    advance("")
+        return results
+
+
+@contextmanager
+def workers(count: int) -> Iterator[Workers]:
+    """`count` processes, which share the machine's cores evenly and end with the block."""
+    if count < 1:
+        raise DecoctError(f"--jobs {count}: give 1 or more processes")
+    threads = max(1, (os.cpu_count() or 1) // count)
+    # Forked processes could not use CUDA.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(count, context, initializer=_start, initargs=(threads,))
+    try:
+        yield Workers(pool)
+    except BrokenProcessPool as error:
+        raise DecoctError(
+            f"one of {count} processes was killed, perhaps for lack of memory; the same command "
+            "continues, with fewer --jobs if need be"
+        ) from error
+    except BaseException:  # also Ctrl-C; stages keep their checkpoints
+        for process in multiprocessing.active_children():
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def stage_jobs(recipe: Recipe, folder: Path, names: Iterable[str]) -> dict[str, Job]:
+    """A job for each stage that `names` are made from and that is kept, by its key."""
+    graph = Graph(recipe)
+    kept: dict[str, frozenset[str]] = {}  # stage to the keys of the kept stages that it needs
+    jobs = {}
+    for stage in graph.reachable(names):  # inputs come first
+        needs = frozenset[str]().union(*(kept[source] for source in stage.inputs))
+        kept[stage.name] = needs
+        if stage.artefact or stage.fills_folder:
+            name = f"{stage.name}-{graph.key(stage.name)}"
+            jobs[name] = Job(make_stage, (recipe, folder, stage.name), needs)
+            kept[stage.name] = frozenset([name])
+    return jobs
+
+
+def make_stage(recipe: Recipe, folder: Path, name: str) -> None:
+    """Make a stage, unless the folder has it."""
+    run_in_worker(recipe, folder).get(name)
+
+
+_last: Run | None = None  # this process's, whose data the next one shares
+
+
+def run_in_worker(recipe: Recipe, folder: Path) -> Run:
+    """A run that shares its pool and tasks with the last one of this process, if they are equal."""
+    global _last
+    alike = _last if _last and _data_of(_last.recipe) == _data_of(recipe) else None
+    _last = Run(recipe, folder, alike=alike)
+    return _last
+
+
+def _data_of(recipe: Recipe) -> tuple[object, ...]:
+    return (recipe.data, recipe.images, recipe.compare.tasks)
+
+
+def _start(threads: int) -> None:
+    """Set up a worker: its share of the cores; it is silent, and does not outlive its parent."""
+    torch.set_num_threads(threads)
+    threadpool_limits(threads)
+    console.quiet = True
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends it
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
