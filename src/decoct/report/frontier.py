@@ -10,8 +10,6 @@ from decoct.evaluation.scores import REFERENCE
 from decoct.report.plots import Point, rising
 from decoct.studies.frontier.cells import Cell, Frontier, accuracy, difference
 
-AXES = {"steps": "gradient steps", "bytes": "bytes"}
-
 
 @dataclass(frozen=True)
 class FrontierPanel:
@@ -25,19 +23,28 @@ class FrontierPanel:
 def panels(frontier: Frontier) -> Iterator[FrontierPanel]:
     """A plot and a table for each network and axis."""
     for network in frontier.networks():
-        for axis, what in AXES.items():
-            if any(frontier.line(m, network, axis) for m in frontier.methods()):
-                title = f"{network}: accuracy over {what}"
-                plot = frontier_plot(frontier, network, axis, title=title)
-                yield FrontierPanel(title, plot, frontier_rows(frontier, network, axis))
+        for axis, at, what in axes(frontier, network):
+            title = f"{network}: accuracy over {what}"
+            plot = frontier_plot(frontier, network, axis, at=at, title=title)
+            yield FrontierPanel(title, plot, frontier_rows(frontier, network, axis, at=at))
 
 
-def frontier_plot(frontier: Frontier, network: str, axis: str, *, title: str) -> Markup:
+def axes(frontier: Frontier, network: str) -> Iterator[tuple[str, int | None, str]]:
+    """What is varied for a network: the axis, at how many steps if it is not these, its name."""
+    if any(frontier.line(m, network, "steps") for m in frontier.methods()):
+        yield "steps", None, "gradient steps"
+    for at in frontier.lengths(network):
+        yield "bytes", at, f"bytes at {at:,} steps"
+
+
+def frontier_plot(
+    frontier: Frontier, network: str, axis: str, *, at: int | None = None, title: str
+) -> Markup:
     """A line for each method along one axis; a level for each that takes no steps."""
     series = {
         method: [_point(cell, axis) for cell in line]
         for method in frontier.methods()
-        if (line := frontier.line(method, network, axis))
+        if (line := frontier.line(method, network, axis, at=at))
     }
     levels = {cell.method: accuracy(cell).mean for cell in _without_steps(frontier, network)}
     what = "gradient steps" if axis == "steps" else "MB of the set"
@@ -55,9 +62,11 @@ def _without_steps(frontier: Frontier, network: str) -> list[Cell]:
     return [cell for cell in own if not cell.steps]
 
 
-def frontier_rows(frontier: Frontier, network: str, axis: str) -> list[list[str]]:
+def frontier_rows(
+    frontier: Frontier, network: str, axis: str, *, at: int | None = None
+) -> list[list[str]]:
     """Header and one line for each method: the accuracy at each budget."""
-    lines = {m: frontier.line(m, network, axis) for m in frontier.methods()}
+    lines = {m: frontier.line(m, network, axis, at=at) for m in frontier.methods()}
     lines = {method: line for method, line in lines.items() if line}
     budgets = list(dict.fromkeys(cell.budget for line in lines.values() for cell in line))
     by_size = axis == "bytes"
@@ -85,12 +94,11 @@ def cell_rows(frontier: Frontier, network: str) -> list[list[str]]:
 def _cell_row(frontier: Frontier, cell: Cell, reference: Cell | None) -> list[str]:
     gaps = [frontier.gap(cell, rule=rule) for rule in ("published", "strict")]
     over = difference(cell, reference) if reference and cell.method != REFERENCE else None
-    rule = "" if cell.optimiser == "own" else f"{cell.optimiser} x {cell.lr_factor:g}"
     return [
         cell.method,
         size_text(cell.bytes) if cell.bytes else "",
         f"{cell.steps:,}",
-        rule,
+        _rule_text(cell),
         f"{cell.error:.3f}",
         str(accuracy(cell)),
         over.signed() if over else "",
@@ -98,13 +106,18 @@ def _cell_row(frontier: Frontier, cell: Cell, reference: Cell | None) -> list[st
     ]
 
 
+def _rule_text(cell: Cell) -> str:
+    if cell.optimiser == "own":
+        return ""
+    of = f", {cell.batch} a step" if cell.batch else ""
+    return f"{cell.optimiser} x {cell.lr_factor:g}{of}"
+
+
 def frontier_tables(frontier: Frontier) -> dict[str, Sequence[Sequence[str]]]:
     """All tables by name."""
     found: dict[str, Sequence[Sequence[str]]] = {}
     for network in frontier.networks():
-        for axis, what in AXES.items():
-            rows = frontier_rows(frontier, network, axis)
-            if len(rows) > 1:
-                found[f"{network}, {what}"] = rows
+        for axis, at, what in axes(frontier, network):
+            found[f"{network}, {what}"] = frontier_rows(frontier, network, axis, at=at)
         found[f"{network}, every place"] = cell_rows(frontier, network)
     return found

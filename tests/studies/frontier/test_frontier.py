@@ -22,7 +22,7 @@ CONFIG = FrontierConfig(
     methods=METHODS,
     steps=(3, 6),
     bytes=("5kB", "12kB"),
-    at_steps=3,
+    at_steps=(3,),
     lr_factors=(0.5, 1.0),
     seeds=2,
 )

@@ -13,15 +13,6 @@ _SGD = "sgd"
 
 
 @dataclass(frozen=True)
-class Trial:
-    """One rule of training, tried on one seed."""
-
-    optimiser: str
-    lr_factor: float
-    error: float  # on held-out pool images; inf if training diverged
-
-
-@dataclass(frozen=True)
 class Cell:
     """One method at one place of the frontier, trained by one rule.
 
@@ -38,13 +29,15 @@ class Cell:
     steps: int
     error: float  # on held-out pool images, for the first seed
     best: bool  # whether no other optimiser had a lower error here
+    batch: int = 0  # images a step; 0 in files of earlier versions
     scores: tuple[Score, ...] = ()
     keys: tuple[str, ...] = ()  # of the probes that the scores come from
 
     @property
-    def place(self) -> tuple[str, str, str, str]:
+    def place(self) -> tuple[str, str, str, str, int]:
         """What cells must share to be compared: all but the rule."""
-        return (self.method, self.network, self.axis, self.budget)
+        at = self.steps if self.axis == "bytes" else 0
+        return (self.method, self.network, self.axis, self.budget, at)
 
 
 @dataclass(frozen=True)
@@ -78,10 +71,15 @@ class Frontier:
         """The methods, in order."""
         return list(dict.fromkeys(cell.method for cell in self.cells))
 
-    def line(self, method: str, network: str, axis: str) -> list[Cell]:
-        """A method's best cells along one axis, from the smallest budget."""
+    def lengths(self, network: str) -> list[int]:
+        """The numbers of steps at which bytes are varied."""
+        return sorted({c.steps for c in self.cells if (c.network, c.axis) == (network, "bytes")})
+
+    def line(self, method: str, network: str, axis: str, *, at: int | None = None) -> list[Cell]:
+        """A method's best cells along one axis, from the smallest budget; `at` so many steps."""
         found = [c for c in self.cells if (c.method, c.network, c.axis) == (method, network, axis)]
-        return sorted((c for c in found if c.best), key=lambda c: (c.steps, c.bytes))
+        fits = (c for c in found if c.best and at in (None, c.steps))
+        return sorted(fits, key=lambda c: (c.steps, c.bytes))
 
     def gap(self, cell: Cell, *, rule: str) -> Interval | None:
         """The share of the way from random images to all images that a cell has come.

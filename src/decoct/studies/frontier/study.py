@@ -27,9 +27,6 @@ from decoct.run.workers import Job, Workers, run_in_worker, stage_jobs, workers
 from decoct.studies.frontier.cells import Cell, Frontier
 
 Trained = Literal["own", "sgd", "muon"]  # by which optimiser; "own" if a method has no choice
-Rules = dict[
-    Trained, tuple[float, float]
-]  # to a factor on the rate and the error on held-out images
 
 
 @dataclass(frozen=True)
@@ -41,9 +38,10 @@ class FrontierConfig(Settings):
     methods: tuple[str, ...] = ()  # empty: those that the recipe compares
     steps: tuple[Count, ...] = (60, 120, 240, 480, 960, 1920, 3840)
     bytes: tuple[str, ...] = ("0.25MB", "0.5MB", "1MB", "2MB", "4MB", "8MB")
-    at_steps: Count = 480  # the length at which bytes are varied
+    at_steps: tuple[Count, ...] = (480,)  # the lengths at which bytes are varied
     optimisers: tuple[Trained, ...] = ("sgd", "muon")
     lr_factors: tuple[Positive, ...] = (0.5, 1.0, 2.0)  # multiply an optimiser's learning rate
+    batches: tuple[Count, ...] = ()  # images a step, where steps are given; empty: the recipe's
     seeds: Count = 5
     learn_each: bool = False  # also learn synthetic sets of every number of bytes
 
@@ -55,6 +53,18 @@ class FrontierConfig(Settings):
             method_kind(method)
         for budget in self.bytes:
             bytes_of(budget)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How the encoders at a place may be trained."""
+
+    optimiser: Trained
+    lr_factor: float
+    batch: int  # 0: the recipe's
+
+
+Errors = dict[Rule, float]  # on held-out images
 
 
 @dataclass(frozen=True)
@@ -116,7 +126,7 @@ class _Study:
         old = Frontier.load(self.file) if self.file.exists() else Frontier(recipe.name, ())
         self.trials: dict[str, float | None] = dict(old.trials)
         self.known = {key: cell for cell in old.cells for key in cell.keys}
-        self.cells: dict[tuple[str, ...], Cell] = {(*c.place, c.optimiser): c for c in old.cells}
+        self.cells = {(c.place, c.optimiser): c for c in old.cells}
 
     def places(self) -> list[Place]:
         """All places, the references first."""
@@ -143,8 +153,8 @@ class _Study:
         kind = method_kind(method)
         if not kind.makes_set or (kind.synthetic and not self.config.learn_each):
             return
-        recipe = self.recipe.set("pretrain.steps", self.config.at_steps)
-        for budget in self.config.bytes:
+        for steps, budget in product(self.config.at_steps, self.config.bytes):
+            recipe = self.recipe.set("pretrain.steps", steps)
             try:
                 size = size_within(
                     bytes_of(budget), recipe=recipe, method=method, images=self.base.pool
@@ -159,8 +169,8 @@ class _Study:
         jobs: dict[str, Job] = {}
         tried = []
         for place in map(self._decided_at, places):
-            for optimiser, factor in self._to_try(place):
-                run = self._run(place, optimiser, factor)
+            for rule in self._to_try(place):
+                run = self._run(place, rule)
                 key = self._trial_key(run, place.method)
                 if key in self.trials or key in jobs:
                     continue
@@ -177,8 +187,8 @@ class _Study:
         """Train and probe a seed's encoders side by side; `measure` finds the results."""
         jobs: dict[str, Job] = {}
         for place in places:
-            for optimiser, (factor, _) in self._chosen(place).items():
-                run, probed = self._run(place, optimiser, factor), probe_of(place.method, seed)
+            for rule in self._chosen(place):
+                run, probed = self._run(place, rule), probe_of(place.method, seed)
                 if run.graph.key(probed) not in self.known:
                     jobs |= stage_jobs(run.recipe, run.folder, [probed])
         pool.do(jobs, label=f"stages of seed {seed}, side by side")
@@ -186,65 +196,69 @@ class _Study:
     def measure(self, place: Place, *, seeds: int) -> None:
         """Find the scores of a place for the first `seeds` seeds, and save them."""
         chosen = self._chosen(place)
-        for optimiser, (factor, error) in chosen.items():
-            cell = self._cell(place, optimiser, factor, seeds)
+        best = min(chosen, key=lambda rule: chosen[rule], default=None)
+        for rule, error in chosen.items():
+            cell = self._cell(place, rule, seeds)
             if place.axis == "bytes":  # the rule was chosen at another place
-                error = self._error(place, optimiser, factor)
-            cell = replace(cell, error=error, best=optimiser == _best(chosen))
-            self.cells[(*cell.place, optimiser)] = cell
+                error = self._error(place, rule)
+            cell = replace(cell, error=error, best=rule == best)
+            self.cells[cell.place, rule.optimiser] = cell
         self.found().save(self.file)
 
     def found(self) -> Frontier:
         """The cells, in the order in which they were measured."""
         return Frontier(self.recipe.name, tuple(self.cells.values()), self.trials)
 
-    def _chosen(self, place: Place) -> Rules:
+    def _chosen(self, place: Place) -> Errors:
         """The best rule, and where a method has its own length, the best by each optimiser."""
         place = self._decided_at(place)
-        errors = {rule: self._error(place, *rule) for rule in self._to_try(place)}
-        found: Rules = {}
-        for optimiser, factor in sorted(errors, key=lambda rule: errors[rule]):
-            found.setdefault(optimiser, (factor, errors[optimiser, factor]))
-        best = _best(found)
-        return {
-            optimiser: (factor, error)
-            for optimiser, (factor, error) in found.items()
-            if not math.isinf(error) and (optimiser == best or place.axis == "own")
-        }
+        errors = {rule: self._error(place, rule) for rule in self._to_try(place)}
+        found: Errors = {}
+        for rule in sorted(errors, key=lambda rule: errors[rule]):
+            new = rule.optimiser not in {other.optimiser for other in found}
+            if not math.isinf(errors[rule]) and new and (not found or place.axis == "own"):
+                found[rule] = errors[rule]
+        return found
 
     def _decided_at(self, place: Place) -> Place:
         """Where a place's rule is chosen: the number of images hardly moves the rate."""
         if place.axis != "bytes":
             return place
-        return self._of_steps(place.method, self.config.at_steps)
+        return self._of_steps(place.method, place.recipe.pretrain.steps)
 
-    def _to_try(self, place: Place) -> list[tuple[Trained, float]]:
-        """Optimisers, and factors on their rates."""
+    def _to_try(self, place: Place) -> list[Rule]:
+        """Optimisers, factors on their rates, and batches; a method's own length is in epochs."""
         if not method_kind(place.method).keeps_encoder:
-            return [("own", 1.0)]
-        return list(product(self.config.optimisers, self.config.lr_factors))
+            return [Rule("own", 1.0, 0)]
+        batches = self.config.batches if place.axis != "own" else ()
+        every = product(self.config.optimisers, self.config.lr_factors, batches or (0,))
+        return [Rule(*rule) for rule in every]
 
     def _trial_key(self, run: Run, method: str) -> str:
         graph, encoder = run.graph, encoder_of(method, self.recipe.seed)
         return storage.digest(graph.key(encoder), graph.key("targets"), graph.key("split"))
 
-    def _error(self, place: Place, optimiser: Trained, factor: float) -> float:
+    def _error(self, place: Place, rule: Rule) -> float:
         """The error of the first seed's encoder; inf if its training diverged."""
-        run = self._run(place, optimiser, factor)
+        run = self._run(place, rule)
         key = self._trial_key(run, place.method)
         if key not in self.trials:
             self.trials[key] = _held_out_error(run, place.method)
         error = self.trials[key]
         return math.inf if error is None else error
 
-    def _run(self, place: Place, optimiser: Trained, factor: float) -> Run:
-        pretraining = replace(place.recipe.pretrain, optimiser=optimiser, lr_factor=factor)
+    def _run(self, place: Place, rule: Rule) -> Run:
+        pretraining = replace(
+            place.recipe.pretrain, optimiser=rule.optimiser, lr_factor=rule.lr_factor
+        )
         comparing = replace(place.recipe.compare, lr_factors={}, optimisers={})
         recipe = replace(place.recipe, pretrain=pretraining, compare=comparing)
+        if rule.batch:  # a learnt set keeps the batch that it was learnt for
+            recipe = recipe.set("rule.batch", rule.batch)
         return Run(recipe, self.base.folder, alike=self.base)
 
-    def _cell(self, place: Place, optimiser: Trained, factor: float, seeds: int) -> Cell:
-        run, first = self._run(place, optimiser, factor), self.recipe.seed
+    def _cell(self, place: Place, rule: Rule, seeds: int) -> Cell:
+        run, first = self._run(place, rule), self.recipe.seed
         scores: list[Score] = []
         keys = []
         for seed in range(first, first + seeds):
@@ -266,8 +280,9 @@ class _Study:
             network=f"{network.name} {network.width or ''}".strip(),
             axis=place.axis,
             budget=place.budget,
-            optimiser=optimiser,
-            lr_factor=factor,
+            optimiser=rule.optimiser,
+            lr_factor=rule.lr_factor,
+            batch=run.recipe.configured(place.method).training_batch(),
             bytes=facts.get("bytes", 0),
             steps=facts.get("steps", 0),
             error=0.0,
@@ -277,10 +292,6 @@ class _Study:
         )
         self.known |= dict.fromkeys(keys, cell)
         return cell
-
-
-def _best(rules: Rules) -> Trained:
-    return min(rules, key=lambda optimiser: rules[optimiser][1])
 
 
 def _held_out_error(run: Run, method: str) -> float | None:
