@@ -62,7 +62,7 @@ def workers(count: int) -> Iterator[Workers]:
     """`count` processes, which share the machine's cores evenly and end with the block."""
     if count < 1:
         raise DecoctError(f"--jobs {count}: give 1 or more processes")
-    threads = max(1, (os.cpu_count() or 1) // count)
+    threads = max(1, torch.get_num_threads() // count)
     # Forked processes could not use CUDA.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(count, context, initializer=_start, initargs=(threads,))
