@@ -84,13 +84,17 @@ decoct demo [flags]
 
 The same as decoct run demo: every stage of the embedded recipe, the comparison
 and the report, in minutes on a CPU. decoct run --help lists the flags."""
+_JOBS = "  --jobs 2                processes that share the work\n"
 _OWN_FLAGS = {
+    "run": _JOBS,
+    "compare": _JOBS,
     "ablate": "  --axes init experts=1,5 what to vary; default: all axes of the method\n"
     "  --markdown              print Markdown tables\n",
     "tune": "  --tune.lr-factors ...   factors on a method's learning rate\n"
     "  --tune.epochs ...       numbers of epochs for pre-training\n",
     "frontier": "  --frontier.steps 120 480   numbers of gradient steps\n"
     "  --frontier.bytes 1MB 4MB   sizes of the sets; --frontier.methods, likewise\n"
+    f"{_JOBS}"
     "  --markdown              print Markdown tables\n",
     "diagnose variance": "  --diagnose.objectives ...  which losses; other settings likewise\n",
 }

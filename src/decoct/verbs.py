@@ -29,6 +29,7 @@ from decoct.run.old_recipes import upgraded_flags
 from decoct.run.pipeline import Run
 from decoct.run.recipe import Recipe, load_recipe
 from decoct.run.recipes import recipe_names
+from decoct.run.workers import stage_jobs, workers
 from decoct.studies.ablate import ablate
 from decoct.studies.compare import compare
 from decoct.studies.frontier.study import FrontierConfig, frontier
@@ -104,12 +105,15 @@ def _flags_of(recipe: Recipe, verb: str) -> Any:
     return make_dataclass("Flags", parts, frozen=True)
 
 
+_JOBS = ("jobs", int, 1)  # processes that share the work
 _OWN_FLAGS: dict[str, tuple[tuple[str, Any, Any], ...]] = {
+    "run": (_JOBS,),
+    "compare": (_JOBS,),
     "tune": (("tune", TuneConfig, TuneConfig()),),
     "ablate": (("axes", tuple[str, ...], ()), ("markdown", bool, False)),
     "frontier": (
         ("frontier", FrontierConfig, FrontierConfig()),
-        ("jobs", int, 1),
+        _JOBS,
         ("markdown", bool, False),
     ),
     "diagnose variance": (("diagnose", VarianceConfig, VarianceConfig()),),
@@ -174,11 +178,15 @@ def _probe(call: Call) -> None:
 
 
 def _compare(call: Call) -> None:
-    _print_comparison(call.run())
+    _print_comparison(call.run(), call.flags.jobs)
 
 
-def _print_comparison(run: Run) -> None:
+def _print_comparison(run: Run, jobs: int) -> None:
     run.check()
+    if jobs != 1:
+        with workers(jobs) as pool:
+            wanted = stage_jobs(run.recipe, run.folder, run.graph.asked_for())
+            pool.do(wanted, label="stages, side by side")
     scores = compare(run)
     run.save_manifest()
     print(text_table(scores))
@@ -233,7 +241,7 @@ def _diagnose(call: Call) -> None:
 def _whole_run(call: Call) -> None:
     run = call.run()
     if run.recipe.compare.tasks:
-        _print_comparison(run)
+        _print_comparison(run, call.flags.jobs)
     else:
         method = run.recipe.method
         _known(method, lambda kind: kind.keeps_encoder)

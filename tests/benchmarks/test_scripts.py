@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -152,7 +153,9 @@ def test_a_frontier_needs_no_other_file_of_its_run(
     cells = [cell(*place) for place in [*places, ("carried", "bytes", "1MB", 51.0)]]
     Frontier("made up", tuple(cells)).save(tmp_path / "frontier.json")
     found = results.tables(tmp_path)
-    assert list(found) == [f"convnet 32, {n}" for n in ("gradient steps", "bytes", "every place")]
+    assert list(found) == [
+        f"convnet 32, {n}" for n in ("gradient steps", "bytes at 480 steps", "every place")
+    ]
 
     page = tmp_path / "frontier.md"
     page.write_text("\n".join(f"<!-- table: {n} -->\n\n| not yet |\n| --- |\n" for n in found))
@@ -165,4 +168,27 @@ def test_a_frontier_needs_no_other_file_of_its_run(
     capsys.readouterr()
     monkeypatch.setattr(sys, "argv", ["results", str(tmp_path)])
     results.main()
-    assert found["convnet 32, bytes"] in capsys.readouterr().out
+    assert found["convnet 32, bytes at 480 steps"] in capsys.readouterr().out
+
+
+def test_parts_of_a_frontier_are_joined(load: Load) -> None:
+    """By place: the rule with the lower error, of one rule the cell with more seeds."""
+    merged = load("frontier_merge").merged
+
+    def measured(axis: str, error: float, optimiser: str, seeds: int) -> Cell:
+        keys = tuple(map(str, range(seeds)))
+        found = cell("random", axis, "480", 40.0)
+        return replace(found, error=error, optimiser=optimiser, keys=keys, best=True)
+
+    short, long = (measured("own", 0.6, "muon", seeds) for seeds in (1, 3))
+    published = measured("own", 0.7, "sgd", 2)
+    worse, better = measured("steps", 0.6, "sgd", 2), measured("steps", 0.5, "muon", 2)
+    parts = [
+        Frontier("one", (short, better), {"a": 0.6}),
+        Frontier("two", (long, published, worse), {"b": None}),
+    ]
+    found = merged(parts)
+    assert found.trials == {"a": 0.6, "b": None}
+    assert found.cells == (long, replace(published, best=False), better)
+    assert merged(parts, seeds=3).cells == (long,)
+    assert merged(parts[::-1]).cells == found.cells
