@@ -43,6 +43,7 @@ from .run.recipes import recipe_names
 from .studies.ablate import ablate
 from .studies.ablation import Ablation
 from .studies.compare import compare
+from .studies.fit import Fit, FitConfig
 from .studies.frontier.cells import Frontier
 from .studies.frontier.study import FrontierConfig, frontier
 from .studies.tune import TuneConfig, Tuning, tune
@@ -73,6 +74,8 @@ __all__ = [
     "DistilledSet",
     "Encoder",
     "ExpertsConfig",
+    "Fit",
+    "FitConfig",
     "Frontier",
     "FrontierConfig",
     "Images",

@@ -20,6 +20,7 @@ Everything, except what is done already:
   compare RECIPE          every stage and the comparison
   ablate RECIPE           measure what each part of a method contributes
   tune RECIPE             choose learning rates and epochs without labels
+  fit RECIPE              choose what of a set fits in --budget
   frontier RECIPE         measure accuracy over gradient steps and over bytes
   diagnose variance RECIPE
                           measure how much gradients and trajectories vary
@@ -66,6 +67,7 @@ OF_A_RECIPE = {
     "compare": "Run every stage of a recipe and print the table of its methods.",
     "ablate": "Run the recipe's method with one thing changed at a time.",
     "tune": "Choose learning rates and epochs on held-out pool images, without labels.",
+    "fit": "Choose what of a set fits in --budget: labeller, codes and number of images.",
     "frontier": "Measure the accuracy of every method over gradient steps and over bytes.",
     "diagnose variance": "Measure how much gradients and trajectories of each loss vary.",
     "load-images": "Read the pool.",
@@ -92,6 +94,8 @@ _OWN_FLAGS = {
     "  --markdown              print Markdown tables\n",
     "tune": "  --tune.lr-factors ...   factors on a method's learning rate\n"
     "  --tune.epochs ...       numbers of epochs for pre-training\n",
+    "fit": "  --fit.widths ...        widths of the labeller; --fit.weights, --fit.qualities\n"
+    f"{_JOBS}",
     "frontier": "  --frontier.steps 120 480   numbers of gradient steps\n"
     "  --frontier.bytes 1MB 4MB   sizes of the sets; --frontier.methods, likewise\n"
     f"{_JOBS}"

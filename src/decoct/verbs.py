@@ -1,5 +1,6 @@
-"""The command line's verbs: each parses its flags, runs and prints."""
+"""The verbs that take a recipe: each parses its flags, runs and prints."""
 
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass, field, make_dataclass, replace
 from pathlib import Path
@@ -10,21 +11,18 @@ import tyro
 from decoct.core.console import note
 from decoct.core.errors import DecoctError
 from decoct.core.spelling import suggest
-from decoct.data.sources import load_images
 from decoct.evaluation.scores import Scores
 from decoct.methods.method import Method
 from decoct.methods.real_images import RealImages
 from decoct.methods.registry import METHODS, method_kind, sections
 from decoct.report.ablation_table import ablation_markdown, ablation_text
 from decoct.report.costs import cost_rows, costs
-from decoct.report.export import export
 from decoct.report.frontier import frontier_tables
 from decoct.report.page import write_report
-from decoct.report.show import describe, show
+from decoct.report.show import describe
 from decoct.report.table import columns, labels_phrase, markdown, text_table
 from decoct.report.variance_table import variance_text
 from decoct.run.budget import within_budget
-from decoct.run.doctor import doctor
 from decoct.run.old_recipes import upgraded_flags
 from decoct.run.pipeline import Run
 from decoct.run.recipe import Recipe, load_recipe
@@ -32,10 +30,12 @@ from decoct.run.recipes import recipe_names
 from decoct.run.workers import stage_jobs, workers
 from decoct.studies.ablate import ablate
 from decoct.studies.compare import compare
+from decoct.studies.fit import FitConfig, fit, fit_rows
 from decoct.studies.frontier.study import FrontierConfig, frontier
 from decoct.studies.tune import TuneConfig, tune, tuning_rows
 from decoct.studies.variance.study import VarianceConfig, diagnose_variance
 from decoct.studies.variance.theorem import theorem_text
+from decoct.tools import TOOLS
 
 
 @dataclass(frozen=True)
@@ -69,10 +69,13 @@ def dispatch(verb: str, arguments: list[str]) -> None:
         if arguments[:1] != ["variance"]:
             raise DecoctError("decoct diagnose takes a word and a recipe: diagnose variance demo")
         verb, arguments = "diagnose variance", arguments[1:]
-    if verb in _TOOLS:
-        tyro.cli(_TOOLS[verb], prog=f"decoct {verb}", args=arguments)
+    if verb in TOOLS:
+        tyro.cli(TOOLS[verb], prog=f"decoct {verb}", args=arguments)
     else:
-        _OF_A_RECIPE[verb](parse(verb, arguments).fitted())
+        call = parse(verb, arguments)
+        _OF_A_RECIPE[verb](
+            call if verb == "fit" else call.fitted()
+        )  # fit divides the budget itself
 
 
 def parse(verb: str, arguments: list[str]) -> Call:
@@ -110,6 +113,7 @@ _OWN_FLAGS: dict[str, tuple[tuple[str, Any, Any], ...]] = {
     "run": (_JOBS,),
     "compare": (_JOBS,),
     "tune": (("tune", TuneConfig, TuneConfig()),),
+    "fit": (("fit", FitConfig, FitConfig()), _JOBS),
     "ablate": (("axes", tuple[str, ...], ()), ("markdown", bool, False)),
     "frontier": (
         ("frontier", FrontierConfig, FrontierConfig()),
@@ -212,6 +216,17 @@ def _tune(call: Call) -> None:
     )
 
 
+def _fit(call: Call) -> None:
+    out = call.flags.out
+    found = fit(recipe=call.recipe, folder=out, config=call.flags.fit, jobs=call.flags.jobs)
+    print(columns(fit_rows(found)))
+    lines = textwrap.indent(found.candidates[0].lines(), "  ")
+    print(
+        f"\nerror on held-out pool images, as a share of their targets' variance\n"
+        f"for the recipe:\n{lines}"
+    )
+
+
 def _ablate(call: Call) -> None:
     out = call.flags.out
     ablation = ablate(recipe=call.recipe, folder=out, axes=call.flags.axes)
@@ -255,6 +270,7 @@ _OF_A_RECIPE: dict[str, Callable[[Call], None]] = {
     "compare": _compare,
     "ablate": _ablate,
     "tune": _tune,
+    "fit": _fit,
     "frontier": _frontier,
     "diagnose variance": _diagnose,
     "load-images": _stage("images"),
@@ -267,42 +283,4 @@ _OF_A_RECIPE: dict[str, Callable[[Call], None]] = {
     "distill": lambda call: _distil(call.run(), call.recipe.method),
     "pretrain": lambda call: _encode(call.run(), call.recipe.method),
     "probe": _probe,
-}
-
-
-def _report(run: tyro.conf.Positional[Path], out: Path | None = None) -> None:
-    """Write one self-contained HTML page about the run in a folder."""
-    print(f"report: {write_report(run, out=out)}")
-
-
-def _show(file: tyro.conf.Positional[Path], out: Path | None = None) -> None:
-    """Describe any artefact, and write its images as a PNG."""
-    print(show(file, out=out))
-
-
-def _export(file: tyro.conf.Positional[Path], out: Path, uint8: bool = False) -> None:
-    """Write a distilled set as PNG images and targets, or (--uint8) as a file of bytes."""
-    print(f"exported to {export(file, out=out, uint8=uint8)}")
-
-
-def _doctor(
-    recipe: tyro.conf.Positional[str] = "", data: str = "", out: Path = Path("runs")
-) -> None:
-    """Show what is installed, what works, and what a recipe would take in the folder `out`."""
-    settings = load_recipe(recipe) if recipe else None
-    if settings and data:
-        settings = settings.having(data=data)
-    if settings and settings.budget:
-        config, source = settings.images, settings.source(settings.images.source)
-        pool = load_images(source, size=config.size, channels=config.channels)
-        settings, said = within_budget(settings, pool)
-        note(said)
-    print(doctor(settings, folder=out))
-
-
-_TOOLS: dict[str, Callable[..., None]] = {
-    "report": _report,
-    "show": _show,
-    "export": _export,
-    "doctor": _doctor,
 }

@@ -21,6 +21,7 @@ from decoct.models.registry import NetworkConfig
 from decoct.report.descriptions import DESCRIBERS
 from decoct.report.show import describe, show
 from decoct.studies.ablation import Ablation, Outcome
+from decoct.studies.fit import Candidate, Fit
 from decoct.studies.frontier.cells import Cell, Frontier
 from decoct.studies.tune import Trial, Tuning
 from decoct.studies.variance.findings import Findings, NoiseAt, Variance
@@ -110,6 +111,7 @@ def folder(tmp_path: Path) -> Path:
         keys=("a",),
     )
     Frontier("mine", (cell,), {"a": 0.5}).save(tmp_path / "frontier.json")
+    Fit("1MB", "carried", (Candidate(32, "int8", 50, 9, 999, 0.5),)).save(tmp_path / "fit.json")
     error = {"error": 0.25}
     storage.save_json(tmp_path / "tune/error.json", error, kind="target-probe")
     storage.save_json(tmp_path / "diverged/error.json", {"error": None}, kind="target-probe")

@@ -23,6 +23,7 @@ from decoct.report.frontier import frontier_tables
 from decoct.report.table import columns, text_table
 from decoct.report.variance_table import variance_text
 from decoct.studies.ablation import Ablation
+from decoct.studies.fit import Fit, fit_rows
 from decoct.studies.frontier.cells import Frontier
 from decoct.studies.tune import Tuning, tuning_rows
 from decoct.studies.variance.findings import Findings, Variance
@@ -283,6 +284,12 @@ def _describe_tuning(path: Path) -> str:
     return f"{title}\n\n{columns(tuning_rows(tuning))}"
 
 
+def _describe_fit(path: Path) -> str:
+    found = Fit.load(path)
+    title = f"{path.name}: {len(found.candidates)} ways to keep {found.method} in {found.budget}"
+    return f"{title}\n\n{columns(fit_rows(found))}"
+
+
 def _describe_frontier(path: Path) -> str:
     frontier = Frontier.load(path)
     tables = frontier_tables(frontier)
@@ -340,6 +347,7 @@ DESCRIBERS: dict[str, Callable[[Path], str]] = {
     "ablation": _describe_ablation,
     "variance": _describe_variance,
     "findings": _describe_findings,
+    "fit": _describe_fit,
     "frontier": _describe_frontier,
     "target-probe": _describe_target_probe,
     "pool-error": partial(_describe_target_probe, kind="pool-error"),  # its name in version 1

@@ -13,15 +13,15 @@ import numpy as np
 
 from decoct.core import storage
 from decoct.core.console import progress
-from decoct.core.errors import DecoctError, DivergedError
+from decoct.core.errors import DecoctError
 from decoct.core.settings import Count, Positive, Settings
 from decoct.core.spelling import suggest
 from decoct.evaluation.scores import REFERENCE
-from decoct.evaluation.target_probe import check_left_out, target_probe_error
+from decoct.evaluation.target_probe import check_left_out
 from decoct.methods.registry import METHODS
-from decoct.run.method_stages import encoder_of
 from decoct.run.pipeline import Run
 from decoct.run.recipe import Recipe
+from decoct.studies.held_out import kept_error
 
 _LENGTH = REFERENCE  # all methods get the length that is best for this one
 
@@ -131,7 +131,7 @@ def tune(*, recipe: Recipe, folder: Path | str, config: TuneConfig | None = None
         for method, factor, epochs in grid:
             run = Run(_variant(recipe, factor, epochs), folder)
             seeds = range(recipe.seed, recipe.seed + config.seeds)
-            error = float(np.mean([_error(run, method, seed) for seed in seeds]))
+            error = float(np.mean([kept_error(run, method, seed) for seed in seeds]))
             trials.append(Trial(method, factor, epochs, error))
             advance(f"{method}, lr x {factor:g}, {epochs} epochs: {error:.3f}")
     tuning = Tuning(tuple(trials))
@@ -142,30 +142,6 @@ def tune(*, recipe: Recipe, folder: Path | str, config: TuneConfig | None = None
 def _variant(recipe: Recipe, lr_factor: float, epochs: int) -> Recipe:
     pretraining = replace(recipe.pretrain, lr_factor=lr_factor, epochs=epochs)
     return replace(recipe, pretrain=pretraining, compare=replace(recipe.compare, lr_factors={}))
-
-
-def _error(run: Run, method: str, seed: int) -> float:
-    def make(path: Path) -> None:
-        try:
-            error = target_probe_error(
-                encoder=run.pretrained(method, seed),
-                images=run.pool,
-                targets=run.pool_targets,
-                known=run.split[0],
-                left_out=run.split[1],
-                device=run.device,
-            )
-        except DivergedError:
-            error = None
-        storage.save_json(path, {"error": error}, kind="target-probe")
-
-    key = storage.digest(
-        run.graph.key(encoder_of(method, seed)), run.graph.key("targets"), run.graph.key("split")
-    )
-    path = run.stages.artefact(
-        f"tune-{method}-seed{seed}", key, file="error.json", kind="target-probe", make=make
-    )
-    return _error_of(storage.load_json(path, kind="target-probe")["error"])
 
 
 def _finite(error: float) -> float | None:

@@ -84,7 +84,7 @@ def test_what_is_known_is_not_measured_again_even_without_the_runs_folder(
     def refuse(*arguments: object, **more: object) -> None:
         raise AssertionError("this was known")
 
-    monkeypatch.setattr(study, "target_probe_error", refuse)
+    monkeypatch.setattr(study, "held_out_error", refuse)
     for made in ("probe_scores", "encoder", "distilled", "facts"):
         monkeypatch.setattr(Run, made, refuse)
     again = frontier(recipe=recipe, folder=elsewhere, config=CONFIG)

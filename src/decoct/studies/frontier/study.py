@@ -11,13 +11,12 @@ from itertools import product
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from decoct.core import storage
 from decoct.core.bytes import bytes_of
 from decoct.core.console import note
 from decoct.core.errors import DecoctError, DivergedError
 from decoct.core.settings import Count, Positive, Settings
 from decoct.evaluation.scores import REFERENCE, Score
-from decoct.evaluation.target_probe import check_left_out, target_probe_error
+from decoct.evaluation.target_probe import check_left_out
 from decoct.methods.registry import method_kind
 from decoct.run.budget import size_within
 from decoct.run.method_stages import encoder_of, probe_of
@@ -25,6 +24,7 @@ from decoct.run.pipeline import Run
 from decoct.run.recipe import Recipe
 from decoct.run.workers import Job, Workers, run_in_worker, stage_jobs, workers
 from decoct.studies.frontier.cells import Cell, Frontier
+from decoct.studies.held_out import error_key, held_out_error
 
 Trained = Literal["own", "sgd", "muon"]  # by which optimiser; "own" if a method has no choice
 
@@ -171,7 +171,7 @@ class _Study:
         for place in map(self._decided_at, places):
             for rule in self._to_try(place):
                 run = self._run(place, rule)
-                key = self._trial_key(run, place.method)
+                key = error_key(run, place.method, self.recipe.seed)
                 if key in self.trials or key in jobs:
                     continue
                 encoder = run.graph.stage(encoder_of(place.method, self.recipe.seed))
@@ -234,16 +234,12 @@ class _Study:
         every = product(self.config.optimisers, self.config.lr_factors, batches or (0,))
         return [Rule(*rule) for rule in every]
 
-    def _trial_key(self, run: Run, method: str) -> str:
-        graph, encoder = run.graph, encoder_of(method, self.recipe.seed)
-        return storage.digest(graph.key(encoder), graph.key("targets"), graph.key("split"))
-
     def _error(self, place: Place, rule: Rule) -> float:
         """The error of the first seed's encoder; inf if its training diverged."""
         run = self._run(place, rule)
-        key = self._trial_key(run, place.method)
+        key = error_key(run, place.method, self.recipe.seed)
         if key not in self.trials:
-            self.trials[key] = _held_out_error(run, place.method)
+            self.trials[key] = _tried(run, place.method)
         error = self.trials[key]
         return math.inf if error is None else error
 
@@ -294,21 +290,14 @@ class _Study:
         return cell
 
 
-def _held_out_error(run: Run, method: str) -> float | None:
-    """On the images held out, by the encoder of the first seed; None if its training diverged."""
+def _try(recipe: Recipe, folder: Path, method: str) -> float | None:
+    """A rule's error, in a worker."""
+    return _tried(run_in_worker(recipe, folder), method)
+
+
+def _tried(run: Run, method: str) -> float | None:
+    """The error of the first seed's encoder, which is kept; None if its training diverged."""
     try:
-        return target_probe_error(
-            encoder=run.encoder(method, run.recipe.seed),
-            images=run.pool,
-            targets=run.pool_targets,
-            known=run.split[0],
-            left_out=run.split[1],
-            device=run.device,
-        )
+        return held_out_error(run, run.encoder(method, run.recipe.seed))
     except DivergedError:
         return None
-
-
-def _try(recipe: Recipe, folder: Path, method: str) -> float | None:
-    """As `_held_out_error`, in a worker."""
-    return _held_out_error(run_in_worker(recipe, folder), method)

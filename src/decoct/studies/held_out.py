@@ -1,0 +1,68 @@
+"""The error on pool images held out: what settings are chosen by, without a task or a label."""
+
+import math
+from pathlib import Path
+
+from decoct.artefacts.encoder import Encoder
+from decoct.core import storage
+from decoct.core.errors import DivergedError
+from decoct.evaluation.target_probe import target_probe_error
+from decoct.run.method_stages import encoder_of
+from decoct.run.pipeline import Run
+from decoct.run.recipe import Recipe
+from decoct.run.workers import Job, run_in_worker, stage_jobs
+
+
+def error_key(run: Run, method: str, seed: int) -> str:
+    """The digest of all that the error of a method's encoder depends on."""
+    graph = run.graph
+    names = (encoder_of(method, seed), "targets", "split")
+    return storage.digest(*map(graph.key, names))
+
+
+def held_out_error(run: Run, encoder: Encoder) -> float:
+    """The target-probe error of an encoder on the images that a run holds out."""
+    return target_probe_error(
+        encoder=encoder,
+        images=run.pool,
+        targets=run.pool_targets,
+        known=run.split[0],
+        left_out=run.split[1],
+        device=run.device,
+    )
+
+
+def kept_error(run: Run, method: str, seed: int) -> float:
+    """The error of a method's encoder, which is trained for that alone; inf if it diverged.
+
+    The run's folder keeps the error, but not the encoder.
+    """
+
+    def make(path: Path) -> None:
+        try:
+            error = held_out_error(run, run.pretrained(method, seed))
+        except DivergedError:
+            error = None
+        storage.save_json(path, {"error": error}, kind="target-probe")
+
+    path = run.stages.artefact(
+        f"error-{method}-seed{seed}",
+        error_key(run, method, seed),
+        file="error.json",
+        kind="target-probe",
+        make=make,
+    )
+    found = storage.load_json(path, kind="target-probe")["error"]
+    return math.inf if found is None else float(found)
+
+
+def error_jobs(run: Run, method: str, seed: int) -> dict[str, Job]:
+    """Jobs by name: for what `kept_error` needs, and for the error itself, by its key."""
+    encoder = run.graph.stage(encoder_of(method, seed))
+    needed = stage_jobs(run.recipe, run.folder, encoder.inputs)
+    error = Job(_in_worker, (run.recipe, run.folder, method, seed), frozenset(needed))
+    return {**needed, error_key(run, method, seed): error}
+
+
+def _in_worker(recipe: Recipe, folder: Path, method: str, seed: int) -> float:
+    return kept_error(run_in_worker(recipe, folder), method, seed)

@@ -1,0 +1,53 @@
+"""The verbs that take a file or a folder, or look at the machine."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import tyro
+
+from decoct.core.console import note
+from decoct.data.sources import load_images
+from decoct.report.export import export
+from decoct.report.page import write_report
+from decoct.report.show import show
+from decoct.run.budget import within_budget
+from decoct.run.doctor import doctor
+from decoct.run.recipe import load_recipe
+
+
+def _report(run: tyro.conf.Positional[Path], out: Path | None = None) -> None:
+    """Write one self-contained HTML page about the run in a folder."""
+    print(f"report: {write_report(run, out=out)}")
+
+
+def _show(file: tyro.conf.Positional[Path], out: Path | None = None) -> None:
+    """Describe any artefact, and write its images as a PNG."""
+    print(show(file, out=out))
+
+
+def _export(file: tyro.conf.Positional[Path], out: Path, uint8: bool = False) -> None:
+    """Write a distilled set as PNG images and targets, or (--uint8) as a file of bytes."""
+    print(f"exported to {export(file, out=out, uint8=uint8)}")
+
+
+def _doctor(
+    recipe: tyro.conf.Positional[str] = "", data: str = "", out: Path = Path("runs")
+) -> None:
+    """Show what is installed, what works, and what a recipe would take in the folder `out`."""
+    settings = load_recipe(recipe) if recipe else None
+    if settings and data:
+        settings = settings.having(data=data)
+    if settings and settings.budget:
+        config, source = settings.images, settings.source(settings.images.source)
+        pool = load_images(source, size=config.size, channels=config.channels)
+        settings, said = within_budget(settings, pool)
+        note(said)
+    print(doctor(settings, folder=out))
+
+
+TOOLS: dict[str, Callable[..., None]] = {
+    "report": _report,
+    "show": _show,
+    "export": _export,
+    "doctor": _doctor,
+}
