@@ -16,6 +16,7 @@ from decoct.core.device import raise_malloc_thresholds, resolve_device
 from decoct.core.errors import DecoctError
 from decoct.core.extras import import_extra
 from decoct.methods.sizes import Sizes
+from decoct.run.expected import outlook
 from decoct.run.graph import Graph
 from decoct.run.recipe import Recipe
 from decoct.run.sizes import disk, disk_warning, free_bytes, measure_sizes, memory
@@ -109,7 +110,19 @@ def _recipe(recipe: Recipe, folder: Path) -> str:
             _time_needed(stages, sizes, resolve_device(recipe.device)),
         ),
     ]
+    expected = _expected(recipe, sizes)
+    if expected:
+        parts.append(_section("  pre-training, and what it gave on our proxy suite", expected))
     return "\n".join(parts)
+
+
+def _expected(recipe: Recipe, sizes: Sizes) -> dict[str, str]:
+    """What steps cost here and gave elsewhere, for sets of 0.3 and 1.2 MB and two networks."""
+    return {
+        f"  {o.steps:,} steps": f"{duration_text(o.seconds)}; {o.lowest:.2f} to {o.highest:.2f} of "
+        "the way from random to all images"
+        for o in outlook(recipe, sizes, resolve_device(recipe.device))
+    }
 
 
 def _counts(recipe: Recipe, sizes: Sizes) -> dict[str, str]:

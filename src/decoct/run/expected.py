@@ -1,0 +1,67 @@
+"""What more steps and bytes gave on our proxy suite: a guide before anything is measured here."""
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+
+from decoct.methods.carried import Carrying
+from decoct.methods.sizes import Sizes
+from decoct.methods.units import Bench
+from decoct.run.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Expected:
+    """How far sets of `carried` came from random to all images, each end by its best rule."""
+
+    network: str
+    bytes: int
+    steps: int
+    gap: float
+
+
+# The strict gaps of docs/results/frontier.md, where all images took 5,400 steps and 56 MB.
+MEASURED = (
+    Expected("convnet 32", 290_748, 120, 0.37),
+    Expected("convnet 32", 1_184_914, 120, 0.41),
+    Expected("convnet 32", 290_748, 480, 0.65),
+    Expected("convnet 32", 1_184_914, 480, 0.74),
+    Expected("convnet 32", 290_748, 1_920, 0.75),
+    Expected("convnet 32", 1_184_914, 1_920, 0.86),
+    Expected("resnet10 16", 290_748, 120, 0.72),
+    Expected("resnet10 16", 1_184_914, 120, 0.76),
+    Expected("resnet10 16", 290_748, 480, 0.97),
+    Expected("resnet10 16", 1_184_914, 480, 1.01),
+    Expected("resnet10 16", 290_748, 1_920, 1.04),
+    Expected("resnet10 16", 1_184_914, 1_920, 1.07),
+)
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """A number of steps: what it costs here, and what it gave on the proxy suite."""
+
+    steps: int
+    seconds: float
+    lowest: float  # of the gaps, over networks and sizes of the set
+    highest: float
+
+
+def outlook(recipe: Recipe, sizes: Sizes, device: torch.device) -> list[Outlook]:
+    """One for each measured number of steps; none for a method whose sets carry no labeller.
+
+    Seconds come from timing a step on the device.
+    """
+    method = recipe.configured(recipe.method)
+    if not isinstance(method, Carrying):
+        return []
+    bench = Bench(sizes, device)
+    found = []
+    for steps in sorted({each.steps for each in MEASURED}):
+        pretraining = replace(recipe.pretraining(method.name), steps=steps)
+        work = method.pretraining_work(sizes, pretraining)
+        seconds = math.fsum(count * unit.seconds(bench) for unit, count in work.items())
+        gaps = [each.gap for each in MEASURED if each.steps == steps]
+        found.append(Outlook(steps, seconds, min(gaps), max(gaps)))
+    return found
