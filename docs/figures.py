@@ -1,4 +1,4 @@
-"""Draw the figures of docs: the frontier, from its file, and one from the tables of main.md.
+"""Draw the figures of docs: the frontiers, from their files, and one from the tables of main.md.
 
 python docs/figures.py
 """
@@ -10,13 +10,14 @@ import matplotlib
 
 matplotlib.use("svg")
 import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
 
-from decoct.studies.frontier.cells import Frontier, accuracy
+from decoct.studies.frontier.cells import Cell, Frontier, accuracy
 
 DOCS = Path(__file__).parent
-FRONTIER = DOCS.parent / "benchmarks" / "emoji" / "frontier.json"
+BENCHMARKS = DOCS.parent / "benchmarks"
 STEPS = {"views": "3,840 steps", "full": "5,400 steps"}  # the others: 120, or none
-NAMES = {"none": "no pre-training", "full": "all 16,992 images"}
+NAMES = {"none": "no pre-training", "full": "all 16,992 images", "full-steps": "all images"}
 
 
 def means_over_random() -> dict[str, tuple[float, float]]:
@@ -37,32 +38,72 @@ def means_over_random() -> dict[str, tuple[float, float]]:
 
 
 def draw_frontier() -> None:
-    """Write docs/assets/frontier.svg: accuracy over steps, a line for each method."""
-    frontier = Frontier.load(FRONTIER)
+    """Write docs/assets/frontier.svg: the proxy suite, a panel for each network."""
+    frontier = Frontier.load(BENCHMARKS / "proxy32" / "frontier.json")
+    networks = {"convnet 32": "a ConvNet of width 32", "resnet10 16": "a ResNet-10 of width 16"}
+    figure, panels = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
+    for axes, (network, title) in zip(panels, networks.items(), strict=True):
+        lines = {
+            _labelled(m, line): line
+            for m in frontier.methods()
+            if (line := frontier.line(m, network, "steps"))
+        }
+        carried = frontier.line("carried", network, "bytes")
+        larger = [cell for cell in carried if cell.budget == "1.2MB"]
+        _draw(axes, lines | {_labelled("carried", larger): larger}, _levels(frontier, network))
+        axes.set_title(title)
+    panels[0].set_ylabel("accuracy, % (95 % interval)")
+    panels[1].legend(frameon=False, fontsize=8, loc="center right")
+    figure.savefig(DOCS / "assets" / "frontier.svg", metadata={"Date": None})
+
+
+def draw_emoji() -> None:
+    """Write docs/assets/frontier-emoji.svg: the same for the demo's pool."""
+    frontier = Frontier.load(BENCHMARKS / "emoji" / "frontier.json")
     network = frontier.networks()[0]
     figure, axes = plt.subplots(figsize=(7, 3.8), layout="constrained")
-    for method in frontier.methods():
-        line = frontier.line(method, network, "steps")
-        if line:
-            found = [accuracy(cell) for cell in line]
-            at, means = [cell.steps for cell in line], [a.mean for a in found]
-            halves = [a.half_width for a in found]
-            axes.errorbar(at, means, yerr=halves, marker="o", markersize=4, capsize=2, label=method)
-    for cell in (c for m in frontier.methods() for c in frontier.line(m, network, "own")):
-        if cell.method in ("none", "assistant", "teacher"):
-            axes.axhline(accuracy(cell).mean, color="0.5", linestyle=":", linewidth=1)
-            at = (1.01, accuracy(cell).mean)
-            axes.annotate(
-                cell.method, at, xycoords=("axes fraction", "data"), va="center", color="0.4"
-            )
+    lines = {
+        _labelled(m, line): line
+        for m in frontier.methods()
+        if (line := frontier.line(m, network, "steps"))
+    }
+    _draw(axes, lines, _levels(frontier, network))
+    axes.set_ylabel("accuracy, % (95 % interval)")
+    axes.legend(frameon=False, fontsize=8, ncols=2)
+    figure.savefig(DOCS / "assets" / "frontier-emoji.svg", metadata={"Date": None})
+
+
+def _labelled(method: str, line: list[Cell]) -> str:
+    """A method and the bytes of its set."""
+    return f"{NAMES.get(method, method)}, {line[0].bytes / 1e6:.2g} MB"
+
+
+def _levels(frontier: Frontier, network: str) -> dict[str, float]:
+    """The accuracies that took no steps or a length of their own."""
+    own = [c for m in frontier.methods() for c in frontier.line(m, network, "own")]
+    return {
+        f"{cell.method}{f', {cell.steps:,} steps' * bool(cell.steps)}": accuracy(cell).mean
+        for cell in own
+        if cell.method in ("none", "assistant", "teacher", "full")
+    }
+
+
+def _draw(axes: Axes, lines: dict[str, list[Cell]], levels: dict[str, float]) -> None:
+    """Accuracy over steps, with what took no steps as levels."""
+    for label, line in lines.items():
+        found = [accuracy(cell) for cell in line]
+        at, means = [cell.steps for cell in line], [a.mean for a in found]
+        halves = [a.half_width for a in found]
+        axes.errorbar(at, means, yerr=halves, marker="o", markersize=4, capsize=2, label=label)
+    for label, mean in levels.items():
+        axes.axhline(mean, color="0.5", linestyle=":", linewidth=1)
+        place = ("axes fraction", "data")
+        axes.annotate(label, (0.01, mean), xycoords=place, va="bottom", color="0.4", fontsize=7)
     axes.set_xscale("log", base=2)
-    steps = sorted({c.steps for c in frontier.cells if c.axis == "steps"})
+    steps = sorted({cell.steps for line in lines.values() for cell in line})
     axes.set_xticks(steps, [f"{step:,}" for step in steps], minor=False)
     axes.set_xlabel("gradient steps of pre-training")
-    axes.set_ylabel("accuracy, % (95 % interval)")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8, ncols=2)
-    figure.savefig(DOCS / "assets" / "frontier.svg", metadata={"Date": None})
 
 
 def draw_over_random() -> None:
@@ -84,10 +125,11 @@ def draw_over_random() -> None:
 
 
 def main() -> None:
-    """Write both."""
+    """Write all."""
     plt.rcParams.update({"svg.hashsalt": "decoct", "font.size": 9})
     draw_over_random()
     draw_frontier()
+    draw_emoji()
 
 
 if __name__ == "__main__":

@@ -111,6 +111,17 @@ def test_only_real_images_become_webp(tiny_recipe: Recipe, tmp_path: Path) -> No
     torch.testing.assert_close(real.images, plain.images, rtol=0, atol=1e-5)
 
 
+def test_only_learnt_images_become_int8(tiny_recipe: Recipe, tmp_path: Path) -> None:
+    run = Run(tiny_recipe.set("coding.images", "int8"), tmp_path / "run")
+    plain = Run(tiny_recipe, tmp_path / "run").distilled("mkdt", 0)
+    real, learnt = run.distilled("random", 0), run.distilled("mkdt", 0)
+    assert set(learnt.coded) == {"images"} and not real.coded
+    half_a_step = plain.images.abs().amax((0, 2, 3), keepdim=True) / 127 / 2
+    assert bool(((learnt.images - plain.images).abs() <= 1.001 * half_a_step).all())
+    saved = plain.bytes - learnt.bytes
+    assert saved == 3 * plain.images.numel() - 4 * plain.channels  # three bytes of four, and scales
+
+
 def test_an_ablation_compares_codes_by_their_bytes(tiny_recipe: Recipe, tmp_path: Path) -> None:
     recipe = replace(tiny_recipe, method="views")
     found = ablate(recipe=recipe, folder=tmp_path / "run", axes=["coding=int8,pq"])

@@ -1,4 +1,4 @@
-"""`CodingConfig`: in which codes a finished set keeps its targets and its real images."""
+"""`CodingConfig`: in which codes a finished set keeps its targets and its images."""
 
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
@@ -26,7 +26,7 @@ class CodingConfig(Settings):
     targets: Literal["as made", "float16", "int8", "pca", "pq"] = "as made"
     components: Count = 32  # of pca
     dimensions: Count = 4  # of pq: numbers for each byte
-    images: Literal["as made", "webp"] = "as made"  # if they are real
+    images: Literal["as made", "webp", "int8"] = "as made"  # webp: if real; int8: if learnt
     quality: Annotated[int, Bounds(at_least=1, at_most=LOSSLESS)] = LOSSLESS  # of WebP
 
 
@@ -45,8 +45,11 @@ def compact(distilled: DistilledSet, config: CodingConfig) -> DistilledSet:
     stored = distilled.targets.numel() and "targets" not in distilled.coded
     if config.targets != _KEPT and stored:
         codes["targets"] = _targets(distilled.targets.float(), config)
-    if config.images == "webp" and distilled.is_real and "images" not in distilled.coded:
-        codes["images"] = webp(distilled.pixels(), quality=config.quality)
+    if "images" not in distilled.coded:
+        if config.images == "webp" and distilled.is_real:
+            codes["images"] = webp(distilled.pixels(), quality=config.quality)
+        if config.images == "int8" and not distilled.is_real:  # real pixels are bytes already
+            codes["images"] = int8(distilled.images, axis=1)
     return distilled.in_code(**codes) if codes else distilled
 
 
