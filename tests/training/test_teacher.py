@@ -45,6 +45,18 @@ def test_the_loss_falls(algorithm: str, tiny_images: Images) -> None:
     assert sum(losses[-3:]) < 0.9 * sum(losses[:3])
 
 
+def test_muon_learns_as_well_and_is_another_optimiser(tiny_images: Images) -> None:
+    augment = AugmentConfig(min_crop=0.6, jitter=0.0, grey_probability=0.0)
+    adam = replace(CONFIG, augment=augment, epochs=15, batch=20, lr=1e-2)
+    muon = replace(adam, optimiser="muon", lr=0.02)
+    by_adam, by_muon = (
+        train_teacher(images=tiny_images, config=config).provenance["losses"]
+        for config in (adam, muon)
+    )
+    assert sum(by_muon[-3:]) < 0.9 * sum(by_muon[:3])
+    assert by_muon != by_adam
+
+
 @pytest.mark.parametrize("epochs", [1, 3])
 @pytest.mark.parametrize(
     "change",
@@ -52,8 +64,9 @@ def test_the_loss_falls(algorithm: str, tiny_images: Images) -> None:
         {},
         {"algorithm": "simclr", "network": CONVNET},
         {"algorithm": "vicreg", "batch": 40},  # one step an epoch
+        {"optimiser": "muon", "lr": 0.02},
     ],
-    ids=["barlow_twins", "simclr", "vicreg"],
+    ids=["barlow_twins", "simclr", "vicreg", "muon"],
 )
 def test_resumed_is_bit_equal_to_unbroken(
     change: dict[str, Any],

@@ -22,7 +22,7 @@ from decoct.data.images import Images
 from decoct.models.registry import NetworkConfig
 from decoct.training.objective import Algorithm
 from decoct.training.pretrain import fresh_encoder
-from decoct.training.teacher import SSLConfig, train_teacher
+from decoct.training.teacher import SSLConfig, SSLOptimiser, train_teacher
 
 _WARM_UP = 0.1  # fraction of training
 
@@ -41,7 +41,8 @@ class SSLPretrainConfig(Settings):
     epochs: CountOrNone = 0  # on a subset
     full_epochs: CountOrNone = 0  # on all images
     batch: Annotated[int, Bounds(at_least=2)] = 256
-    lr: Positive = 1e-3  # of Adam
+    optimiser: SSLOptimiser = "adam"
+    lr: Positive = 1e-3  # Adam's; Muon takes about 0.02
     weight_decay: NonNegative = 1e-6
     projector: Count = 512  # width of the three-layer projector before the loss
 
@@ -63,6 +64,7 @@ class SSLPretrainConfig(Settings):
             epochs=epochs,
             warm_up=round(_WARM_UP * epochs),
             batch=self.batch,
+            optimiser=self.optimiser,
             lr=self.lr,
             weight_decay=self.weight_decay,
             projector=self.projector,

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,8 @@ from decoct.models.registry import NetworkConfig, create_network
 from decoct.training.loop import Length, train
 from decoct.training.objective import SSL_LOSSES, Algorithm, Loss
 
+SSLOptimiser = Literal["adam", "muon"]
+
 
 @dataclass(frozen=True)
 class SSLConfig(Settings):
@@ -34,19 +36,20 @@ class SSLConfig(Settings):
     epochs: Count = 400
     warm_up: CountOrNone = 10  # epochs of linear warm-up before the cosine
     batch: Annotated[int, Bounds(at_least=2)] = 512
-    lr: Positive = 1e-3  # of Adam
+    optimiser: SSLOptimiser = "adam"
+    lr: Positive = 1e-3  # Adam's; Muon takes about 0.02
     weight_decay: NonNegative = 1e-6
     projector: Count = 1024  # width of the three-layer projector before the loss
 
     @property
     def rule(self) -> TrainingRule:
-        """Adam, with a cosine schedule after the warm-up."""
+        """Adam or Muon, with a cosine schedule after the warm-up."""
         return TrainingRule(
             lr=self.lr,
-            momentum=0.0,
+            momentum=0.9 if self.optimiser == "muon" else 0.0,
             weight_decay=self.weight_decay,
             batch=self.batch,
-            optimiser="adam",
+            optimiser=self.optimiser,
             schedule="cosine",
             warm_up=self.warm_up,
         )
