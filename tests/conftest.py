@@ -173,10 +173,15 @@ def tiny_folder(
     tmp_path: Path, tiny_images: Images, tiny_targets: Targets, tiny_task: Task
 ) -> Path:
     """A folder with the images, targets and task above, as a user would have them."""
-    np.savez(tmp_path / "pool.npz", images=tiny_images.pixels.numpy())
-    np.save(tmp_path / "targets.npy", tiny_targets.values.numpy())
-    save_task(tmp_path / "stripes.npz", tiny_task)
-    return tmp_path
+    return save_tiny(tmp_path, tiny_images, tiny_targets, tiny_task)
+
+
+def save_tiny(folder: Path, images: Images, targets: Targets, task: Task) -> Path:
+    """Write what `TINY_RECIPE` names."""
+    np.savez(folder / "pool.npz", images=images.pixels.numpy())
+    np.save(folder / "targets.npy", targets.values.numpy())
+    save_task(folder / "stripes.npz", task)
+    return folder
 
 
 @pytest.fixture

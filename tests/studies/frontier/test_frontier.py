@@ -1,21 +1,26 @@
 """The frontier: every place measured by its best rule, kept, continued, and told."""
 
 import math
-from dataclasses import replace
+import shutil
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
+from decoct.artefacts.targets import Targets
 from decoct.cli import main
 from decoct.core.errors import DecoctError
+from decoct.data.images import Images
+from decoct.data.tasks import Task
 from decoct.evaluation.scores import Score
 from decoct.report.frontier import cell_rows, frontier_rows, panels
 from decoct.report.page import write_report
 from decoct.run.pipeline import Run
-from decoct.run.recipe import Recipe
+from decoct.run.recipe import Recipe, load_recipe
 from decoct.studies.frontier import study
 from decoct.studies.frontier.cells import Cell, Frontier, accuracy, difference
 from decoct.studies.frontier.study import FrontierConfig, frontier
+from tests.conftest import TINY_RECIPE, save_tiny
 
 METHODS = ("assistant", "random", "carried", "full-steps", "full")
 CONFIG = FrontierConfig(
@@ -28,14 +33,39 @@ CONFIG = FrontierConfig(
 )
 
 
-@pytest.fixture
-def recipe(tiny_recipe: Recipe) -> Recipe:
-    return tiny_recipe.set("images.holdout", 0.25).set("probe.draws", 2)
+@dataclass(frozen=True)
+class Measured:
+    """A frontier that the tests share, and the folder in which it was measured."""
+
+    recipe: Recipe
+    folder: Path
+    frontier: Frontier
+
+
+@pytest.fixture(scope="module")
+def measured(
+    tmp_path_factory: pytest.TempPathFactory,
+    tiny_images: Images,
+    tiny_targets: Targets,
+    tiny_task: Task,
+) -> Measured:
+    folder = save_tiny(tmp_path_factory.mktemp("data"), tiny_images, tiny_targets, tiny_task)
+    file, run = folder / "mine.yaml", tmp_path_factory.mktemp("run")
+    file.write_text(TINY_RECIPE.format(folder=folder))
+    recipe = load_recipe(file).set("images.holdout", 0.25).set("probe.draws", 2)
+    return Measured(recipe, run, frontier(recipe=recipe, folder=run, config=CONFIG))
 
 
 @pytest.fixture
-def found(recipe: Recipe, tmp_path: Path) -> Frontier:
-    return frontier(recipe=recipe, folder=tmp_path / "run", config=CONFIG)
+def recipe(measured: Measured) -> Recipe:
+    return measured.recipe
+
+
+@pytest.fixture
+def found(measured: Measured, tmp_path: Path) -> Frontier:
+    """The frontier, with a copy of its folder for the test alone."""
+    shutil.copytree(measured.folder, tmp_path / "run")
+    return measured.frontier
 
 
 def test_every_method_is_measured_at_every_budget(found: Frontier) -> None:
@@ -99,6 +129,38 @@ def test_it_can_be_widened(recipe: Recipe, found: Frontier, tmp_path: Path) -> N
     before = {(*c.place, c.optimiser): c.scores for c in found.cells}
     after = {(*c.place, c.optimiser): c.scores for c in more.cells}
     assert before.items() <= after.items()
+
+
+def test_batches_are_searched_and_bytes_varied_at_every_length(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    config = replace(
+        CONFIG,
+        methods=("random", "mkdt"),
+        steps=(3,),
+        bytes=("5kB",),
+        at_steps=(2, 3),
+        optimisers=("muon",),
+        lr_factors=(1.0,),
+        batches=(3, 8),
+        seeds=1,
+    )
+    found = frontier(recipe=recipe, folder=tmp_path / "run", config=config)
+    (network,) = found.networks()
+    assert found.lengths(network) == [2, 3]
+    assert [c.steps for c in found.line("random", network, "bytes")] == [2, 3]
+    assert [c.steps for c in found.line("random", network, "bytes", at=3)] == [3]
+    (searched,) = found.line("random", network, "steps")
+    (learnt,) = found.line("mkdt", network, "steps")
+    (own,) = found.line("random", network, "own")
+    assert searched.batch in (3, 8)
+    assert learnt.batch == recipe.matching.batch and own.batch == 4  # the recipe's
+    # random: one at its own length, two batches at 2 and at 3 steps, the best of each in 5 kB;
+    # MKDT: at 3 steps
+    assert len(found.trials) == 1 + 2 * 2 + 2 + 1
+    assert [p.title for p in panels(found)][1:] == [
+        f"{network}: accuracy over bytes at {at} steps" for at in (2, 3)
+    ]
 
 
 def test_processes_side_by_side_find_the_same(
