@@ -111,7 +111,9 @@ def folder(tmp_path: Path) -> Path:
         keys=("a",),
     )
     Frontier("mine", (cell,), {"a": 0.5}).save(tmp_path / "frontier.json")
-    Fit("1MB", "carried", (Candidate(32, "int8", 50, 9, 999, 0.5),)).save(tmp_path / "fit.json")
+    Fit("1MB", "carried", (Candidate(32, "int8", 50, 0.0, 9, 999, 0.5),)).save(
+        tmp_path / "fit.json"
+    )
     error = {"error": 0.25}
     storage.save_json(tmp_path / "tune/error.json", error, kind="target-probe")
     storage.save_json(tmp_path / "diverged/error.json", {"error": None}, kind="target-probe")

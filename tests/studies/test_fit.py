@@ -13,7 +13,7 @@ from decoct.studies import held_out
 from decoct.studies.fit import Fit, FitConfig, fit
 from decoct.studies.held_out import held_out_error
 
-CONFIG = FitConfig(widths=(8, 4), weights=("int8",), qualities=(30, 80))
+CONFIG = FitConfig(widths=(8, 4), weights=("int8",), qualities=(30, 80), plain=(0.0,))
 
 
 @pytest.fixture
@@ -108,8 +108,25 @@ def test_the_command_says_what_the_recipe_must_say(
     file, out = tmp_path / "fit.yaml", tmp_path / "told"
     file.write_text(replace(recipe, budget="").to_yaml())
     flags = ["--budget", "4kB", "--fit.widths", "4", "--fit.weights", "int8"]
-    assert main(["fit", str(file), "--out", str(out), *flags, "--fit.qualities", "50"]) == 0
+    assert (
+        main(
+            [
+                "fit",
+                str(file),
+                "--out",
+                str(out),
+                *flags,
+                "--fit.qualities",
+                "50",
+                "--fit.plain",
+                "0.5",
+            ]
+        )
+        == 0
+    )
     said = capsys.readouterr().out
-    assert "labeller's width" in said and "labeller: {weights: int8, quality: 50}" in said
+    assert (
+        "labeller's width" in said and "labeller: {weights: int8, quality: 50, plain: 0.5}" in said
+    )
     assert main(["show", str(out / "fit.json")]) == 0
     assert "1 ways to keep carried in 4kB" in capsys.readouterr().out

@@ -18,7 +18,7 @@ from decoct.core import storage
 from decoct.core.bytes import bytes_of
 from decoct.core.console import note, progress
 from decoct.core.errors import DecoctError
-from decoct.core.settings import Bounds, Count, Settings
+from decoct.core.settings import Bounds, Count, Settings, Share
 from decoct.evaluation.target_probe import check_left_out
 from decoct.methods.carried import Carrying
 from decoct.methods.registry import METHODS, method_kind
@@ -40,12 +40,13 @@ class FitConfig(Settings):
     widths: tuple[Count, ...] = ()  # of the labeller; empty: the recipe's, its half and its quarter
     weights: tuple[Literal["float16", "int8"], ...] = ("float16", "int8")
     qualities: tuple[Quality, ...] = (30, 50, 80)  # of WebP
+    plain: tuple[Share, ...] = (0.0, 0.25)  # fractions of the images that are shown unaugmented
     seeds: Count = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not (self.weights and self.qualities):
-            raise DecoctError("fit: give at least one of fit.weights and one of fit.qualities")
+        if not (self.weights and self.qualities and self.plain):
+            raise DecoctError("fit: give at least one of fit.weights, fit.qualities and fit.plain")
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class Candidate:
     width: int  # of the labeller
     weights: str
     quality: int
+    plain: float
     images: int
     bytes: int
     error: float  # on held-out pool images, mean over seeds; inf if training diverged
@@ -62,14 +64,14 @@ class Candidate:
     def lines(self) -> str:
         """What the recipe must say.
 
-        >>> print(Candidate(32, "int8", 50, 378, 250_000, 0.5).lines())
+        >>> print(Candidate(32, "int8", 50, 0.25, 378, 250_000, 0.5).lines())
         size: 378
         assistant: {network: {width: 32}}
-        labeller: {weights: int8, quality: 50}
+        labeller: {weights: int8, quality: 50, plain: 0.25}
         """
         return (
             f"size: {self.images}\nassistant: {{network: {{width: {self.width}}}}}\n"
-            f"labeller: {{weights: {self.weights}, quality: {self.quality}}}"
+            f"labeller: {{weights: {self.weights}, quality: {self.quality}, plain: {self.plain:g}}}"
         )
 
 
@@ -150,7 +152,10 @@ def _ways(recipe: Recipe, config: FitConfig) -> list[Recipe]:
         recipe.set("assistant.network", replace(own, width=width))
         .set("labeller.weights", weights)
         .set("labeller.quality", quality)
-        for width, weights, quality in product(widths, config.weights, config.qualities)
+        .set("labeller.plain", plain)
+        for width, weights, quality, plain in product(
+            widths, config.weights, config.qualities, config.plain
+        )
     ]
 
 
@@ -180,6 +185,7 @@ def _candidate(run: Run, error: float) -> Candidate:
         width=recipe.assistant.network.width,
         weights=str(recipe.get("labeller.weights")),
         quality=int(recipe.get("labeller.quality")),
+        plain=float(recipe.get("labeller.plain")),
         images=len(found.images),
         bytes=found.bytes,
         error=error,
@@ -188,9 +194,10 @@ def _candidate(run: Run, error: float) -> Candidate:
 
 def fit_rows(fit: Fit) -> list[list[str]]:
     """Header and one line for each candidate, from the lowest error."""
-    rows = [["labeller's width", "its weights", "WebP quality", "images", "bytes", "error"]]
+    settings = ["labeller's width", "its weights", "WebP quality", "shown plain"]
+    rows = [[*settings, "images", "bytes", "error"]]
     for c in fit.candidates:
         quality = "lossless" if c.quality == LOSSLESS else str(c.quality)
-        size = size_text(c.bytes)
-        rows.append([str(c.width), c.weights, quality, f"{c.images:,}", size, f"{c.error:.4f}"])
+        cells = [str(c.width), c.weights, quality, f"{c.plain:.0%}", f"{c.images:,}"]
+        rows.append([*cells, size_text(c.bytes), f"{c.error:.4f}"])
     return rows

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from decoct.core.bytes import bytes_of
 from decoct.core.console import note
@@ -25,8 +25,7 @@ from decoct.run.recipe import Recipe
 from decoct.run.workers import Job, Workers, run_in_worker, stage_jobs, workers
 from decoct.studies.frontier.cells import Cell, Frontier
 from decoct.studies.held_out import error_key, held_out_error
-
-Trained = Literal["own", "sgd", "muon"]  # by which optimiser; "own" if a method has no choice
+from decoct.training.pretrain import Trainer
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class FrontierConfig(Settings):
     steps: tuple[Count, ...] = (60, 120, 240, 480, 960, 1920, 3840)
     bytes: tuple[str, ...] = ("0.25MB", "0.5MB", "1MB", "2MB", "4MB", "8MB")
     at_steps: tuple[Count, ...] = (480,)  # the lengths at which bytes are varied
-    optimisers: tuple[Trained, ...] = ("sgd", "muon")
+    optimisers: tuple[Trainer, ...] = ("sgd", "muon")
     lr_factors: tuple[Positive, ...] = (0.5, 1.0, 2.0)  # multiply an optimiser's learning rate
     batches: tuple[Count, ...] = ()  # images a step, where steps are given; empty: the recipe's
     seeds: Count = 5
@@ -59,7 +58,7 @@ class FrontierConfig(Settings):
 class Rule:
     """How the encoders at a place may be trained."""
 
-    optimiser: Trained
+    optimiser: Trainer
     lr_factor: float
     batch: int  # 0: the recipe's
 
