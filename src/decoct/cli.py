@@ -1,12 +1,15 @@
 """The command line: instant help, and the verbs, which import torch only when they run."""
 
 import errno
+import signal
 import sys
 import textwrap
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from decoct import __version__
-from decoct.core.errors import DecoctError
+from decoct.core.errors import DecoctError, Terminated
 from decoct.core.spelling import suggest
 from decoct.run.recipes import recipe_names
 
@@ -125,7 +128,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(text)
         return 0
     try:
-        _run(arguments)
+        with _terminable():
+            _run(arguments)
     except DecoctError as error:
         print(f"decoct: {error}", file=sys.stderr)
         return 2
@@ -137,7 +141,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("decoct: interrupted; the same command continues from here", file=sys.stderr)
         return 130
+    except Terminated:
+        print("decoct: terminated; the same command continues from here", file=sys.stderr)
+        return 143
     return 0
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Inside the block SIGTERM is an exception, so that files and processes are put in order."""
+
+    def terminate(number: int, frame: object) -> None:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():  # only that one gets signals
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def help_text(arguments: Sequence[str]) -> str | None:

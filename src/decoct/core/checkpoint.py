@@ -9,7 +9,7 @@ from torch import Tensor
 
 from decoct.core import storage
 from decoct.core.console import note
-from decoct.core.errors import DecoctError
+from decoct.core.errors import DecoctError, UnreadableError
 
 _KIND = "checkpoint"
 
@@ -21,11 +21,16 @@ def save(path: Path | None, tensors: Mapping[str, Tensor], *, meta: Mapping[str,
 
 
 def load(path: Path | None) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """The checkpoint at `path`; None if it does not exist or is damaged."""
+    """The checkpoint at `path`; None if it does not exist or is damaged.
+
+    Raises `UnreadableError` if it exists, but cannot be read.
+    """
     if path is None or not path.exists():
         return None
     try:
         return storage.load_tensors(path, kind=_KIND)
+    except UnreadableError:
+        raise
     except DecoctError as error:
         note(f"{error}; restarting this stage from the beginning")
         return None

@@ -1,4 +1,4 @@
-"""The exceptions for a user's mistakes."""
+"""The exceptions for a user's mistakes, and for what happens to a run."""
 
 
 class DecoctError(ValueError):
@@ -7,3 +7,11 @@ class DecoctError(ValueError):
 
 class DivergedError(DecoctError):
     """Training produced non-finite numbers: the learning rate is too high."""
+
+
+class UnreadableError(DecoctError):
+    """A file exists, but the system cannot read it: nothing is known of what it holds."""
+
+
+class Terminated(BaseException):
+    """The system asked the process to end (SIGTERM)."""

@@ -15,7 +15,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from decoct.core.errors import DecoctError
+from decoct.core.errors import DecoctError, DivergedError, UnreadableError
 from decoct.core.on_disk import DiskTensor, chunks_of, file_head, read_tensors, write_rows
 
 Opened = tuple[dict[str, DiskTensor], dict[str, Tensor], dict[str, Any]]
@@ -24,6 +24,16 @@ Finish = Callable[[DiskTensor], tuple[Mapping[str, Tensor], Mapping[str, Any]]]
 FORMAT_VERSION = 2
 _READABLE = (1, 2)  # `artefacts.old_formats` says what changed
 _METADATA_KEY = "decoct"  # a single key: safetensors does not preserve the order of several
+
+
+def _umask() -> int:
+    """The user's mask; reading it means to set it, so this is done once, before any thread."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+_UMASK = _umask()
 
 
 @contextmanager
@@ -39,6 +49,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_UMASK)  # safetensors makes files for the owner alone
         temporary.replace(path)
     except (OSError, safetensors.SafetensorError) as error:
         raise _unwritable(path, error) from error
@@ -85,8 +96,12 @@ def digest(*parts: Any) -> str:
 def save_tensors(
     path: Path | str, tensors: Mapping[str, Tensor], *, kind: str, meta: Mapping[str, Any]
 ) -> None:
-    """Write tensors and JSON-able `meta` as one safetensors file with a digest over both."""
+    """Write tensors and JSON-able `meta` as one safetensors file with a digest over both.
+
+    Raises `DivergedError` for numbers that are not finite: no stage may hand them on.
+    """
     path = Path(path)
+    _check_finite(kind, tensors)
     cpu: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         plain = tensor.detach().cpu().contiguous()
@@ -96,6 +111,15 @@ def save_tensors(
     metadata = _metadata(kind, meta, cpu)
     with atomic_path(path) as temporary:
         safetensors.torch.save_file(cpu, temporary, metadata=metadata)
+
+
+def _check_finite(kind: str, tensors: Mapping[str, Tensor]) -> None:
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise DivergedError(
+                f"{kind}: {name} holds numbers that are not finite, so it is not kept; lower the "
+                "learning rate, or check what it was made from"
+            )
 
 
 def save_rows(
@@ -143,30 +167,38 @@ def open_tensors(path: Path | str, *, kind: str) -> Opened:
 def _load(path: Path, kind: str, read: Read) -> Opened:
     header = read_header(path)
     _check_header(path, header, kind)
-    try:
+    with _reading(path):
         stored, tensors = read(path)
-    except (safetensors.SafetensorError, OSError) as error:
-        raise _damaged(path, str(error)) from error
     if header.get("digest") != _digest_of(header["meta"], {**stored, **tensors}):
         raise _damaged(path, "its digest does not match its contents")
     return stored, tensors, header["meta"]
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Say which file is damaged, or cannot be read: a colleague's, or on a failing disk."""
+    try:
+        yield
+    except OSError as error:
+        raise UnreadableError(
+            f"{path} cannot be read ({error.strerror or error}); nothing was changed"
+        ) from error
+    except (safetensors.SafetensorError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise _damaged(path, str(error)) from error
 
 
 def read_header(path: Path) -> dict[str, Any]:
     """The header of one of our safetensors files (kind, version, digest, meta), unchecked."""
     if not path.is_file():
         raise DecoctError(f"{path} does not exist")
-    try:
+    with _reading(path):
+        path.open("rb").close()  # safetensors does not say why it cannot open a file
         with safetensors.safe_open(path, framework="numpy") as file:  # "pt" maps it for writing
             metadata = file.metadata() or {}
-    except (safetensors.SafetensorError, OSError) as error:
-        raise _damaged(path, str(error)) from error
     if _METADATA_KEY not in metadata:
         raise DecoctError(f"{path} is a safetensors file, but decoct did not write it")
-    try:
+    with _reading(path):
         header: Any = json.loads(metadata[_METADATA_KEY])
-    except json.JSONDecodeError as error:
-        raise _damaged(path, str(error)) from error
     return _checked_shape(path, header)
 
 
@@ -182,10 +214,8 @@ def load_json(path: Path | str, *, kind: str) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise DecoctError(f"{path} does not exist")
-    try:
+    with _reading(path):
         header = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise _damaged(path, str(error)) from error
     _check_header(path, _checked_shape(path, header), kind)
     if header.get("digest") != digest(header["meta"]):
         raise _damaged(path, "its digest does not match its contents")
@@ -194,9 +224,14 @@ def load_json(path: Path | str, *, kind: str) -> dict[str, Any]:
 
 
 def is_valid(path: Path, *, kind: str) -> bool:
-    """Whether `path` is a complete, unaltered artefact of this kind and format version."""
+    """Whether `path` is a complete, unaltered artefact of this kind and format version.
+
+    Raises `UnreadableError` if it exists, but cannot be read: then nobody knows.
+    """
     try:
         load_json(path, kind=kind) if path.suffix == ".json" else open_tensors(path, kind=kind)
+    except UnreadableError:
+        raise
     except DecoctError:
         return False
     return True
