@@ -32,7 +32,9 @@ class Assistant:
     @torch.no_grad()
     def label(self, views: Pictures, *, batch: int = 512) -> Rows:
         """A target for each view: B x C x H x W in [0, 1] to B x D, on the views' device."""
-        network = self.network.to(views.device).eval()
+        network = self.network
+        if network.training or next(network.parameters()).device != views.device:
+            network = network.to(views.device).eval()  # walks all modules: not at every step
         mean, std = (t.to(views.device).view(1, -1, 1, 1) for t in (self.mean, self.std))
         return torch.cat([network((part - mean) / std) for part in views.split(batch)])
 
