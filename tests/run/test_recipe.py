@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from decoct.cli import main
 from decoct.core.errors import DecoctError
 from decoct.methods.registry import sections
 from decoct.run.old_recipes import RENAMED
@@ -272,3 +273,35 @@ def test_our_own_recipes_have_todays_names(
     recipe = load_recipe(name)
     assert capsys.readouterr().err == ""
     assert set(recipe.methods) == set(sections())
+
+
+@pytest.mark.parametrize("name", ["../victim", "/tmp/victim", "a\\b", "..", ".", "", " "])
+def test_a_name_is_no_path(name: str) -> None:
+    """It is a folder in runs/, and a recipe may come from a stranger."""
+    with pytest.raises(DecoctError, match="must be a plain name"):
+        Recipe(name=name)
+
+
+def test_a_key_given_twice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("size: 3\npretrain: {epochs: 1, epochs: 2}\n")
+    with pytest.raises(DecoctError, match=r"(?s)epochs is given twice.*line 2"):
+        load_recipe(path)
+
+
+def test_a_recipe_of_the_users_is_not_overwritten(
+    tiny_recipe: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = tmp_path / "recipe.yaml"
+    text = (tmp_path / "mine.yaml").read_text() + "# how I made it\n"
+    mine.write_text(text)
+    assert main(["load-images", str(mine), "--out", str(tmp_path)]) == 2
+    assert "is a recipe of yours; choose another folder" in capsys.readouterr().err
+    assert mine.read_text() == text
+
+    saved = tmp_path / "run/recipe.yaml"
+    for recipe in (tmp_path / "mine.yaml", saved):  # a run's own is written again
+        assert main(["load-images", str(recipe), "--out", str(tmp_path / "run")]) == 0
+    assert load_recipe(saved) == tiny_recipe
+    saved.write_text(tiny_recipe.to_yaml())  # as earlier versions wrote it
+    assert main(["load-images", str(saved), "--out", str(tmp_path / "run")]) == 0

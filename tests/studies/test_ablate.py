@@ -91,7 +91,7 @@ def test_two_axes_end_to_end(
     assert Ablation.load(folder / "ablation.json") == found
 
     # The folder is still the recipe's, and the accuracies are those that `compare` finds.
-    assert (folder / "recipe.yaml").read_text() == recipe.to_yaml()
+    assert load_recipe(folder / "recipe.yaml") == recipe
     scores = compare(Run(recipe, folder))
     own = next(o for o in found.outcomes if (o.axis, o.base) == ("size", True))
     assert sorted(own.scores, key=str) == sorted(scores.scores, key=str)

@@ -35,6 +35,8 @@ from decoct.run.sizes import sizes_of
 from decoct.run.stage import Stage
 from decoct.run.stages import Split
 
+_SAVED = "# every setting of this run; decoct wrote it, and will write it again\n"
+
 
 class Run:
     """The stages of a recipe, made in a folder or found there."""
@@ -153,8 +155,14 @@ class Run:
         return facts
 
     def save_recipe(self) -> None:
-        """Write the resolved recipe into the folder."""
-        storage.write_text(self.folder / "recipe.yaml", self.recipe.to_yaml())
+        """Write the resolved recipe into the folder.
+
+        Raises `DecoctError` rather than overwrite a recipe that a person wrote there.
+        """
+        path, text = self.folder / "recipe.yaml", _SAVED + self.recipe.to_yaml()
+        if path.is_file() and not _was_saved(path.read_text("utf-8", errors="replace")):
+            raise DecoctError(f"{path} is a recipe of yours; choose another folder with --out")
+        storage.write_text(path, text)
 
     def save_manifest(self) -> None:
         """Write each stage's folder, seconds and inputs, for the report to read."""
@@ -172,3 +180,9 @@ class Run:
             "platform": platform.platform(),
         }
         storage.save_json(self.folder / "run.json", content, kind="run")
+
+
+def _was_saved(text: str) -> bool:
+    """Whether a recipe's text is one that a run wrote, here or in an earlier version."""
+    complete = all(f"\n{section}:\n" in text for section in ("images", "pretrain", "compare"))
+    return text.startswith(_SAVED) or (complete and "#" not in text)

@@ -128,6 +128,10 @@ class Recipe(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not self.name.strip(". ") or set(self.name) & set("/\\\0"):
+            raise DecoctError(
+                f"name is {self.name!r}, but must be a plain name: the run's folder is runs/NAME"
+            )
         method_kind(self.method)
         if self.budget:
             bytes_of(self.budget)
@@ -228,6 +232,21 @@ def _changed(settings: Any, setting: str, value: Any) -> Any:
     )
 
 
+class _UniqueKeys(yaml.SafeLoader):
+    """Refuses a key that is given twice, of which PyYAML would quietly take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{key.value} is given twice", key.start_mark
+                )
+            if key.tag != "tag:yaml.org,2002:merge":
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def load_recipe(name: str | Path) -> Recipe:
     """A shipped recipe by name, or one of your own by the path of its YAML file.
 
@@ -249,7 +268,7 @@ def load_recipe(name: str | Path) -> Recipe:
             f"{suggest(str(name), recipe_names())}"
         )
     try:
-        content = yaml.safe_load(text)
+        content = yaml.load(text, Loader=_UniqueKeys)
     except yaml.YAMLError as error:
         raise DecoctError(f"recipe {name} is not valid YAML: {error}") from error
     if not isinstance(content, dict):
