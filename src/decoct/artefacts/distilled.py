@@ -143,6 +143,13 @@ class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
         return values.numel() * (1 if byte_each else values.element_size())
 
     @property
+    def stopped(self) -> str:
+        """Where learning stopped because its loss was no longer finite; empty if it did not."""
+        config = self.provenance.get("matching") or self.provenance.get("config") or {}
+        done, asked = len(self.history.get("loss", ())), config.get("iterations", 0)
+        return f"iteration {done} of {asked}" if 0 < done < asked else ""
+
+    @property
     def is_real(self) -> bool:
         """Whether its images are some of the pool's, unchanged."""
         return self.initial is None and self.index is not None

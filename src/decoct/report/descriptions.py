@@ -198,6 +198,7 @@ def _describe_distilled(path: Path) -> str:
             "from": provenance.get("images", ""),
             "seed": provenance.get("seed", ""),
             "iterations": len(history.get("loss", [])) or "",
+            "STOPPED EARLY": distilled.stopped and f"{distilled.stopped}: its loss was not finite",
             "loss": _course(history.get("loss", [])),
             "learning rate": _course(history.get("lr", [])),
             "written by": _versions(provenance),

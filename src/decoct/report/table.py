@@ -169,8 +169,19 @@ def legend(scores: Scores) -> str:
         f"({resampled(seeds)});\nover random: in pairs of the same seed and labels; gap recovered: "
         "(method - random) / (full - random) on the mean\nover tasks, where full is surely above "
         "random; smallest detectable: a true difference of this size is found four times\nin five "
-        "(median over methods)"
+        f"(median over methods){_stopped(scores)}"
     )
+
+
+def _stopped(scores: Scores) -> str:
+    """Which sets were not learnt to the end."""
+    sets = [
+        f"{method}'s set of {where}"
+        for method, facts in scores.facts.items()
+        for where in facts.get("stopped", ())
+    ]
+    stopped = "; stopped early, because the loss was no longer finite: "
+    return f"{stopped}{', '.join(sets)}" if sets else ""
 
 
 def resampled(seeds: int) -> str:
