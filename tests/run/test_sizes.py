@@ -15,11 +15,11 @@ from decoct.data.sources import load_images
 from decoct.data.tasks import Task
 from decoct.methods.registry import METHODS
 from decoct.methods.sizes import Sizes
+from decoct.run.expert_stages import trajectory_bytes
 from decoct.run.graph import Graph
 from decoct.run.preflight import check_run
 from decoct.run.recipe import CompareConfig, Recipe, load_recipe
 from decoct.run.sizes import disk, disk_warning, measure_sizes, memory, pool_count
-from decoct.run.stages import trajectory_bytes
 from decoct.training.experts import train_experts
 from tests.run.test_doctor import TINY
 

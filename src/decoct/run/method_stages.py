@@ -17,8 +17,7 @@ from decoct.methods.method import Method, without_rule
 from decoct.methods.sizes import Sizes
 from decoct.methods.units import Unit
 from decoct.run.recipe import Recipe
-from decoct.run.stage import Artefact, Stage
-from decoct.run.stages import LEARNT
+from decoct.run.stage import LEARNT, Artefact, Stage
 from decoct.run.unit_costs import fitting
 
 

@@ -12,6 +12,8 @@ from decoct.methods.units import Unit
 from decoct.models.registry import NetworkConfig
 
 A = TypeVar("A")
+# By images and targets, methods and training mean those that are not held out.
+LEARNT = {"images": "images learnt from", "targets": "targets learnt from"}
 
 
 def _no_work(sizes: Sizes) -> Mapping[Unit, float]:

@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,7 @@ from torch import Tensor
 from decoct.artefacts.assistant import Assistant
 from decoct.artefacts.encoder import Encoder
 from decoct.artefacts.targets import Targets, compute_targets
-from decoct.artefacts.trajectories import Trajectories
-from decoct.core import seeding, storage
+from decoct.core import seeding
 from decoct.core.on_disk import too_large
 from decoct.core.place import Place
 from decoct.core.seeding import random_subset
@@ -25,21 +24,17 @@ from decoct.data.sources import load_images
 from decoct.data.tasks import Task, load_task
 from decoct.methods.inputs import Inputs
 from decoct.methods.method import FLOAT
-from decoct.methods.mtt_ssl import SWEEP, ssl_matching_step, train_ssl_experts
 from decoct.methods.sizes import Sizes
-from decoct.methods.units import Unit, gradient_step, ssl_step, training_step
+from decoct.methods.units import ssl_step, training_step
+from decoct.run.expert_stages import difficulty, experts, ssl_experts
 from decoct.run.recipe import Recipe
-from decoct.run.stage import Artefact, Stage
+from decoct.run.stage import LEARNT, Artefact, Stage
 from decoct.run.unit_costs import embedding
 from decoct.training.assistant import train_assistant
-from decoct.training.experts import ExpertsConfig, difficulty, train_experts
 from decoct.training.pretrained import load_teacher
 from decoct.training.teacher import train_teacher
 
 Split = tuple[Tensor, Tensor]  # rows of the pool (int64, increasing): for training, and held out
-_FORWARD = 1 / 3  # time of a forward pass, in steps
-# By images and targets, methods and training mean those that are not held out.
-LEARNT = {"images": "images learnt from", "targets": "targets learnt from"}
 
 
 def shared_stages(recipe: Recipe) -> list[Stage[Any]]:
@@ -52,9 +47,9 @@ def shared_stages(recipe: Recipe) -> list[Stage[Any]]:
         _teacher,
         _targets,
         _targets_learnt_from,
-        _experts,
-        _difficulty,
-        _ssl_experts,
+        experts,
+        difficulty,
+        ssl_experts,
         _assistant,
     ]  # in this order
     return [make(recipe) for make in makers]
@@ -185,139 +180,6 @@ def _targets_learnt_from(recipe: Recipe) -> Stage[Targets]:
         return inputs.targets.part(kept) if len(left_out) else inputs.targets
 
     return Stage(name=LEARNT["targets"], inputs=("targets", "split"), settings=(), make=make)
-
-
-def trajectory_bytes(config: ExpertsConfig, parameters: int) -> int:
-    """Experts x (epochs + 1) x P x 4: the memory that the trajectories take.
-
-    >>> trajectory_bytes(ExpertsConfig(), 1_348_608)  # 100 experts of 3 epochs
-    2157772800
-    """
-    return config.count * (config.epochs + 1) * parameters * FLOAT
-
-
-def _trajectories(config: ExpertsConfig, outputs: int | None) -> dict[str, Any]:
-    """Disk and memory of experts with so many outputs; None: as many as the targets have."""
-
-    def parameters(sizes: Sizes) -> int:
-        return sizes.parameters(config.network, sizes.dimensions if outputs is None else outputs)
-
-    def networks(dimensions: int) -> tuple[tuple[Any, int], ...]:
-        return ((config.network, dimensions if outputs is None else outputs),)
-
-    def disk(sizes: Sizes) -> int:
-        bytes_a_number: int = getattr(torch, config.dtype).itemsize
-        return trajectory_bytes(config, parameters(sizes)) * bytes_a_number // FLOAT
-
-    name = "trajectories" if outputs is None else "trajectories without targets"
-    return {
-        "disk": disk,
-        "memory": lambda sizes: {name: trajectory_bytes(config, parameters(sizes))},
-        "networks": networks,
-        "fills_folder": True,
-        "read": config.count,  # expert k is the same however many there are
-    }
-
-
-def _but_count(config: ExpertsConfig) -> dict[str, Any]:
-    settings = asdict(config)
-    del settings["count"]
-    return settings
-
-
-def _experts(recipe: Recipe) -> Stage[Trajectories]:
-    """The parameters of students of the targets, for every epoch."""
-    config = recipe.experts
-
-    def make(inputs: Inputs, place: Place) -> Trajectories:
-        assert place.folder is not None
-        return train_experts(
-            images=inputs.images,
-            targets=inputs.targets,
-            folder=place.folder,
-            config=config,
-            seed=recipe.seed,
-            device=place.device,
-        )
-
-    def work(sizes: Sizes) -> Mapping[Unit, float]:
-        step = gradient_step(config.network, config.batch)
-        return {step: config.count * config.epochs * sizes.images}
-
-    return Stage(
-        name="experts",
-        inputs=tuple(LEARNT.values()),
-        aliases=LEARNT,
-        settings=(_but_count(config), recipe.seed),
-        make=make,
-        work=work,
-        **_trajectories(config, None),
-    )
-
-
-def _difficulty(recipe: Recipe) -> Stage[Tensor]:
-    """How hard students find each image: N."""
-    config = recipe.experts
-
-    def make(inputs: Inputs, place: Place) -> Tensor:
-        return difficulty(
-            images=inputs.images,
-            targets=inputs.targets,
-            trajectories=inputs.trajectories,
-            device=place.device,
-        )
-
-    def load(path: Path) -> Tensor:
-        return storage.load_tensors(path, kind="difficulty")[0]["difficulty"]
-
-    def save(values: Tensor, path: Path) -> None:
-        storage.save_tensors(path, {"difficulty": values}, kind="difficulty", meta={})
-
-    def work(sizes: Sizes) -> Mapping[Unit, float]:
-        step = gradient_step(config.network, config.batch)
-        return {step: config.count * sizes.images * _FORWARD}
-
-    return Stage(
-        name="difficulty",
-        inputs=(*LEARNT.values(), "experts"),
-        aliases=LEARNT,
-        settings=(),
-        make=make,
-        artefact=Artefact("difficulty.safetensors", "difficulty", load, save),
-        work=work,
-    )
-
-
-def _ssl_experts(recipe: Recipe) -> Stage[Trajectories]:
-    """As `_experts`, but for students that train by self-supervision."""
-    own = recipe.mtt_ssl
-    config = replace(recipe.experts, lr=own.lr)
-
-    def make(inputs: Inputs, place: Place) -> Trajectories:
-        assert place.folder is not None
-        return train_ssl_experts(
-            images=inputs.images,
-            folder=place.folder,
-            objective=own.objective,
-            lr=own.lr,
-            experts=config,
-            seed=recipe.seed,
-            device=place.device,
-        )
-
-    def work(sizes: Sizes) -> Mapping[Unit, float]:
-        step = ssl_matching_step(config.network, own.objective)
-        return {step: config.count * config.epochs * sizes.images / SWEEP}
-
-    return Stage(
-        name="ssl-experts",
-        inputs=(LEARNT["images"],),
-        aliases=LEARNT,
-        settings=(_but_count(config), own.objective, recipe.seed),
-        make=make,
-        work=work,
-        **_trajectories(config, own.objective.projector),
-    )
 
 
 def _assistant(recipe: Recipe) -> Stage[Assistant]:
