@@ -63,3 +63,15 @@ def test_a_source_too_large_to_be_read_is_told_by_its_times(
     before = fingerprint(path)
     os.utime(path / "a.png", (0, 0))
     assert fingerprint(path) != before
+
+
+def test_a_folder_named_like_an_embedded_source_is_not_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--out emoji` makes one, and changes it all the time."""
+    monkeypatch.chdir(tmp_path)
+    before = [fingerprint(name) for name in module.EMBEDDED]
+    for name in module.EMBEDDED:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "recipe.yaml").write_text("name: mine\n")
+    assert [fingerprint(name) for name in module.EMBEDDED] == before

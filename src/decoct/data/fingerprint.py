@@ -7,6 +7,7 @@ from pathlib import Path
 from decoct.core import storage
 from decoct.core.errors import DecoctError
 
+EMBEDDED = ("emoji", "emoji-subgroups", "embedded")  # names that take precedence over such files
 _READ_UP_TO = 2**30  # bytes: takes a second or two; of larger sources we digest the files' times
 
 
@@ -20,7 +21,7 @@ def fingerprint(source: str | Path) -> str:
     False
     """
     path = Path(source)
-    if not path.exists():
+    if str(source) in EMBEDDED or not path.exists():
         return storage.digest(str(source), [])
     root = path if path.is_dir() else path.parent
     files = sorted(file for file in path.rglob("*") if file.is_file()) if root == path else [path]
