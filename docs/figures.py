@@ -19,6 +19,8 @@ BENCHMARKS = DOCS.parent / "benchmarks"
 STEPS = {"views": "3,840 steps", "full": "5,400 steps"}  # the others: 120, or none
 NAMES = {"none": "no pre-training", "full": "all 16,992 images", "full-steps": "all images"}
 
+_COLOURS: dict[str, str] = {}  # of a method and its bytes, the same in every panel
+
 
 def means_over_random() -> dict[str, tuple[float, float]]:
     """By method, the mean over the choices of labels and half its interval, in points.
@@ -53,7 +55,8 @@ def draw_frontier() -> None:
         _draw(axes, lines | {_labelled("carried", larger): larger}, _levels(frontier, network))
         axes.set_title(title)
     panels[0].set_ylabel("accuracy, % (95 % interval)")
-    panels[1].legend(frameon=False, fontsize=8, loc="center right")
+    lines = panels[0].get_legend_handles_labels()
+    panels[1].legend(*lines, frameon=False, fontsize=8, loc="center right")
     figure.savefig(DOCS / "assets" / "frontier.svg", metadata={"Date": None})
 
 
@@ -91,10 +94,11 @@ def _levels(frontier: Frontier, network: str) -> dict[str, float]:
 def _draw(axes: Axes, lines: dict[str, list[Cell]], levels: dict[str, float]) -> None:
     """Accuracy over steps, with what took no steps as levels."""
     for label, line in lines.items():
+        colour = _COLOURS.setdefault(label, f"C{len(_COLOURS)}")
         found = [accuracy(cell) for cell in line]
         at, means = [cell.steps for cell in line], [a.mean for a in found]
         halves = [a.half_width for a in found]
-        axes.errorbar(at, means, yerr=halves, marker="o", markersize=4, capsize=2, label=label)
+        axes.errorbar(at, means, yerr=halves, fmt="o-", ms=4, capsize=2, label=label, color=colour)
     for label, mean in levels.items():
         axes.axhline(mean, color="0.5", linestyle=":", linewidth=1)
         place = ("axes fraction", "data")
