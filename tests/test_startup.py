@@ -10,6 +10,7 @@ import pytest
 from decoct import cli, verbs
 from decoct.methods.registry import sections
 from decoct.run.recipe import Recipe
+from decoct.tools import TOOLS
 
 HEAVY = ("torch", "matplotlib", "kornia", "sklearn", "scipy", "tyro")
 HELP = [
@@ -73,4 +74,4 @@ def test_the_sections_that_help_lists_are_the_recipes() -> None:
 
 def test_the_verbs_that_help_lists_are_those_that_there_are() -> None:
     assert list(cli.OF_A_RECIPE) == list(verbs._OF_A_RECIPE)
-    assert list(cli.OF_A_FILE) == list(verbs._TOOLS)
+    assert list(cli.OF_A_FILE) == list(TOOLS)

@@ -43,7 +43,7 @@ from .run.recipes import recipe_names
 from .studies.ablate import ablate
 from .studies.ablation import Ablation
 from .studies.compare import compare
-from .studies.fit import Fit, FitConfig
+from .studies.fit import Fit, FitConfig, fit
 from .studies.frontier.cells import Frontier
 from .studies.frontier.study import FrontierConfig, frontier
 from .studies.tune import TuneConfig, Tuning, tune
@@ -118,6 +118,7 @@ __all__ = [
     "doctor",
     "embedded_teacher",
     "export",
+    "fit",
     "fresh_encoder",
     "frontier",
     "high_loss_subset",

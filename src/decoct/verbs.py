@@ -73,9 +73,8 @@ def dispatch(verb: str, arguments: list[str]) -> None:
         tyro.cli(TOOLS[verb], prog=f"decoct {verb}", args=arguments)
     else:
         call = parse(verb, arguments)
-        _OF_A_RECIPE[verb](
-            call if verb == "fit" else call.fitted()
-        )  # fit divides the budget itself
+        by_trial = verb == "fit"  # it divides the budget itself
+        _OF_A_RECIPE[verb](call if by_trial else call.fitted())
 
 
 def parse(verb: str, arguments: list[str]) -> Call:
