@@ -111,7 +111,7 @@ def folder(tmp_path: Path) -> Path:
         keys=("a",),
     )
     Frontier("mine", (cell,), {"a": 0.5}).save(tmp_path / "frontier.json")
-    Fit("1MB", "carried", (Candidate(32, "int8", 50, 0.0, 9, 999, 0.5),)).save(
+    Fit("1MB", "carried", (Candidate("convnet", 32, "int8", 50, 0.0, 9, 999, 0.5),)).save(
         tmp_path / "fit.json"
     )
     error = {"error": 0.25}

@@ -53,7 +53,8 @@ class FitConfig(Settings):
 class Candidate:
     """One way to divide the budget."""
 
-    width: int  # of the labeller
+    network: str  # the labeller's, by name
+    width: int
     weights: str
     quality: int
     plain: float
@@ -64,13 +65,14 @@ class Candidate:
     def lines(self) -> str:
         """What the recipe must say.
 
-        >>> print(Candidate(32, "int8", 50, 0.25, 378, 250_000, 0.5).lines())
+        >>> print(Candidate("convnet", 32, "int8", 50, 0.25, 378, 250_000, 0.5).lines())
         size: 378
-        assistant: {network: {width: 32}}
+        assistant: {network: {name: convnet, width: 32}}
         labeller: {weights: int8, quality: 50, plain: 0.25}
         """
         return (
-            f"size: {self.images}\nassistant: {{network: {{width: {self.width}}}}}\n"
+            f"size: {self.images}\n"
+            f"assistant: {{network: {{name: {self.network}, width: {self.width}}}}}\n"
             f"labeller: {{weights: {self.weights}, quality: {self.quality}, plain: {self.plain:g}}}"
         )
 
@@ -182,6 +184,7 @@ def _candidate(run: Run, error: float) -> Candidate:
     recipe = run.recipe
     found = run.distilled(recipe.method, recipe.seed)
     return Candidate(
+        network=recipe.assistant.network.name,
         width=recipe.assistant.network.width,
         weights=str(recipe.get("labeller.weights")),
         quality=int(recipe.get("labeller.quality")),
