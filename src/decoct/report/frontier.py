@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 from rich.filesize import decimal as size_text
 
+from decoct.core.bytes import bytes_of
 from decoct.evaluation.scores import REFERENCE
 from decoct.report.plots import Point, rising
 from decoct.studies.frontier.cells import Cell, Frontier, accuracy, difference
@@ -47,13 +48,13 @@ def frontier_plot(
         if (line := frontier.line(method, network, axis, at=at))
     }
     levels = {cell.method: accuracy(cell).mean for cell in _without_steps(frontier, network)}
-    what = "gradient steps" if axis == "steps" else "MB of the set"
+    what = "gradient steps" if axis == "steps" else "MB that the set may take"
     return rising(series, levels=levels, title=title, x=what, y="accuracy, %")
 
 
 def _point(cell: Cell, axis: str) -> Point:
     found = accuracy(cell)
-    x = cell.steps if axis == "steps" else cell.bytes / 1e6
+    x = cell.steps if axis == "steps" else bytes_of(cell.budget) / 1e6
     return Point(x, found.mean, found.mean - found.half_width, found.mean + found.half_width)
 
 
