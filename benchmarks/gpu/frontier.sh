@@ -16,8 +16,10 @@ study() {
     python -m decoct frontier benchmarks/proxy32/proxy32.yaml --data "$data" --out "$out/$name" \
         --probe.fractions 0.05 0.2 0.5 --frontier.lr-factors 1 2 --frontier.seeds 5 --jobs 4 "$@" \
         > "$out/$name.log" 2>&1 &
+    running+=($!)
 }
 mkdir -p "$out"
+running=()
 ends=(--frontier.methods full random --frontier.steps 120 --frontier.bytes)
 places=(--frontier.methods none assistant random carried full-steps --frontier.optimisers muon
     --frontier.batches 252 --frontier.bytes 0.3MB 1.2MB --frontier.at-steps 120 480 1920)
@@ -26,4 +28,4 @@ study ends-convnet "${ends[@]}"
 study ends-resnet "${ends[@]}" "${resnet[@]}"
 study places-convnet "${places[@]}" --frontier.steps 60 120 240 480 960 1920
 study places-resnet "${places[@]}" --frontier.steps 120 480 1920 "${resnet[@]}"
-wait
+for process in "${running[@]}"; do wait "$process"; done # its status, if one fails

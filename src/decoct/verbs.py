@@ -188,7 +188,7 @@ def _print_comparison(run: Run, jobs: int) -> None:
     run.check()
     if jobs != 1:
         with workers(jobs) as pool:
-            wanted = stage_jobs(run.recipe, run.folder, run.graph.asked_for())
+            wanted = stage_jobs(run, run.graph.asked_for())
             pool.do(wanted, label="stages, side by side")
     scores = compare(run)
     run.save_manifest()

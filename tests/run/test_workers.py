@@ -10,6 +10,7 @@ from decoct.cli import main
 from decoct.core.errors import DecoctError
 from decoct.evaluation.scores import Scores
 from decoct.run.graph import Graph
+from decoct.run.pipeline import Run
 from decoct.run.recipe import Recipe
 from decoct.run.workers import Job, stage_jobs, workers
 
@@ -69,7 +70,7 @@ def test_a_killed_process_is_a_sentence() -> None:
 def test_a_stage_waits_for_the_kept_stages_below_it(tiny_recipe: Recipe, tmp_path: Path) -> None:
     recipe = tiny_recipe.set("compare.methods", ("mkdt",))
     graph = Graph(recipe)
-    jobs = stage_jobs(recipe, tmp_path, graph.asked_for())
+    jobs = stage_jobs(Run(recipe, tmp_path), graph.asked_for())
     keys = {stage.name: f"{stage.name}-{graph.key(stage.name)}" for stage in graph.of_a_run()}
     assert jobs.keys() <= set(keys.values())
     assert keys["tasks"] not in jobs  # each process reads them again: there is no file

@@ -49,7 +49,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_UMASK)  # safetensors makes files for the owner alone
+        with suppress(OSError):  # not every file system has permissions
+            temporary.chmod(0o666 & ~_UMASK)  # safetensors makes files for the owner alone
         temporary.replace(path)
     except (OSError, safetensors.SafetensorError) as error:
         raise _unwritable(path, error) from error

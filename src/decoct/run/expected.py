@@ -7,7 +7,7 @@ import torch
 
 from decoct.methods.carried import Carrying
 from decoct.methods.sizes import Sizes
-from decoct.methods.units import Bench
+from decoct.methods.units import Bench, Unit
 from decoct.run.recipe import Recipe
 
 
@@ -56,12 +56,13 @@ def outlook(recipe: Recipe, sizes: Sizes, device: torch.device) -> list[Outlook]
     method = recipe.configured(recipe.method)
     if not isinstance(method, Carrying):
         return []
-    bench = Bench(sizes, device)
+    bench, known = Bench(sizes, device), dict[Unit, float]()
     found = []
     for steps in sorted({each.steps for each in MEASURED}):
         pretraining = replace(recipe.pretraining(method.name), steps=steps)
         work = method.pretraining_work(sizes, pretraining)
-        seconds = math.fsum(count * unit.seconds(bench) for unit, count in work.items())
+        known |= {unit: unit.seconds(bench) for unit in work if unit not in known}
+        seconds = math.fsum(count * known[unit] for unit, count in work.items())
         gaps = [each.gap for each in MEASURED if each.steps == steps]
         found.append(Outlook(steps, seconds, min(gaps), max(gaps)))
     return found

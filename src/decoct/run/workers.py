@@ -18,7 +18,6 @@ from threadpoolctl import threadpool_limits
 
 from decoct.core.console import console, progress
 from decoct.core.errors import DecoctError
-from decoct.run.graph import Graph
 from decoct.run.pipeline import Run
 from decoct.run.recipe import Recipe
 
@@ -81,17 +80,16 @@ def workers(count: int) -> Iterator[Workers]:
         pool.shutdown(cancel_futures=True)
 
 
-def stage_jobs(recipe: Recipe, folder: Path, names: Iterable[str]) -> dict[str, Job]:
-    """A job for each stage that `names` are made from and that is kept, by its key."""
-    graph = Graph(recipe)
+def stage_jobs(run: Run, names: Iterable[str]) -> dict[str, Job]:
+    """A job for each stage of a run that `names` are made from and that is kept, by its key."""
     kept: dict[str, frozenset[str]] = {}  # stage to the keys of the kept stages that it needs
     jobs = {}
-    for stage in graph.reachable(names):  # inputs come first
+    for stage in run.graph.reachable(names):  # inputs come first
         needs = frozenset[str]().union(*(kept[source] for source in stage.inputs))
         kept[stage.name] = needs
         if stage.artefact or stage.fills_folder:
-            name = f"{stage.name}-{graph.key(stage.name)}"
-            jobs[name] = Job(make_stage, (recipe, folder, stage.name), needs)
+            name = f"{stage.name}-{run.graph.key(stage.name)}"
+            jobs[name] = Job(make_stage, (run.recipe, run.folder, stage.name), needs)
             kept[stage.name] = frozenset([name])
     return jobs
 

@@ -1,7 +1,9 @@
 """The error on pool images held out: what settings are chosen by, without a task or a label."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from decoct.artefacts.encoder import Encoder
 from decoct.core import storage
@@ -56,13 +58,19 @@ def kept_error(run: Run, method: str, seed: int) -> float:
     return math.inf if found is None else float(found)
 
 
-def error_jobs(run: Run, method: str, seed: int) -> dict[str, Job]:
-    """Jobs by name: for what `kept_error` needs, and for the error itself, by its key."""
-    encoder = run.graph.stage(encoder_of(method, seed))
-    needed = stage_jobs(run.recipe, run.folder, encoder.inputs)
-    error = Job(_in_worker, (run.recipe, run.folder, method, seed), frozenset(needed))
-    return {**needed, error_key(run, method, seed): error}
-
-
-def _in_worker(recipe: Recipe, folder: Path, method: str, seed: int) -> float:
+def kept_error_in_worker(recipe: Recipe, folder: Path, method: str, seed: int) -> float:
+    """As `kept_error`, in a worker."""
     return kept_error(run_in_worker(recipe, folder), method, seed)
+
+
+def error_jobs(
+    run: Run, method: str, seed: int, *, find: Callable[..., Any] = kept_error_in_worker
+) -> dict[str, Job]:
+    """Jobs by name: for what an encoder is made from, and for its error, by the error's key.
+
+    A worker calls `find` with the recipe, the folder, the method and the seed.
+    """
+    encoder = run.graph.stage(encoder_of(method, seed))
+    needed = stage_jobs(run, encoder.inputs)
+    error = Job(find, (run.recipe, run.folder, method, seed), frozenset(needed))
+    return {**needed, error_key(run, method, seed): error}

@@ -42,7 +42,7 @@ class SSLPretrainConfig(Settings):
     full_epochs: CountOrNone = 0  # on all images
     batch: Annotated[int, Bounds(at_least=2)] = 256
     optimiser: SSLOptimiser = "adam"
-    lr: Positive = 1e-3  # Adam's; Muon takes about 0.02
+    lr: Positive = 1e-3  # suits Adam; Muon needs a larger one
     weight_decay: NonNegative = 1e-6
     projector: Count = 512  # width of the three-layer projector before the loss
 

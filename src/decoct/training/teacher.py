@@ -37,7 +37,7 @@ class SSLConfig(Settings):
     warm_up: CountOrNone = 10  # epochs of linear warm-up before the cosine
     batch: Annotated[int, Bounds(at_least=2)] = 512
     optimiser: SSLOptimiser = "adam"
-    lr: Positive = 1e-3  # Adam's; Muon takes about 0.02
+    lr: Positive = 1e-3  # suits Adam; Muon needs a larger one
     weight_decay: NonNegative = 1e-6
     projector: Count = 1024  # width of the three-layer projector before the loss
 

@@ -19,12 +19,12 @@ from decoct.evaluation.scores import REFERENCE, Score
 from decoct.evaluation.target_probe import check_left_out
 from decoct.methods.registry import method_kind
 from decoct.run.budget import size_within
-from decoct.run.method_stages import encoder_of, probe_of
+from decoct.run.method_stages import probe_of
 from decoct.run.pipeline import Run
 from decoct.run.recipe import Recipe
 from decoct.run.workers import Job, Workers, run_in_worker, stage_jobs, workers
 from decoct.studies.frontier.cells import Cell, Frontier
-from decoct.studies.held_out import error_key, held_out_error
+from decoct.studies.held_out import error_jobs, error_key, held_out_error
 from decoct.training.pretrain import Trainer
 
 
@@ -173,10 +173,7 @@ class _Study:
                 key = error_key(run, place.method, self.recipe.seed)
                 if key in self.trials or key in jobs:
                     continue
-                encoder = run.graph.stage(encoder_of(place.method, self.recipe.seed))
-                needed = stage_jobs(run.recipe, run.folder, encoder.inputs)
-                jobs |= needed
-                jobs[key] = Job(_try, (run.recipe, run.folder, place.method), frozenset(needed))
+                jobs |= error_jobs(run, place.method, self.recipe.seed, find=_try)
                 tried.append(key)
         found = pool.do(jobs, label="rules to try, side by side")
         self.trials |= {key: found[key] for key in tried}
@@ -189,7 +186,7 @@ class _Study:
             for rule in self._chosen(place):
                 run, probed = self._run(place, rule), probe_of(place.method, seed)
                 if run.graph.key(probed) not in self.known:
-                    jobs |= stage_jobs(run.recipe, run.folder, [probed])
+                    jobs |= stage_jobs(run, [probed])
         pool.do(jobs, label=f"stages of seed {seed}, side by side")
 
     def measure(self, place: Place, *, seeds: int) -> None:
@@ -238,7 +235,7 @@ class _Study:
         run = self._run(place, rule)
         key = error_key(run, place.method, self.recipe.seed)
         if key not in self.trials:
-            self.trials[key] = _tried(run, place.method)
+            self.trials[key] = _tried(run, place.method, self.recipe.seed)
         error = self.trials[key]
         return math.inf if error is None else error
 
@@ -289,14 +286,14 @@ class _Study:
         return cell
 
 
-def _try(recipe: Recipe, folder: Path, method: str) -> float | None:
-    """A rule's error, in a worker."""
-    return _tried(run_in_worker(recipe, folder), method)
+def _try(recipe: Recipe, folder: Path, method: str, seed: int) -> float | None:
+    """As `_tried`, in a worker."""
+    return _tried(run_in_worker(recipe, folder), method, seed)
 
 
-def _tried(run: Run, method: str) -> float | None:
-    """The error of the first seed's encoder, which is kept; None if its training diverged."""
+def _tried(run: Run, method: str, seed: int) -> float | None:
+    """The error of an encoder, which is kept; None if its training diverged."""
     try:
-        return held_out_error(run, run.encoder(method, run.recipe.seed))
+        return held_out_error(run, run.encoder(method, seed))
     except DivergedError:
         return None
