@@ -21,6 +21,7 @@ from decoct.core.errors import DecoctError
 from decoct.core.place import Place
 from decoct.data.images import Images
 from decoct.data.tasks import Task
+from decoct.evaluation.label_free import LabelFree
 from decoct.evaluation.probe import ProbeScore
 from decoct.evaluation.scores import Score
 from decoct.methods.inputs import Inputs, Made, chooser
@@ -28,7 +29,7 @@ from decoct.methods.registry import method_kind
 from decoct.methods.sizes import Sizes
 from decoct.run.folder import StageFolders
 from decoct.run.graph import Graph
-from decoct.run.method_stages import encoder_of, probe_of, set_of
+from decoct.run.method_stages import encoder_of, label_free_of, probe_of, set_of
 from decoct.run.preflight import check_run
 from decoct.run.recipe import Recipe
 from decoct.run.sizes import sizes_of
@@ -142,6 +143,11 @@ class Run:
         found: list[ProbeScore] = self.get(probe_of(method, seed))
         return [Score(method=method, seed=seed, **asdict(score)) for score in found]
 
+    def label_free(self, method: str, seed: int) -> LabelFree:
+        """What a method's encoder is worth without labels."""
+        found: LabelFree = self.get(label_free_of(method, seed))
+        return found
+
     def facts(self, method: str) -> dict[str, Any]:
         """How many images a method keeps, their bytes with the targets, and how long it trains."""
         uses_targets = any(
@@ -153,6 +159,19 @@ class Run:
         if method_kind(method).makes_set:  # what it is, not what was expected
             facts["bytes"] = self.distilled(method, self.recipe.seed).bytes
         return facts
+
+    def publish(self) -> list[Path]:
+        """Give the recipe's own set and encoder a name at the top of the folder; the paths."""
+        method, seed = self.recipe.method, self.recipe.seed
+        found = []
+        for name in (set_of(method, seed), encoder_of(method, seed)):
+            stage = self.graph.stage(name)
+            if stage.artefact and stage.artefact.file:
+                at = self.folder / f"{name}-{self.graph.key(name)}" / stage.artefact.file
+                if at.is_file():
+                    storage.link(at, self.folder / stage.artefact.file)
+                    found.append(self.folder / stage.artefact.file)
+        return found
 
     def save_recipe(self) -> None:
         """Write the resolved recipe into the folder.

@@ -68,7 +68,7 @@ class CompareConfig(Settings):
 
     methods: tuple[str, ...] = field(default_factory=compared_by_default)
     seeds: Count = 3
-    tasks: tuple[str, ...] = ("emoji",)
+    tasks: tuple[str, ...] = ()  # none: judge on images held out, if there are any
     full_epochs: CountOrNone = 20  # of training on all images; 0: as many as on the small sets
     lr_factors: dict[str, float] = field(default_factory=dict)  # by method; multiplies its rate
     optimisers: dict[str, Trainer] = field(default_factory=dict)  # by method; else pretrain's
@@ -211,6 +211,11 @@ class Recipe(Settings):
     def set_size(self, total: int) -> int:
         """How many images a set made from `total` images has."""
         return resolve_size(size=self.size, fraction=self.fraction, total=total)
+
+    @property
+    def judged(self) -> bool:
+        """Whether encoders are compared: on tasks, on images held out, or on both."""
+        return bool(self.compare.tasks or self.images.holdout)
 
     @property
     def has_teacher(self) -> bool:

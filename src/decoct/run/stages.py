@@ -146,7 +146,7 @@ def _teacher(recipe: Recipe) -> Stage[Encoder]:
         settings=(config.ssl, recipe.seed),
         make=trained,
         artefact=Artefact("teacher.safetensors", "encoder", Encoder.load, Encoder.save),
-        work=lambda sizes: {ssl_step(config.ssl): config.ssl.epochs * sizes.images},
+        work=lambda sizes: {ssl_step(config.ssl): config.ssl.seen(sizes.images)},
         networks=lambda dimensions: ((config.ssl.network, 1),),
     )
 

@@ -10,6 +10,7 @@ from decoct.core import seeding
 from decoct.core.extras import import_extra
 from decoct.data.images import Images
 from decoct.evaluation.probe import ProbeConfig, probe_accuracies
+from decoct.evaluation.target_probe import MOST_KNOWN
 from decoct.methods.method import total
 from decoct.methods.sizes import Sizes
 from decoct.methods.units import Action, Bench, Unit, training_step
@@ -66,6 +67,12 @@ def fitting(config: ProbeConfig, network: NetworkConfig, sizes: Sizes) -> dict[U
         fits = {_fit(config, network, task.classes): sum(labelled)}
         found = total(found, features, fits)
     return found
+
+
+def judging(network: NetworkConfig, sizes: Sizes) -> dict[Unit, float]:
+    """The features by which one encoder is judged without labels."""
+    embedded = min(sizes.images, MOST_KNOWN) + sizes.pool - sizes.images
+    return {training_step(network, _BATCH): embedded / 3}
 
 
 def _fit(config: ProbeConfig, network: NetworkConfig, classes: int) -> Unit:

@@ -1,0 +1,223 @@
+"""`Plan`: what to do with a folder of pictures, decided from a look at it and the time allowed."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from rich.filesize import decimal as size_text
+
+from decoct.core.device import resolve_device
+from decoct.core.duration import seconds_of
+from decoct.core.errors import DecoctError
+from decoct.data.survey import Survey, survey
+from decoct.methods.method import FLOAT
+from decoct.methods.sizes import Sizes, TaskSize
+from decoct.run.doctor import duration_text
+from decoct.run.graph import Graph
+from decoct.run.recipe import Recipe, load_recipe
+from decoct.run.timing import stage_seconds
+from decoct.training.available import available_teacher
+
+_FEWEST = 64  # pictures: fewer leave nothing to learn from, or to judge on
+_SIDES = (64, 32)  # pixels to choose from: the largest for which there is time
+_SEEDS = (3, 1)  # of the comparison, likewise
+_STEPS = (200, 2000)  # of a teacher's training, at least and at most
+_CLASS = 8  # pictures that every class folder must have for its name to serve as a label
+_JUDGED = 2000  # pictures held out at most
+_TEST_SHARE = 0.25  # of labelled pictures
+_TRAIN = "@train"  # the part of a labelled folder that is not for testing
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What a user may say beside the folder; what is empty is decided."""
+
+    time: str = "15min"  # for everything: sets the teacher's length and the size of the pictures
+    teacher: str = ""  # timm:NAME, a checkpoint, or `train`
+    labels: str = ""  # a labelled folder to judge on, or `none`; default: the folder's own classes
+    pixels: int = 0  # height and width at which pictures are learnt from
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A recipe, and in words what was found and what will be done."""
+
+    recipe: Recipe
+    lines: tuple[str, ...]
+
+
+def plan(folder: Path, found: Survey, wishes: Wishes) -> Plan:
+    """Decide everything for a folder of pictures; measuring the machine takes some seconds.
+
+    Raises `DecoctError` for fewer than 64 pictures.
+    """
+    if found.pictures < _FEWEST:
+        raise DecoctError(
+            f"{folder} holds {found.pictures} pictures; to distil them, and to judge the result, "
+            f"takes at least {_FEWEST}"
+        )
+    allowed = seconds_of(wishes.time)
+    recipe, teacher = _with_teacher(_with_data(folder, found, wishes), wishes)
+    sides = (wishes.pixels,) if wishes.pixels else _sides(found)
+    trials = [_Trial(_sized(recipe, side, seeds), found) for side in sides for seeds in _SEEDS]
+    trial = next((t for t in trials if t.seconds(_STEPS[0]) <= allowed), trials[-1])
+    steps, recipe = 0, trial.recipe
+    if recipe.teacher.train:
+        steps = trial.steps_within(allowed)
+        recipe = recipe.set("teacher.ssl.steps", steps)
+        teacher = f"{teacher}, {steps:,} steps"
+    lines = (
+        f"found: {found}",
+        _labels_line(recipe),
+        f"teacher: {teacher}",
+        trial.set_line(),
+        trial.cost_line(steps, allowed),
+    )
+    return Plan(recipe, lines)
+
+
+def _with_data(folder: Path, found: Survey, wishes: Wishes) -> Recipe:
+    recipe, source = load_recipe("pictures"), str(folder)
+    tasks: tuple[str, ...] = ()
+    if wishes.labels not in ("", "none"):
+        tasks = (wishes.labels,)
+    elif not wishes.labels and _labelled(found):
+        source, tasks = f"{folder}{_TRAIN}", (str(folder),)
+    few = found.pictures // 4
+    return (
+        recipe.having(name=folder.resolve().name, size=min(recipe.size, few))
+        .set("images.source", source)
+        .set("images.holdout", min(recipe.images.holdout, _JUDGED / found.pictures))
+        .set("compare.tasks", tasks)
+        .set("targets.components", min(recipe.targets.components, few))
+    )
+
+
+def _labelled(found: Survey) -> bool:
+    counts = found.classes.values()
+    return len(counts) > 1 and min(counts) >= _CLASS
+
+
+def _with_teacher(recipe: Recipe, wishes: Wishes) -> tuple[Recipe, str]:
+    """The recipe with the best teacher at hand, and in words which and why."""
+    loss = recipe.teacher.ssl.algorithm.replace("_", " ")
+    here = f"trained here by {loss}"
+    if wishes.teacher == "train":
+        return recipe, here
+    if wishes.teacher:
+        return recipe.set("teacher", replace(recipe.teacher, train=False, source=wishes.teacher)), (
+            wishes.teacher
+        )
+    found = available_teacher()
+    if found.source:
+        brought = replace(recipe.teacher, train=False, source=found.source)
+        return recipe.set("teacher", brought), f"{found.source} ({found.licence})"
+    return recipe, f"{here}, because {found.reason}"
+
+
+def _sides(found: Survey) -> list[int]:
+    """The sizes worth trying: not larger than half of the pictures are."""
+    return [side for side in _SIDES if side <= found.median_side] or [_SIDES[-1]]
+
+
+def _sized(recipe: Recipe, side: int, seeds: int) -> Recipe:
+    """With pictures of `side` pixels, and a labeller as deep as they need."""
+    depth = recipe.assistant.network.depth + (side > _SIDES[-1])
+    return (
+        recipe.set("images.size", side)
+        .set("assistant.network.depth", depth)
+        .set("compare.seeds", seeds)
+    )
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """A recipe that might do, and what it would take."""
+
+    recipe: Recipe
+    survey: Survey
+
+    def seconds(self, teacher_steps: int) -> float:
+        """The time of a whole run, with so many steps for a teacher that is trained here."""
+        return self._others + teacher_steps * self._a_step
+
+    def steps_within(self, seconds: float) -> int:
+        """The steps for which the teacher can be trained in the time that the rest leaves."""
+        least, most = _STEPS
+        return min(most, max(least, int((seconds - self._others) / self._a_step)))
+
+    def set_line(self) -> str:
+        """What the set will be."""
+        recipe, side = self.recipe, self.recipe.images.size
+        network = recipe.pretrain.network
+        return (
+            f"set: {self._sizes.count:,} of {self._sizes.images:,} pictures at {side} x {side} "
+            "pixels, and the network that labels their views; it then pre-trains a "
+            f"{network.name} of width {network.width} for {recipe.pretrain.steps:,} steps"
+        )
+
+    def cost_line(self, teacher_steps: int, allowed: float) -> str:
+        """The time it takes, on which device, and the disk."""
+        needed, device = self.seconds(teacher_steps), resolve_device(self.recipe.device)
+        more = f", more than the {duration_text(allowed)} allowed" if needed > allowed else ""
+        disk = size_text(self._sizes.pool * (self._sizes.pixels + FLOAT * self._sizes.dimensions))
+        return f"takes: about {duration_text(needed)} on {device}{more}, and {disk} of disk"
+
+    @cached_property
+    def _sizes(self) -> Sizes:
+        """The counts, without reading a picture."""
+        recipe, pool = self.recipe, self.survey.pictures
+        tasks = tuple(_task_size(source) for source in recipe.compare.tasks)
+        if recipe.images.source.endswith(_TRAIN) and tasks[0]:
+            pool = tasks[0].train
+        images = pool - recipe.images.left_out(pool)
+        return Sizes(
+            pool=pool,
+            images=images,
+            count=recipe.set_size(images),
+            channels=recipe.images.channels,
+            size=recipe.images.size,
+            dimensions=recipe.targets.components,
+            student=recipe.experts.network,
+            assistant=recipe.assistant.network,
+            tasks=tasks,
+        )
+
+    @cached_property
+    def _by_stage(self) -> dict[str, float]:
+        stages = Graph(self.recipe).of_a_run()
+        return stage_seconds(stages, self._sizes, resolve_device(self.recipe.device))
+
+    @property
+    def _others(self) -> float:
+        return sum(self._by_stage.values()) - self._teacher
+
+    @property
+    def _teacher(self) -> float:
+        return self._by_stage.get("teacher", 0.0)
+
+    @property
+    def _a_step(self) -> float:
+        return self._teacher / self.recipe.teacher.ssl.steps
+
+
+def _task_size(source: str) -> TaskSize | None:
+    """The size of a task, if it is a folder of class folders; None: unknown before it is read."""
+    if not Path(source).is_dir():
+        return None
+    found = survey(Path(source))
+    test = round(_TEST_SHARE * found.pictures)
+    return TaskSize(found.pictures - test, test, len(found.classes))
+
+
+def _labels_line(recipe: Recipe) -> str:
+    """How the result is judged."""
+    held = f"{recipe.images.holdout:.0%} of the pictures, held out"
+    if not recipe.compare.tasks:
+        return f"judged by: {held}, without labels (class folders, or --labels FOLDER, add probes)"
+    if recipe.images.source.endswith(_TRAIN):
+        return (
+            f"judged by: linear probes on the class folders, of which a quarter is for testing "
+            f"and not learnt from (--labels none: learn from all), and by {held}"
+        )
+    return f"judged by: linear probes on {recipe.compare.tasks[0]}, and by {held}"
