@@ -14,6 +14,7 @@ from .data.sources import load_images
 from .data.stored_views import show_views
 from .data.tasks import Task, labelled_indices, load_task
 from .evaluation.interval import Interval
+from .evaluation.label_free import LabelFree, label_free_scores
 from .evaluation.probe import ProbeConfig, ProbeScore, probe
 from .evaluation.scores import Score, Scores
 from .evaluation.target_probe import target_probe_error
@@ -81,6 +82,7 @@ __all__ = [
     "Images",
     "Inputs",
     "Interval",
+    "LabelFree",
     "LabellerConfig",
     "MatchingConfig",
     "Method",
@@ -125,6 +127,7 @@ __all__ = [
     "k_center_subset",
     "kmeans_subset",
     "krr_st",
+    "label_free_scores",
     "labelled_indices",
     "load_distilled",
     "load_images",

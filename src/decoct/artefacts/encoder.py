@@ -36,7 +36,9 @@ class Encoder:
         return len(self.mean)
 
     @torch.no_grad()  # not inference_mode: users may train on the result
-    def embed(self, images: Images, *, device: torch.device | str, batch: int = 512) -> Features:
+    def embed(
+        self, images: Images, *, device: torch.device | str = "cpu", batch: int = 512
+    ) -> Features:
         """Representations of the un-augmented images, in eval mode: N x F float32, on the CPU."""
         device = torch.device(device)
         network = self.network.to(device).eval()
