@@ -7,8 +7,7 @@ from typing import Any
 from decoct.core import storage
 from decoct.core.errors import DecoctError
 from decoct.methods.inputs import chooser
-from decoct.methods.registry import method_kind
-from decoct.run.method_stages import encoder_of, label_free_of, method_stages, probe_of, set_of
+from decoct.run.method_stages import encoder_of, label_free_of, method_stages, probe_of
 from decoct.run.recipe import Recipe
 from decoct.run.stage import Stage
 from decoct.run.stages import shared_stages
@@ -79,14 +78,12 @@ class Graph:
         return list(found.values())
 
     def asked_for(self) -> Iterator[str]:
-        """The final stages of a run of the recipe: its own set and encoder, and all scores."""
+        """The final stages of a run of the recipe: all scores, or the one encoder if none judges."""
         recipe = self.recipe
-        kind = method_kind(recipe.method)
-        if kind.makes_set:
-            yield set_of(recipe.method, recipe.seed)
-        if kind.keeps_encoder:
+        if not recipe.judged:
             yield encoder_of(recipe.method, recipe.seed)
-        for seed in self.seeds if recipe.judged else ():
+            return
+        for seed in self.seeds:
             for method in self.methods:
                 if recipe.compare.tasks:
                     yield probe_of(method, seed)
