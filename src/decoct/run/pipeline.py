@@ -119,6 +119,7 @@ class Run:
 
     def check(self) -> None:
         """Fail early: raise for what would fail only hours later."""
+        self.check_folder()
         check_run(self.graph, images=self.pool, tasks=self.tasks, folder=self.folder)
 
     def distilled(self, method: str, seed: int) -> DistilledSet:
@@ -154,15 +155,23 @@ class Run:
             facts["bytes"] = self.distilled(method, self.recipe.seed).bytes
         return facts
 
+    def check_folder(self) -> None:
+        """Raise `DecoctError` if the folder holds a recipe that a person wrote."""
+        path = self._recipe_file
+        if path.is_file() and not _was_saved(path.read_text("utf-8", errors="replace")):
+            raise DecoctError(f"{path} is a recipe of yours; choose another folder with --out")
+
     def save_recipe(self) -> None:
-        """Write the resolved recipe into the folder.
+        """Write the resolved recipe into the folder, once it is known to work.
 
         Raises `DecoctError` rather than overwrite a recipe that a person wrote there.
         """
-        path, text = self.folder / "recipe.yaml", _SAVED + self.recipe.to_yaml()
-        if path.is_file() and not _was_saved(path.read_text("utf-8", errors="replace")):
-            raise DecoctError(f"{path} is a recipe of yours; choose another folder with --out")
-        storage.write_text(path, text)
+        self.check_folder()
+        storage.write_text(self._recipe_file, _SAVED + self.recipe.to_yaml())
+
+    @property
+    def _recipe_file(self) -> Path:
+        return self.folder / "recipe.yaml"
 
     def save_manifest(self) -> None:
         """Write each stage's folder, seconds and inputs, for the report to read."""
