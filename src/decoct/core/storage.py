@@ -70,6 +70,14 @@ def _unwritable(path: Path, error: Exception) -> DecoctError:
     return DecoctError(f"{path} cannot be written ({error}); choose another folder")
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it; raises `DecoctError` if that is impossible."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically."""
     with atomic_path(path) as temporary:

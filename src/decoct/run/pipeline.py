@@ -120,6 +120,7 @@ class Run:
 
     def check(self) -> None:
         """Fail early: raise for what would fail only hours later."""
+        self.check_folder()
         check_run(self.graph, images=self.pool, tasks=self.tasks, folder=self.folder)
 
     def distilled(self, method: str, seed: int) -> DistilledSet:
@@ -161,27 +162,37 @@ class Run:
         return facts
 
     def publish(self) -> list[Path]:
-        """Give the recipe's own set and encoder a name at the top of the folder; the paths."""
+        """Give the recipe's own set and encoder names at the top of the folder; returns these."""
         method, seed = self.recipe.method, self.recipe.seed
+        names = [set_of(method, seed)] if method_kind(method).makes_set else []
         found = []
-        for name in (set_of(method, seed), encoder_of(method, seed)):
-            stage = self.graph.stage(name)
-            if stage.artefact and stage.artefact.file:
-                at = self.folder / f"{name}-{self.graph.key(name)}" / stage.artefact.file
-                if at.is_file():
-                    storage.link(at, self.folder / stage.artefact.file)
-                    found.append(self.folder / stage.artefact.file)
+        for name in (*names, encoder_of(method, seed)):
+            artefact = self.graph.stage(name).artefact
+            if artefact is None:
+                continue
+            made = self.folder / f"{name}-{self.graph.key(name)}" / artefact.file
+            if made.is_file():
+                storage.link(made, self.folder / artefact.file)
+                found.append(self.folder / artefact.file)
         return found
 
+    def check_folder(self) -> None:
+        """Raise `DecoctError` if the folder holds a recipe that a person wrote."""
+        path = self._recipe_file
+        if path.is_file() and not _was_saved(path.read_text("utf-8", errors="replace")):
+            raise DecoctError(f"{path} is a recipe of yours; choose another folder with --out")
+
     def save_recipe(self) -> None:
-        """Write the resolved recipe into the folder.
+        """Write the resolved recipe into the folder, once it is known to work.
 
         Raises `DecoctError` rather than overwrite a recipe that a person wrote there.
         """
-        path, text = self.folder / "recipe.yaml", _SAVED + self.recipe.to_yaml()
-        if path.is_file() and not _was_saved(path.read_text("utf-8", errors="replace")):
-            raise DecoctError(f"{path} is a recipe of yours; choose another folder with --out")
-        storage.write_text(path, text)
+        self.check_folder()
+        storage.write_text(self._recipe_file, _SAVED + self.recipe.to_yaml())
+
+    @property
+    def _recipe_file(self) -> Path:
+        return self.folder / "recipe.yaml"
 
     def save_manifest(self) -> None:
         """Write each stage's folder, seconds and inputs, for the report to read."""

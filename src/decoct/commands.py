@@ -1,0 +1,125 @@
+"""The table of verbs: what each takes and does. Help is made of it; it loads no torch."""
+
+from dataclasses import dataclass
+from types import MappingProxyType
+
+# Flags of a verb, each with its text; a line of help for each.
+Flags = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A verb: what follows it, what it does in a line, and what its own help adds."""
+
+    takes: str  # such as "RECIPE" or "SET --out FOLDER"
+    summary: str
+    about: str = ""
+    flags: Flags = ()  # its own; a verb of a recipe has the recipe's too
+
+    @property
+    def of_a_recipe(self) -> bool:
+        """Whether it takes a recipe, and so every setting of the recipe as a flag."""
+        return self.takes in ("RECIPE", "NAME RECIPE", "variance RECIPE")
+
+
+_JOBS = ("--jobs N", "processes that share the work")
+_MARKDOWN = ("--markdown", "print Markdown tables")
+
+GROUPS: dict[str, dict[str, Verb]] = {
+    "Make a set": {
+        "demo": Verb(
+            "[flags]",
+            "run the embedded recipe: emoji, minutes on a CPU",
+            "The same as decoct run demo: every stage of the embedded recipe, the comparison\n"
+            "and the report. decoct run --help lists the flags.",
+        ),
+        "run": Verb(
+            "RECIPE", "every stage of a recipe, the comparison and the report", flags=(_JOBS,)
+        ),
+        "stage": Verb("NAME RECIPE", "one stage of a recipe, with everything that it needs"),
+    },
+    "Measure": {
+        "compare": Verb("RECIPE", "every stage and the table of methods", flags=(_JOBS,)),
+        "ablate": Verb(
+            "RECIPE",
+            "measure what each part of a method contributes",
+            flags=(
+                ("--axes init experts=1,5", "what to vary; default: all axes of the method"),
+                _MARKDOWN,
+            ),
+        ),
+        "tune": Verb(
+            "RECIPE",
+            "choose learning rates and epochs without labels",
+            flags=(
+                ("--tune.lr-factors ...", "factors on a method's learning rate"),
+                ("--tune.epochs ...", "numbers of epochs for pre-training"),
+            ),
+        ),
+        "fit": Verb(
+            "RECIPE",
+            "choose what of a set fits in --budget",
+            flags=(
+                ("--fit.widths ...", "widths of the labeller; --fit.weights, --fit.qualities"),
+                _JOBS,
+            ),
+        ),
+        "frontier": Verb(
+            "RECIPE",
+            "measure accuracy over gradient steps and over bytes",
+            flags=(
+                ("--frontier.steps 120 480", "numbers of gradient steps"),
+                ("--frontier.bytes 1MB 4MB", "sizes of the sets; --frontier.methods, likewise"),
+                _JOBS,
+                _MARKDOWN,
+            ),
+        ),
+        "diagnose": Verb(
+            "variance RECIPE",
+            "measure how much gradients and trajectories vary",
+            flags=(("--diagnose.objectives ...", "which losses; other settings likewise"),),
+        ),
+    },
+    "Look and use": {
+        "report": Verb(
+            "RUN [--out FILE]",
+            "write an HTML page about a run's folder",
+            "The page is one self-contained file: RUN/report.html unless --out names it.",
+        ),
+        "show": Verb(
+            "FILE [--out PNG]",
+            "describe any artefact; write its images as a PNG",
+            "FILE is a file, a stage's folder or a run's. Images and sets are drawn as a PNG\n"
+            "next to it.",
+        ),
+        "export": Verb(
+            "FILE --out FOLDER [--uint8]",
+            "save a distilled set as PNG images, or bytes (--uint8)",
+            "Writes a distilled set as PNG images, targets.npy and how to train on them; with\n"
+            "--uint8 as one file of bytes that decoct reads.",
+        ),
+    },
+    "Keep order": {
+        "doctor": Verb(
+            "[RECIPE] [--data FOLDER] [--out FOLDER]",
+            "versions, devices, extras; what a recipe would take",
+            "For a recipe also shows the disk, memory and time that a run of it in FOLDER\n"
+            "would take.",
+        ),
+    },
+}
+VERBS = MappingProxyType({name: verb for group in GROUPS.values() for name, verb in group.items()})
+
+# What `decoct stage NAME RECIPE` makes, by name.
+STAGES = {
+    "load-images": "the pool",
+    "train-teacher": "the teacher, if the recipe trains one",
+    "compute-targets": "the teacher's representation of every image",
+    "train-experts": "the students whose trajectories are matched",
+    "difficulty": "how hard each image is for the experts",
+    "train-assistant": "the small network that labels views",
+    "select": "the images of every subset method in compare.methods",
+    "distill": "the set of one method; --method names it",
+    "pretrain": "one method's encoder",
+    "probe": "one method's scores",
+}
