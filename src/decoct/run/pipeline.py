@@ -20,6 +20,7 @@ from decoct.core.device import resolve_device
 from decoct.core.errors import DecoctError
 from decoct.core.place import Place
 from decoct.data.images import Images
+from decoct.data.listing import SAVED_RECIPE
 from decoct.data.tasks import Task
 from decoct.evaluation.probe import ProbeScore
 from decoct.evaluation.scores import Score
@@ -34,8 +35,6 @@ from decoct.run.recipe import Recipe
 from decoct.run.sizes import sizes_of
 from decoct.run.stage import Stage
 from decoct.run.stages import Split
-
-_SAVED = "# every setting of this run; decoct wrote it, and will write it again\n"
 
 
 class Run:
@@ -159,7 +158,7 @@ class Run:
 
         Raises `DecoctError` rather than overwrite a recipe that a person wrote there.
         """
-        path, text = self.folder / "recipe.yaml", _SAVED + self.recipe.to_yaml()
+        path, text = self.folder / "recipe.yaml", SAVED_RECIPE + self.recipe.to_yaml()
         if path.is_file() and not _was_saved(path.read_text("utf-8", errors="replace")):
             raise DecoctError(f"{path} is a recipe of yours; choose another folder with --out")
         storage.write_text(path, text)
@@ -185,4 +184,4 @@ class Run:
 def _was_saved(text: str) -> bool:
     """Whether a recipe's text is one that a run wrote, here or in an earlier version."""
     complete = all(f"\n{section}:\n" in text for section in ("images", "pretrain", "compare"))
-    return text.startswith(_SAVED) or (complete and "#" not in text)
+    return text.startswith(SAVED_RECIPE) or (complete and "#" not in text)
