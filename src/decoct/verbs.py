@@ -6,6 +6,7 @@ from collections.abc import Callable
 import tyro
 
 from decoct.commands import STAGES
+from decoct.core import storage
 from decoct.core.console import note
 from decoct.core.errors import DecoctError
 from decoct.core.spelling import suggest
@@ -39,6 +40,9 @@ def dispatch(verb: str, arguments: list[str]) -> None:
         verb, arguments = "run", ["demo", *arguments]
     if verb in TOOLS:
         tyro.cli(TOOLS[verb], prog=f"decoct {verb}", args=arguments)
+        return
+    if verb == "distill":
+        distil_folder(arguments)
         return
     if verb == "diagnose":
         if arguments[:1] != ["variance"]:

@@ -25,6 +25,11 @@ def find_idx(folder: Path, split: str) -> Path | None:
     return next(iter(sorted(folder.glob(f"{prefix}-images*idx3-ubyte*"))), None)
 
 
+def idx_files(folder: Path) -> list[Path]:
+    """All IDX files of a folder, with images or labels."""
+    return sorted(folder.glob("*idx[13]-ubyte*"))
+
+
 def open_idx(path: Path) -> SourceArrays:
     """The images of a file, with the labels from the file next to it."""
     labels_path = path.with_name(

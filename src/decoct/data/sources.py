@@ -13,11 +13,13 @@ from torch import Tensor
 from decoct.core.console import progress
 from decoct.core.errors import DecoctError
 from decoct.core.on_disk import CHUNK, DiskTensor, rows_a_chunk, too_large
+from decoct.data.catalogue import called, catalogue_of, say_what_is_left_out
 from decoct.data.emoji import load_emoji_arrays
 from decoct.data.hubs import read_hugging_face, read_torchvision
 from decoct.data.idx import find_idx, open_idx
 from decoct.data.images import Images, to_pixels, write_images
-from decoct.data.pictures import read_folder
+from decoct.data.listing import is_picture
+from decoct.data.pictures import read_pictures
 from decoct.data.source_arrays import SourceArrays
 
 Split = Literal["train", "test", "all"]
@@ -49,8 +51,10 @@ def load_images(
         raise DecoctError(f"channels is {channels}; images are grey (1) or colour (3)")
     if size < 1:
         raise DecoctError(f"size is {size}; it is a number of pixels, at least 1")
-    found = _read(str(source), size=size, channels=channels, split=split)
-    name = str(source) if split == "train" else f"{source} ({split})"
+    report = None if file is None else Path(file).with_name("unreadable.txt")
+    found = _read(str(source), size=size, channels=channels, split=split, report=report)
+    name = called(Path(source)) if Path(source).exists() else str(source)
+    name = name if split == "train" else f"{name} ({split})"
     if file is not None and too_large(found.most * channels * size**2):
         _write(found, Path(file), size=size, channels=channels, name=name)
         return Images.load(file)
@@ -81,7 +85,9 @@ def _write(found: SourceArrays, file: Path, *, size: int, channels: int, name: s
     write_images(file, pieces(), most=found.most, describe=describe)
 
 
-def _read(source: str, *, size: int, channels: int, split: Split) -> SourceArrays:
+def _read(
+    source: str, *, size: int, channels: int, split: Split, report: Path | None = None
+) -> SourceArrays:
     path = Path(source)
     if source == "emoji":
         emoji = load_emoji_arrays(split)
@@ -99,11 +105,17 @@ def _read(source: str, *, size: int, channels: int, split: Split) -> SourceArray
         )
     if path.is_dir():
         idx = find_idx(path, split)
-        return open_idx(idx) if idx else read_folder(path, size=size, channels=channels)
+        if idx:
+            return open_idx(idx)
+        catalogue = catalogue_of(path)
+        say_what_is_left_out(catalogue)
+        return read_pictures(catalogue, size=size, channels=channels, report=report)
     if path.suffix in _ARRAY_SUFFIXES:
         return _read_numpy(path, split)
     if path.suffix == ".safetensors":
         return _read_ours(Images.load(path))
+    if is_picture(path):
+        raise DecoctError(f"{source} is one picture; give the folder of all pictures")
     return open_idx(path)
 
 

@@ -20,6 +20,7 @@ from decoct.core.device import resolve_device
 from decoct.core.errors import DecoctError
 from decoct.core.place import Place
 from decoct.data.images import Images
+from decoct.data.listing import SAVED_RECIPE
 from decoct.data.tasks import Task
 from decoct.evaluation.label_free import LabelFree
 from decoct.evaluation.probe import ProbeScore
@@ -35,8 +36,6 @@ from decoct.run.recipe import Recipe
 from decoct.run.sizes import sizes_of
 from decoct.run.stage import Stage
 from decoct.run.stages import Split
-
-_SAVED = "# every setting of this run; decoct wrote it, and will write it again\n"
 
 
 class Run:
@@ -188,7 +187,7 @@ class Run:
         Raises `DecoctError` rather than overwrite a recipe that a person wrote there.
         """
         self.check_folder()
-        storage.write_text(self._recipe_file, _SAVED + self.recipe.to_yaml())
+        storage.write_text(self._recipe_file, SAVED_RECIPE + self.recipe.to_yaml())
 
     @property
     def _recipe_file(self) -> Path:
@@ -215,4 +214,4 @@ class Run:
 def _was_saved(text: str) -> bool:
     """Whether a recipe's text is one that a run wrote, here or in an earlier version."""
     complete = all(f"\n{section}:\n" in text for section in ("images", "pretrain", "compare"))
-    return text.startswith(_SAVED) or (complete and "#" not in text)
+    return text.startswith(SAVED_RECIPE) or (complete and "#" not in text)
