@@ -27,6 +27,23 @@ _MARKDOWN = ("--markdown", "print Markdown tables")
 
 GROUPS: dict[str, dict[str, Verb]] = {
     "Make a set": {
+        "distill": Verb(
+            "FOLDER [flags]",
+            "from a folder of pictures to a set and an encoder in use",
+            "Looks at the folder, says what it found and what it will do, and does it: a\n"
+            "distilled set, an encoder, scores and the report in runs/FOLDER. The recipe it\n"
+            "saves there repeats it: decoct run runs/FOLDER/recipe.yaml.",
+            flags=(
+                ("--time 15min", "for everything: decides the teacher's length, the pixels"),
+                ("--teacher SOURCE", "timm:NAME, a checkpoint, or train; default: the best"),
+                ("", "at hand"),
+                ("--labels FOLDER", "class folders to judge on, or none; default: those in"),
+                ("", "FOLDER, if there are any"),
+                ("--pixels 64", "height and width at which pictures are learnt from"),
+                ("--out FOLDER", "where to keep the run"),
+                ("--SECTION.SETTING V", "any setting of a recipe, as of decoct run"),
+            ),
+        ),
         "demo": Verb(
             "[flags]",
             "run the embedded recipe: emoji, minutes on a CPU",

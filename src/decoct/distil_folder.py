@@ -10,9 +10,10 @@ from decoct.core import storage
 from decoct.core.console import note
 from decoct.core.errors import DecoctError
 from decoct.data.survey import survey
+from decoct.flags import with_flags
 from decoct.run.plan import Wishes, plan
 from decoct.run.recipe import Recipe, load_recipe
-from decoct.verbs import Call, parse_flags, whole_run
+from decoct.whole_run import whole_run
 
 _PLAN = "plan.json"
 
@@ -25,7 +26,7 @@ def distil_folder(arguments: list[str]) -> None:
     )
     out = _out(folder, settings)
     recipe = _begun(out, folder, wishes) or _planned(out, folder, wishes)
-    call = parse_flags(recipe, "run", [*settings, "--out", str(out)])
+    call = with_flags(recipe, "run", [*settings, "--out", str(out)], of=str(folder))
     whole_run(call.fitted())
 
 

@@ -48,10 +48,14 @@ def parse(verb: str, arguments: list[str]) -> Call:
     """Parse `RECIPE [flags]`; flags override the recipe."""
     if not arguments or arguments[0].startswith("-"):
         raise DecoctError(f"decoct {verb} needs a recipe: one of {', '.join(recipe_names())}")
-    recipe = load_recipe(arguments[0])
+    return with_flags(load_recipe(arguments[0]), verb, arguments[1:], of=arguments[0])
+
+
+def with_flags(recipe: Recipe, verb: str, arguments: list[str], *, of: str) -> Call:
+    """A recipe with flags that override it; `of` is what it was made from, for messages."""
     kind = _flags_of(recipe, verb)
-    flags = [_SHORT.get(word, word) for word in upgraded_flags(arguments[1:])]
-    found = tyro.cli(kind, prog=f"decoct {verb} {arguments[0]}", args=flags)
+    flags = [_SHORT.get(word, word) for word in upgraded_flags(arguments)]
+    found = tyro.cli(kind, prog=f"decoct {verb} {of}", args=flags)
     own = {name: getattr(found, name) for name in sections()}
     resolved = _named(found.recipe.having(**own), recipe)
     return Call(resolved, replace(found, out=found.out or Path("runs") / resolved.name))

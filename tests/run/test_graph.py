@@ -80,7 +80,9 @@ def test_no_two_stages_have_one_key() -> None:
         ("sas", ["sas-seed0"]),
     ],
 )
-def test_if_nothing_judges_a_run_is_the_one_methods_set_and_encoder(method: str, made: list[str]) -> None:
+def test_if_nothing_judges_a_run_is_the_one_methods_set_and_encoder(
+    method: str, made: list[str]
+) -> None:
     shared = ["images", "split", "images learnt from", "teacher", "targets", "targets learnt from"]
     found = names_of(Recipe(method=method).set("compare.tasks", ()))
     assert sorted(found) == sorted([*shared, *made, encoder_of(method, 0)])

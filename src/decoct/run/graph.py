@@ -78,7 +78,7 @@ class Graph:
         return list(found.values())
 
     def asked_for(self) -> Iterator[str]:
-        """The final stages of a run of the recipe: all scores, or the one encoder if none judges."""
+        """The final stages of a run of the recipe: all scores, or if nothing judges, an encoder."""
         recipe = self.recipe
         if not recipe.judged:
             yield encoder_of(recipe.method, recipe.seed)

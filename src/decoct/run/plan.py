@@ -16,7 +16,7 @@ from decoct.run.doctor import duration_text
 from decoct.run.graph import Graph
 from decoct.run.recipe import Recipe, load_recipe
 from decoct.run.timing import stage_seconds
-from decoct.training.available import available_teacher
+from decoct.training.best_teacher import best_teacher
 
 _FEWEST = 64  # pictures: fewer leave nothing to learn from, or to judge on
 _SIDES = (64, 32)  # pixels to choose from: the largest for which there is time
@@ -58,22 +58,32 @@ def plan(folder: Path, found: Survey, wishes: Wishes) -> Plan:
         )
     allowed = seconds_of(wishes.time)
     recipe, teacher = _with_teacher(_with_data(folder, found, wishes), wishes)
-    sides = (wishes.pixels,) if wishes.pixels else _sides(found)
-    trials = [_Trial(_sized(recipe, side, seeds), found) for side in sides for seeds in _SEEDS]
-    trial = next((t for t in trials if t.seconds(_STEPS[0]) <= allowed), trials[-1])
+    trial = _best(recipe, found, wishes, allowed)
     steps, recipe = 0, trial.recipe
     if recipe.teacher.train:
         steps = trial.steps_within(allowed)
         recipe = recipe.set("teacher.ssl.steps", steps)
         teacher = f"{teacher}, {steps:,} steps"
     lines = (
-        f"found: {found}",
+        _found_line(found),
         _labels_line(recipe),
         f"teacher: {teacher}",
         trial.set_line(),
         trial.cost_line(steps, allowed),
     )
     return Plan(recipe, lines)
+
+
+def _found_line(found: Survey) -> str:
+    """What lies in the folder."""
+    least, median, most = found.shorter_sides
+    line = (
+        f"found: {found.pictures:,} pictures ({', '.join(found.formats)}), {least} to {most:,} "
+        f"pixels across, half of them above {median:,}"
+    )
+    if found.unreadable:
+        line += f"; {len(found.unreadable)} of {found.looked_at:,} looked at cannot be read"
+    return f"{line}; {found.left_out}" if found.left_out else line
 
 
 def _with_data(folder: Path, found: Survey, wishes: Wishes) -> Recipe:
@@ -100,24 +110,29 @@ def _labelled(found: Survey) -> bool:
 
 def _with_teacher(recipe: Recipe, wishes: Wishes) -> tuple[Recipe, str]:
     """The recipe with the best teacher at hand, and in words which and why."""
-    loss = recipe.teacher.ssl.algorithm.replace("_", " ")
-    here = f"trained here by {loss}"
+    trained = f"trained here by {recipe.teacher.ssl.algorithm.replace('_', ' ')}"
     if wishes.teacher == "train":
-        return recipe, here
+        return recipe, trained
     if wishes.teacher:
-        return recipe.set("teacher", replace(recipe.teacher, train=False, source=wishes.teacher)), (
-            wishes.teacher
-        )
-    found = available_teacher()
-    if found.source:
-        brought = replace(recipe.teacher, train=False, source=found.source)
-        return recipe.set("teacher", brought), f"{found.source} ({found.licence})"
-    return recipe, f"{here}, because {found.reason}"
+        brought = replace(recipe.teacher, train=False, source=wishes.teacher)
+        return recipe.having(teacher=brought), wishes.teacher
+    found, reason = best_teacher()
+    if found is None:
+        return recipe, f"{trained}, because {reason}"
+    brought = replace(recipe.teacher, train=False, source=found.source, size=found.size)
+    return recipe.having(teacher=brought), f"{found.title} ({found.licence})"
+
+
+def _best(recipe: Recipe, found: Survey, wishes: Wishes, allowed: float) -> "_Trial":
+    """The largest pictures and the most seeds for which there is time, or the quickest trial."""
+    sides = (wishes.pixels,) if wishes.pixels else _sides(found)
+    trials = [_Trial(_sized(recipe, side, seeds), found) for side in sides for seeds in _SEEDS]
+    return next((t for t in trials if t.seconds(_STEPS[0]) <= allowed), trials[-1])
 
 
 def _sides(found: Survey) -> list[int]:
     """The sizes worth trying: not larger than half of the pictures are."""
-    return [side for side in _SIDES if side <= found.median_side] or [_SIDES[-1]]
+    return [side for side in _SIDES if side <= found.shorter_sides[1]] or [_SIDES[-1]]
 
 
 def _sized(recipe: Recipe, side: int, seeds: int) -> Recipe:
@@ -167,9 +182,12 @@ class _Trial:
     def _sizes(self) -> Sizes:
         """The counts, without reading a picture."""
         recipe, pool = self.recipe, self.survey.pictures
-        tasks = tuple(_task_size(source) for source in recipe.compare.tasks)
-        if recipe.images.source.endswith(_TRAIN) and tasks[0]:
+        if recipe.images.source.endswith(_TRAIN):
+            tasks = (_task_size(self.survey),)
             pool = tasks[0].train
+        else:
+            labelled = filter(Path.is_dir, map(Path, recipe.compare.tasks))  # others: unknown yet
+            tasks = tuple(_task_size(survey(folder)) for folder in labelled)
         images = pool - recipe.images.left_out(pool)
         return Sizes(
             pool=pool,
@@ -194,6 +212,7 @@ class _Trial:
 
     @property
     def _teacher(self) -> float:
+        """The seconds of training it here; 0 if it is brought."""
         return self._by_stage.get("teacher", 0.0)
 
     @property
@@ -201,13 +220,10 @@ class _Trial:
         return self._teacher / self.recipe.teacher.ssl.steps
 
 
-def _task_size(source: str) -> TaskSize | None:
-    """The size of a task, if it is a folder of class folders; None: unknown before it is read."""
-    if not Path(source).is_dir():
-        return None
-    found = survey(Path(source))
-    test = round(_TEST_SHARE * found.pictures)
-    return TaskSize(found.pictures - test, test, len(found.classes))
+def _task_size(labelled: Survey) -> TaskSize:
+    """The size of a folder of class folders as a task."""
+    test = labelled.parts.get("test") or round(_TEST_SHARE * labelled.pictures)
+    return TaskSize(labelled.pictures - test, test, len(labelled.classes))
 
 
 def _labels_line(recipe: Recipe) -> str:
