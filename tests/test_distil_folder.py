@@ -13,11 +13,26 @@ from decoct.cli import main
 from decoct.core import storage
 from decoct.run import plan as plan_module
 
-QUICK = (
-    "--teacher train --teacher.ssl.network.width 4 --teacher.ssl.steps 2 --assistant.epochs 1 "
-    "--pretrain.network.width 4 --pretrain.steps 2 --compare.seeds 1 --probe.draws 1 "
-    "--probe.fractions 0.5"
-).split()
+QUICK = [
+    "--teacher",
+    "train",
+    "--teacher.ssl.network.width",
+    "4",
+    "--teacher.ssl.steps",
+    "2",
+    "--assistant.epochs",
+    "1",
+    "--pretrain.network.width",
+    "4",
+    "--pretrain.steps",
+    "2",
+    "--compare.seeds",
+    "1",
+    "--probe.draws",
+    "1",
+    "--probe.fractions",
+    "0.5",
+]
 
 
 @pytest.fixture

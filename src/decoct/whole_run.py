@@ -9,6 +9,7 @@ from decoct.flags import Call
 from decoct.methods.method import Method
 from decoct.methods.registry import METHODS
 from decoct.report.costs import cost_rows, costs
+from decoct.report.label_free import label_free_text
 from decoct.report.page import write_report
 from decoct.report.show import describe
 from decoct.report.table import columns, text_table
@@ -72,7 +73,7 @@ def print_comparison(run: Run, jobs: int) -> None:
         print(f"\nwhat each method costs\n{columns(_cost_rows(run, scores))}\n")
         print(f"all accuracies: {run.folder / 'scores.json'}")
     if run.recipe.images.holdout:
-        judge_without_labels(run)
+        print(label_free_text(judge_without_labels(run)))
     run.save_manifest()
 
 

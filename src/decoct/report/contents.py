@@ -15,9 +15,9 @@ from decoct.artefacts.targets import Targets
 from decoct.core import storage
 from decoct.core.errors import DecoctError
 from decoct.data.images import Images
+from decoct.evaluation.label_free import LabelFreeScores
 from decoct.evaluation.scores import Scores
 from decoct.methods.registry import METHODS
-from decoct.report.label_free import LabelFreeScores
 from decoct.report.teacher_story import TeacherStory, teacher_story
 from decoct.run.method_stages import encoder_of, set_of
 from decoct.run.recipe import Recipe

@@ -4,13 +4,8 @@ import statistics
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Self
 
-import msgspec
-
-from decoct.core import storage
-from decoct.core.errors import DecoctError
+from decoct.evaluation.label_free import LabelFreeRow, LabelFreeScores
 from decoct.evaluation.scores import REFERENCE
 from decoct.methods.none import NoPretraining
 from decoct.methods.teacher import Teacher
@@ -43,47 +38,10 @@ _EXPLAINED = 0.1  # the error of an untrained network below which the teacher sa
 _COLLAPSED = 3.0  # directions: a teacher that uses no more has collapsed
 
 
-@dataclass(frozen=True)
-class LabelFreeRow:
-    """One encoder's scores on the images left out."""
-
-    method: str
-    seed: int
-    error: float
-    rankme: float
-    agreement: float
-
-
-@dataclass(frozen=True)
-class LabelFreeScores:
-    """The encoders of a run, judged without labels."""
-
-    rows: tuple[LabelFreeRow, ...]
-    left_out: int = 0  # images
-
-    @classmethod
-    def load(cls, path: Path | str) -> Self:
-        """Read a run's `label_free.json`; raises `DecoctError` for a damaged file."""
-        content: Any = storage.load_json(path, kind="label-free")
-        try:
-            return msgspec.convert(content, cls)
-        except msgspec.ValidationError as error:
-            raise DecoctError(f"{path} holds no label-free scores: {error}") from error
-
-    def of(self, method: str) -> list[LabelFreeRow]:
-        """A method's scores, one for each seed."""
-        return [row for row in self.rows if row.method == method]
-
-    @property
-    def methods(self) -> list[str]:
-        """In their order."""
-        return list(dict.fromkeys(row.method for row in self.rows))
-
-
 def label_free_rows(found: LabelFreeScores) -> list[list[str]]:
     """Header and one line for each method: means, and the range over seeds.
 
-    >>> seeds = (LabelFreeRow("carried", i, 0.41 + i / 50, 23.4, 0.35) for i in range(2))
+    >>> seeds = (LabelFreeRow(0.41 + i / 50, 23.4, 0.35, "carried", i) for i in range(2))
     >>> label_free_rows(LabelFreeScores(tuple(seeds), 200))[1]
     ['carried', '0.42 (0.41 to 0.43)', '23.4', '0.35']
     """
@@ -103,7 +61,9 @@ def label_free_rows(found: LabelFreeScores) -> list[list[str]]:
 
 def _cell(values: Sequence[float], digits: int) -> str:
     """A mean and its range, which is left out where all seeds agree."""
-    low, mean, high = (f"{v:.{digits}f}" for v in (min(values), statistics.mean(values), max(values)))
+    low, mean, high = (
+        f"{v:.{digits}f}" for v in (min(values), statistics.mean(values), max(values))
+    )
     return mean if low == high else f"{mean} ({low} to {high})"
 
 
