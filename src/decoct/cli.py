@@ -36,6 +36,8 @@ Results:
   report RUN              write an HTML page about a run's folder
   show FILE               describe any artefact; write its images as a PNG
   export FILE --out DIR   save a distilled set as PNG images, or bytes (--uint8)
+  push FILE NAME          share a distilled set on the Hugging Face hub
+  pull NAME               download a shared set
   doctor [RECIPE]         versions, devices, extras; what a recipe would take
 
 {recipes}
@@ -113,6 +115,14 @@ OF_A_FILE = {
     "run's. Images and sets are\ndrawn as a PNG next to it.",
     "export": "decoct export FILE --out FOLDER [--uint8]\n\nWrite a distilled set as PNG images, "
     "targets.npy and how to train on them; with\n--uint8 as one file of bytes that decoct reads.",
+    "push": "decoct push FILE OWNER/NAME [--dry-run FOLDER] [--private] [--licence TEXT]\n\nShare "
+    "a distilled set as a data set repository on the Hugging Face hub: the file, its\nimages and "
+    "targets as Parquet, a picture and a card. FILE is the set, or the folder of\nthe run that "
+    "made it. --licence is that of the pictures that it was made from, such as\ncc-by-4.0. "
+    "--dry-run writes everything to a folder, without login and network.",
+    "pull": "decoct pull OWNER/NAME[@REVISION] [--out FILE]\n\nDownload a distilled set from the "
+    "Hugging Face hub and check it. FILE is by default\nNAME.safetensors. In Python: "
+    'decoct.load_distilled("hf:OWNER/NAME").',
     "doctor": "decoct doctor [RECIPE] [--data FOLDER] [--out FOLDER]\n\nShow versions, devices and "
     "extras. For a recipe also show the disk, memory and\ntime that a run of it in FOLDER would "
     "take.",
