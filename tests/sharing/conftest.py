@@ -26,6 +26,7 @@ from decoct.models.registry import NetworkConfig, create_network
 CHOSEN = torch.tensor([7, 3, 30, 12, 25])
 RULE = TrainingRule(lr=0.05, momentum=0.0, weight_decay=0.0, batch=2)
 POOL = "/home/ana/[my] <b>photos"
+ADDRESS = "https://huggingface.co/datasets/ana/flowers"
 KINDS = ["learnt", "grey", "views", "carried", "without targets"]
 
 
@@ -123,7 +124,7 @@ class _Answers(BaseHTTPRequestHandler):
             if self.hub.private is None:
                 said = json.loads(body)  # older and newer versions of huggingface_hub
                 self.hub.private = said.get("private") or said.get("visibility") == "private"
-            return self._say({"url": "https://huggingface.co/datasets/ana/flowers"})
+            return self._say({"url": ADDRESS})
         if self.path.endswith("/preupload/main"):
             names = [file["path"] for file in json.loads(body)["files"]]
             modes = {"uploadMode": "regular", "shouldIgnore": False}
@@ -133,7 +134,7 @@ class _Answers(BaseHTTPRequestHandler):
         for line in map(json.loads, body.splitlines()):
             if line["key"] == "file":
                 self.hub.files[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
-        self._say({"commitUrl": "https://huggingface.co/datasets/ana/flowers/commit/a", "commitOid": 40 * "a"})
+        self._say({"commitUrl": f"{ADDRESS}/commit/a", "commitOid": 40 * "a"})
 
     def _say(self, found: Any, status: int = 200, headers: dict[str, str] | None = None) -> None:
         self._answer(json.dumps(found).encode(), status, headers or {})
