@@ -35,6 +35,8 @@ from .methods.views import Views, stored_views
 from .models.registry import NetworkConfig, create_network
 from .report.export import export
 from .report.page import write_report
+from .report.pull import pull
+from .report.push import push
 from .report.show import describe, show
 from .run.budget import within_budget
 from .run.doctor import doctor
@@ -139,6 +141,8 @@ __all__ = [
     "pretrain",
     "pretrain_by_ssl",
     "probe",
+    "pull",
+    "push",
     "random_subset",
     "recipe_names",
     "register",

@@ -116,6 +116,25 @@ GROUPS: dict[str, dict[str, Verb]] = {
             "--uint8 as one file of bytes that decoct reads.",
         ),
     },
+    "Share": {
+        "push": Verb(
+            "SET OWNER/NAME",
+            "share a distilled set on the Hugging Face hub",
+            "Makes a data set repository of it: the file, its images and targets as Parquet,\n"
+            "a picture and a card. SET is the file, or the folder of the run that made it.",
+            flags=(
+                ("--licence TEXT", "of the pictures that it was made from: cc-by-4.0, say"),
+                ("--dry-run FOLDER", "write it all to a folder, without login and network"),
+                ("--private", "let nobody else see it"),
+            ),
+        ),
+        "pull": Verb(
+            "OWNER/NAME[@REVISION]",
+            "download a shared set and check it",
+            'In Python: decoct.load_distilled("hf:OWNER/NAME").',
+            flags=(("--out FILE", "where to keep it; default: NAME.safetensors"),),
+        ),
+    },
     "Keep order": {
         "doctor": Verb(
             "[RECIPE] [--data FOLDER] [--out FOLDER]",

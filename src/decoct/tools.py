@@ -9,7 +9,9 @@ from decoct.core.console import note
 from decoct.data.sources import load_images
 from decoct.report.export import export
 from decoct.report.page import write_report
-from decoct.report.show import show
+from decoct.report.pull import pull
+from decoct.report.push import push
+from decoct.report.show import describe, show
 from decoct.run.budget import within_budget
 from decoct.run.doctor import doctor
 from decoct.run.recipe import load_recipe
@@ -28,6 +30,24 @@ def _show(file: tyro.conf.Positional[Path], out: Path | None = None) -> None:
 def _export(file: tyro.conf.Positional[Path], out: Path, uint8: bool = False) -> None:
     """Write a distilled set as PNG images and targets, or (--uint8) as a file of bytes."""
     print(f"exported to {export(file, out=out, uint8=uint8)}")
+
+
+def _push(
+    file: tyro.conf.Positional[Path],
+    name: tyro.conf.Positional[str],
+    dry_run: Path | None = None,
+    private: bool = False,
+    licence: str = "",
+) -> None:
+    """Share a distilled set on the Hugging Face hub, or (--dry-run) write what would be shared."""
+    where = push(file, name=name, dry_run=dry_run, private=private, licence=licence)
+    print(f"written to {where}; nothing was uploaded" if dry_run else f"pushed to {where}")
+
+
+def _pull(name: tyro.conf.Positional[str], out: Path | None = None) -> None:
+    """Download a distilled set from the Hugging Face hub."""
+    file = pull(name, out=out)
+    print(f"{describe(file)}\nuse it: distilled = decoct.load_distilled({str(file)!r})")
 
 
 def _doctor(
@@ -49,5 +69,7 @@ TOOLS: dict[str, Callable[..., None]] = {
     "report": _report,
     "show": _show,
     "export": _export,
+    "push": _push,
+    "pull": _pull,
     "doctor": _doctor,
 }
