@@ -36,6 +36,8 @@ Results:
   report RUN              write an HTML page about a run's folder
   show FILE               describe any artefact; write its images as a PNG
   export FILE --out DIR   save a distilled set as PNG images, or bytes (--uint8)
+  embed ENCODER FOLDER --out FILE
+                          features of every picture: .npy, .csv or .parquet
   doctor [RECIPE]         versions, devices, extras; what a recipe would take
 
 {recipes}
@@ -113,6 +115,10 @@ OF_A_FILE = {
     "run's. Images and sets are\ndrawn as a PNG next to it.",
     "export": "decoct export FILE --out FOLDER [--uint8]\n\nWrite a distilled set as PNG images, "
     "targets.npy and how to train on them; with\n--uint8 as one file of bytes that decoct reads.",
+    "embed": "decoct embed ENCODER FOLDER --out FILE [--device auto] [--batch 256]\n\nWrite the "
+    "features of every picture, with its name, to a .npy, .csv or .parquet file.\nENCODER is an "
+    "encoder's file, or the folder of a run or stage with one in it. FOLDER\ncan be any source of "
+    "images. The same command continues after an interruption.",
     "doctor": "decoct doctor [RECIPE] [--data FOLDER] [--out FOLDER]\n\nShow versions, devices and "
     "extras. For a recipe also show the disk, memory and\ntime that a run of it in FOLDER would "
     "take.",
