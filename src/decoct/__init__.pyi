@@ -1,7 +1,7 @@
 from .artefacts.assistant import Assistant
 from .artefacts.distilled import DistilledSet, load_distilled
 from .artefacts.embedded_teacher import embedded_teacher
-from .artefacts.encoder import Encoder
+from .artefacts.encoder import Encoder, load_encoder
 from .artefacts.rule import TrainingRule
 from .artefacts.targets import Targets, TargetsConfig, compute_targets
 from .artefacts.trajectories import Trajectories
@@ -33,6 +33,7 @@ from .methods.registry import register
 from .methods.sas import SAS, sas_subset
 from .methods.views import Views, stored_views
 from .models.registry import NetworkConfig, create_network
+from .report.embed import embed
 from .report.export import export
 from .report.page import write_report
 from .report.pull import pull
@@ -120,6 +121,7 @@ __all__ = [
     "diagnose_variance",
     "difficulty",
     "doctor",
+    "embed",
     "embedded_teacher",
     "export",
     "fit",
@@ -132,6 +134,7 @@ __all__ = [
     "label_free_scores",
     "labelled_indices",
     "load_distilled",
+    "load_encoder",
     "load_images",
     "load_recipe",
     "load_task",

@@ -97,7 +97,20 @@ GROUPS: dict[str, dict[str, Verb]] = {
             flags=(("--diagnose.objectives ...", "which losses; other settings likewise"),),
         ),
     },
-    "Look and use": {
+    "Use the encoder": {
+        "embed": Verb(
+            "ENCODER FOLDER --out FILE",
+            "features of every picture: .npy, .csv or .parquet",
+            "Writes them with the pictures' names. ENCODER is an encoder's file, or the folder\n"
+            "of a run or stage with one in it. FOLDER can be any source of images. The same\n"
+            "command continues after an interruption.",
+            flags=(
+                ("--device NAME", "cpu, cuda, mps or auto (default)"),
+                ("--batch N", "pictures at a time; default: 256"),
+            ),
+        ),
+    },
+    "Look": {
         "report": Verb(
             "RUN [--out FILE]",
             "write an HTML page about a run's folder",

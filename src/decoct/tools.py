@@ -6,8 +6,11 @@ from pathlib import Path
 import tyro
 
 from decoct.core.console import note
+from decoct.core.device import resolve_device
 from decoct.data.sources import load_images
+from decoct.report.embed import embed
 from decoct.report.export import export
+from decoct.report.feature_files import names_file
 from decoct.report.page import write_report
 from decoct.report.pull import pull
 from decoct.report.push import push
@@ -50,6 +53,19 @@ def _pull(name: tyro.conf.Positional[str], out: Path | None = None) -> None:
     print(f"{describe(file)}\nuse it: distilled = decoct.load_distilled({str(file)!r})")
 
 
+def _embed(
+    encoder: tyro.conf.Positional[Path],
+    source: tyro.conf.Positional[str],
+    out: Path,
+    device: str = "auto",
+    batch: int = 256,
+) -> None:
+    """Write the features of every picture of a source, with their names."""
+    place = resolve_device(device)
+    embed(source, encoder=encoder, out=out, device=place, batch=batch)
+    print(f"features: {out}" + f"\nnames: {names_file(out)}" * (out.suffix == ".npy"))
+
+
 def _doctor(
     recipe: tyro.conf.Positional[str] = "", data: str = "", out: Path = Path("runs")
 ) -> None:
@@ -71,5 +87,6 @@ TOOLS: dict[str, Callable[..., None]] = {
     "export": _export,
     "push": _push,
     "pull": _pull,
+    "embed": _embed,
     "doctor": _doctor,
 }
