@@ -1,8 +1,7 @@
 """`decoct distill FOLDER`: from a folder of pictures to a set and an encoder in use."""
 
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import tyro
 
@@ -10,24 +9,30 @@ from decoct.core import storage
 from decoct.core.console import note
 from decoct.core.errors import DecoctError
 from decoct.data.survey import survey
-from decoct.flags import with_flags
-from decoct.run.plan import Wishes, plan
+from decoct.flags import settings_said, source_name, with_flags
+from decoct.run.plan import Draft, Wishes, plan
 from decoct.run.recipe import Recipe, load_recipe
 from decoct.whole_run import whole_run
 
-_PLAN = "plan.json"
+_PLAN, _RECIPE = "plan.json", "plan.yaml"
 
 
 def distil_folder(arguments: list[str]) -> None:
     """Look at a folder, say what will be done, and do it; an interrupted run goes on."""
-    folder, flags = _folder(arguments), arguments[1:]
-    wishes, settings = tyro.cli(
-        Wishes, prog=f"decoct distill {folder}", args=flags, return_unknown_args=True
+    folder = _folder(arguments)
+    wishes, flags = tyro.cli(
+        Wishes, prog=f"decoct distill {folder}", args=arguments[1:], return_unknown_args=True
     )
-    out = _out(folder, settings)
-    recipe = _begun(out, folder, wishes) or _planned(out, folder, wishes)
-    call = with_flags(recipe, "run", [*settings, "--out", str(out)], of=str(folder))
-    whole_run(call.fitted())
+    base = load_recipe("pictures").having(name=source_name(str(folder)))
+    call = with_flags(base, "run", flags, of=str(folder))
+    wanted = storage.digest(call.recipe, wishes)
+    recipe = _begun(call.flags.out, folder, wanted)
+    if recipe is None:
+        draft = Draft(call.recipe, settings_said(flags))
+        found = plan(draft, folder=folder, found=survey(folder), wishes=wishes)
+        print("\n".join(found.lines), flush=True)
+        recipe = _kept(call.flags.out, folder, wanted, found.recipe)
+    whole_run(replace(call, recipe=recipe).fitted())
 
 
 def _folder(arguments: list[str]) -> Path:
@@ -45,36 +50,25 @@ def _folder(arguments: list[str]) -> Path:
     )
 
 
-def _out(folder: Path, settings: list[str]) -> Path:
-    """Where the run is kept: what --out says, or runs/ and the folder's name."""
-    for number, word in enumerate(settings):
-        if word.startswith("--out="):
-            return Path(word.partition("=")[2]).expanduser()
-        if word == "--out" and number + 1 < len(settings):
-            return Path(settings[number + 1]).expanduser()
-    return Path("runs") / folder.resolve().name
-
-
-def _begun(out: Path, folder: Path, wishes: Wishes) -> Recipe | None:
+def _begun(out: Path, folder: Path, wanted: str) -> Recipe | None:
     """The recipe of a run that was begun with the same wishes, whose plan must not change."""
     file = out / _PLAN
     if not storage.is_valid(file, kind="plan"):
         return None
-    known: dict[str, Any] = storage.load_json(file, kind="plan")
+    known = storage.load_json(file, kind="plan")
     if known["folder"] != str(folder.resolve()):
         raise DecoctError(
             f"{out} holds a run of {known['folder']}; choose another folder with --out"
         )
-    if known["wishes"] != asdict(wishes):
+    if known["wanted"] != wanted:
         return None
     note(f"going on with the plan in {out}")
-    return load_recipe(out / "plan.yaml")
+    return load_recipe(out / _RECIPE)
 
 
-def _planned(out: Path, folder: Path, wishes: Wishes) -> Recipe:
-    found = plan(folder, survey(folder), wishes)
-    print("\n".join(found.lines), flush=True)
-    storage.write_text(out / "plan.yaml", found.recipe.to_yaml())
-    content = {"folder": str(folder.resolve()), "wishes": asdict(wishes)}
+def _kept(out: Path, folder: Path, wanted: str, recipe: Recipe) -> Recipe:
+    """Keep the plan, for a run that is interrupted."""
+    storage.write_text(out / _RECIPE, recipe.to_yaml())
+    content = {"folder": str(folder.resolve()), "wanted": wanted}
     storage.save_json(out / _PLAN, content, kind="plan")
-    return found.recipe
+    return recipe

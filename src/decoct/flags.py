@@ -68,6 +68,16 @@ def _named(recipe: Recipe, given: Recipe) -> Recipe:
     return replace(recipe, name=f"{recipe.name}-{source_name(recipe.images.source)}")
 
 
+def settings_said(flags: list[str]) -> frozenset[str]:
+    """The settings that flags name.
+
+    >>> sorted(settings_said(["--images.size=64", "--compare.lr-factors", "mkdt", "2"]))
+    ['compare.lr_factors', 'images.size']
+    """
+    named = (word.partition("=")[0] for word in upgraded_flags(flags) if word.startswith("--"))
+    return frozenset(_SHORT.get(name, name)[2:].replace("-", "_") for name in named)
+
+
 def source_name(source: str) -> str:
     """A source's name, as a part of a folder's.
 

@@ -10,7 +10,8 @@ import pytest
 from decoct.core.errors import DecoctError
 from decoct.data.survey import Survey
 from decoct.run import plan as plan_module
-from decoct.run.plan import Plan, Wishes, plan
+from decoct.run.plan import Draft, Plan, Wishes, plan
+from decoct.run.recipe import load_recipe
 from decoct.training.best_teacher import AvailableTeacher
 
 DINO = AvailableTeacher(
@@ -51,8 +52,9 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def planned(folder: Path, found: Survey = FOUND, **wishes: Any) -> Plan:
-    return plan(folder, found, Wishes(**wishes))
+def planned(folder: Path, found: Survey = FOUND, draft: Draft | None = None, **wishes: Any) -> Plan:
+    draft = draft or Draft(load_recipe("pictures"))
+    return plan(draft, folder=folder, found=found, wishes=Wishes(**wishes))
 
 
 def test_the_teacher_is_trained_for_the_time_that_the_rest_leaves(photos: Path) -> None:
@@ -83,7 +85,15 @@ def test_endless_time_is_not_used_up(photos: Path) -> None:
 def test_small_pictures_are_not_enlarged(photos: Path) -> None:
     small = replace(FOUND, shorter_sides=(16, 40, 64))
     assert planned(photos, small, time="2d").recipe.images.size == 32
-    assert planned(photos, small, time="2d", pixels=48).recipe.images.size == 48
+
+
+def test_what_was_said_is_not_decided(photos: Path) -> None:
+    recipe = load_recipe("pictures").set("images.size", 48).set("compare.seeds", 3)
+    said = Draft(recipe, frozenset({"images.size", "compare.seeds"}))
+    made = planned(photos, draft=said, time="60s").recipe
+    assert (made.images.size, made.compare.seeds) == (48, 3)
+    said = Draft(load_recipe("pictures"), frozenset({"teacher.ssl.steps"}))
+    assert planned(photos, draft=said, time="2d").recipe.teacher.ssl.steps == 300
 
 
 def test_the_best_teacher_at_hand_is_taken_and_its_licence_said(

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from rich.filesize import decimal as size_text
 
@@ -14,7 +15,7 @@ from decoct.methods.method import FLOAT
 from decoct.methods.sizes import Sizes, TaskSize
 from decoct.run.doctor import duration_text
 from decoct.run.graph import Graph
-from decoct.run.recipe import Recipe, load_recipe
+from decoct.run.recipe import Recipe
 from decoct.run.timing import stage_seconds
 from decoct.training.best_teacher import best_teacher
 
@@ -30,12 +31,11 @@ _TRAIN = "@train"  # the part of a labelled folder that is not for testing
 
 @dataclass(frozen=True)
 class Wishes:
-    """What a user may say beside the folder; what is empty is decided."""
+    """What a user may say beside the folder and a recipe's settings; what is empty is decided."""
 
     time: str = "15min"  # for everything: sets the teacher's length and the size of the pictures
     teacher: str = ""  # timm:NAME, a checkpoint, or `train`
     labels: str = ""  # a labelled folder to judge on, or `none`; default: the folder's own classes
-    pixels: int = 0  # height and width at which pictures are learnt from
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class Plan:
     lines: tuple[str, ...]
 
 
-def plan(folder: Path, found: Survey, wishes: Wishes) -> Plan:
-    """Decide everything for a folder of pictures; measuring the machine takes some seconds.
+def plan(draft: "Draft", *, folder: Path, found: Survey, wishes: Wishes) -> Plan:
+    """Decide what `draft` leaves open for a folder of pictures; measuring takes some seconds.
 
     Raises `DecoctError` for fewer than 64 pictures.
     """
@@ -57,21 +57,83 @@ def plan(folder: Path, found: Survey, wishes: Wishes) -> Plan:
             f"takes at least {_FEWEST}"
         )
     allowed = seconds_of(wishes.time)
-    recipe, teacher = _with_teacher(_with_data(folder, found, wishes), wishes)
-    trial = _best(recipe, found, wishes, allowed)
-    steps, recipe = 0, trial.recipe
-    if recipe.teacher.train:
-        steps = trial.steps_within(allowed)
-        recipe = recipe.set("teacher.ssl.steps", steps)
-        teacher = f"{teacher}, {steps:,} steps"
+    draft, teacher = _with_teacher(_with_data(draft, folder, found, wishes), wishes.teacher)
+    trials = [_Trial(_sized(draft, n, side), found) for side in _sides(found) for n in _SEEDS]
+    trial = next((t for t in trials if t.seconds(_STEPS[0]) <= allowed), trials[-1])
+    draft = trial.draft
+    if draft.recipe.teacher.train:
+        draft = draft.decide("teacher.ssl.steps", trial.steps_within(allowed))
+        teacher = f"{teacher}, {draft.recipe.teacher.ssl.steps:,} steps"
     lines = (
         _found_line(found),
-        _labels_line(recipe),
+        _judged_line(draft.recipe),
         f"teacher: {teacher}",
         trial.set_line(),
-        trial.cost_line(steps, allowed),
+        trial.cost_line(draft.recipe.teacher.ssl.steps, allowed),
     )
-    return Plan(recipe, lines)
+    return Plan(draft.recipe, lines)
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A recipe of which some settings were said, so that they are not decided."""
+
+    recipe: Recipe
+    said: frozenset[str] = frozenset()  # paths, such as "images.size"
+
+    def decide(self, setting: str, value: Any) -> "Draft":
+        """The draft with a setting changed, unless the user said it."""
+        if setting in self.said:
+            return self
+        return replace(self, recipe=self.recipe.set(setting, value))
+
+
+def _with_data(draft: Draft, folder: Path, found: Survey, wishes: Wishes) -> Draft:
+    recipe, source = draft.recipe, str(folder)
+    tasks: tuple[str, ...] = ()
+    if wishes.labels not in ("", "none"):
+        tasks = (wishes.labels,)
+    elif not wishes.labels and _labelled(found):
+        source, tasks = f"{folder}{_TRAIN}", (str(folder),)
+    few = found.pictures // 4
+    return (
+        draft.decide("images.source", source)
+        .decide("images.holdout", min(recipe.images.holdout, _JUDGED / found.pictures))
+        .decide("compare.tasks", tasks)
+        .decide("targets.components", min(recipe.targets.components, few))
+        .decide("size", min(recipe.size, few))
+    )
+
+
+def _labelled(found: Survey) -> bool:
+    counts = found.classes.values()
+    return len(counts) > 1 and min(counts) >= _CLASS
+
+
+def _with_teacher(draft: Draft, wanted: str) -> tuple[Draft, str]:
+    """The draft with the teacher asked for, or the best at hand, and in words which and why."""
+    trained = f"trained here by {draft.recipe.teacher.ssl.algorithm.replace('_', ' ')}"
+    if wanted == "train":
+        return draft, trained
+    if wanted:
+        return draft.decide("teacher.train", False).decide("teacher.source", wanted), wanted
+    found, reason = best_teacher()
+    if found is None:
+        return draft, f"{trained}, because {reason}"
+    brought = draft.decide("teacher.train", False).decide("teacher.source", found.source)
+    return brought.decide("teacher.size", found.size), f"{found.title} ({found.licence})"
+
+
+def _sides(found: Survey) -> list[int]:
+    """The sizes worth trying: not larger than half of the pictures are."""
+    return [side for side in _SIDES if side <= found.shorter_sides[1]] or [_SIDES[-1]]
+
+
+def _sized(draft: Draft, seeds: int, side: int) -> Draft:
+    """With pictures of `side` pixels, and a labeller as deep as they need."""
+    draft = draft.decide("images.size", side).decide("compare.seeds", seeds)
+    depth = draft.recipe.assistant.network.depth + (draft.recipe.images.size > _SIDES[-1])
+    return draft.decide("assistant.network.depth", depth)
 
 
 def _found_line(found: Survey) -> str:
@@ -86,80 +148,40 @@ def _found_line(found: Survey) -> str:
     return f"{line}; {found.left_out}" if found.left_out else line
 
 
-def _with_data(folder: Path, found: Survey, wishes: Wishes) -> Recipe:
-    recipe, source = load_recipe("pictures"), str(folder)
-    tasks: tuple[str, ...] = ()
-    if wishes.labels not in ("", "none"):
-        tasks = (wishes.labels,)
-    elif not wishes.labels and _labelled(found):
-        source, tasks = f"{folder}{_TRAIN}", (str(folder),)
-    few = found.pictures // 4
-    return (
-        recipe.having(name=folder.resolve().name, size=min(recipe.size, few))
-        .set("images.source", source)
-        .set("images.holdout", min(recipe.images.holdout, _JUDGED / found.pictures))
-        .set("compare.tasks", tasks)
-        .set("targets.components", min(recipe.targets.components, few))
-    )
-
-
-def _labelled(found: Survey) -> bool:
-    counts = found.classes.values()
-    return len(counts) > 1 and min(counts) >= _CLASS
-
-
-def _with_teacher(recipe: Recipe, wishes: Wishes) -> tuple[Recipe, str]:
-    """The recipe with the best teacher at hand, and in words which and why."""
-    trained = f"trained here by {recipe.teacher.ssl.algorithm.replace('_', ' ')}"
-    if wishes.teacher == "train":
-        return recipe, trained
-    if wishes.teacher:
-        brought = replace(recipe.teacher, train=False, source=wishes.teacher)
-        return recipe.having(teacher=brought), wishes.teacher
-    found, reason = best_teacher()
-    if found is None:
-        return recipe, f"{trained}, because {reason}"
-    brought = replace(recipe.teacher, train=False, source=found.source, size=found.size)
-    return recipe.having(teacher=brought), f"{found.title} ({found.licence})"
-
-
-def _best(recipe: Recipe, found: Survey, wishes: Wishes, allowed: float) -> "_Trial":
-    """The largest pictures and the most seeds for which there is time, or the quickest trial."""
-    sides = (wishes.pixels,) if wishes.pixels else _sides(found)
-    trials = [_Trial(_sized(recipe, side, seeds), found) for side in sides for seeds in _SEEDS]
-    return next((t for t in trials if t.seconds(_STEPS[0]) <= allowed), trials[-1])
-
-
-def _sides(found: Survey) -> list[int]:
-    """The sizes worth trying: not larger than half of the pictures are."""
-    return [side for side in _SIDES if side <= found.shorter_sides[1]] or [_SIDES[-1]]
-
-
-def _sized(recipe: Recipe, side: int, seeds: int) -> Recipe:
-    """With pictures of `side` pixels, and a labeller as deep as they need."""
-    depth = recipe.assistant.network.depth + (side > _SIDES[-1])
-    return (
-        recipe.set("images.size", side)
-        .set("assistant.network.depth", depth)
-        .set("compare.seeds", seeds)
-    )
+def _judged_line(recipe: Recipe) -> str:
+    """How the result is judged."""
+    held = f"{recipe.images.holdout:.0%} of the pictures, held out"
+    if not recipe.compare.tasks:
+        return f"judged by: {held}, without labels (class folders, or --labels FOLDER, add probes)"
+    if recipe.images.source.endswith(_TRAIN):
+        return (
+            "judged by: linear probes on the class folders, of which a quarter is for testing and "
+            f"not learnt from (--labels none: learn from all), and by {held}"
+        )
+    return f"judged by: linear probes on {', '.join(recipe.compare.tasks)}, and by {held}"
 
 
 @dataclass(frozen=True)
 class _Trial:
-    """A recipe that might do, and what it would take."""
+    """A draft that might do, and what it would take."""
 
-    recipe: Recipe
+    draft: Draft
     survey: Survey
+
+    @property
+    def recipe(self) -> Recipe:
+        """The draft's."""
+        return self.draft.recipe
 
     def seconds(self, teacher_steps: int) -> float:
         """The time of a whole run, with so many steps for a teacher that is trained here."""
-        return self._others + teacher_steps * self._a_step
+        return self._others + teacher_steps * self._teacher / self.recipe.teacher.ssl.steps
 
     def steps_within(self, seconds: float) -> int:
         """The steps for which the teacher can be trained in the time that the rest leaves."""
         least, most = _STEPS
-        return min(most, max(least, int((seconds - self._others) / self._a_step)))
+        a_step = self._teacher / self.recipe.teacher.ssl.steps
+        return min(most, max(least, int((seconds - self._others) / a_step)))
 
     def set_line(self) -> str:
         """What the set will be."""
@@ -215,25 +237,8 @@ class _Trial:
         """The seconds of training it here; 0 if it is brought."""
         return self._by_stage.get("teacher", 0.0)
 
-    @property
-    def _a_step(self) -> float:
-        return self._teacher / self.recipe.teacher.ssl.steps
-
 
 def _task_size(labelled: Survey) -> TaskSize:
     """The size of a folder of class folders as a task."""
     test = labelled.parts.get("test") or round(_TEST_SHARE * labelled.pictures)
     return TaskSize(labelled.pictures - test, test, len(labelled.classes))
-
-
-def _labels_line(recipe: Recipe) -> str:
-    """How the result is judged."""
-    held = f"{recipe.images.holdout:.0%} of the pictures, held out"
-    if not recipe.compare.tasks:
-        return f"judged by: {held}, without labels (class folders, or --labels FOLDER, add probes)"
-    if recipe.images.source.endswith(_TRAIN):
-        return (
-            f"judged by: linear probes on the class folders, of which a quarter is for testing "
-            f"and not learnt from (--labels none: learn from all), and by {held}"
-        )
-    return f"judged by: linear probes on {recipe.compare.tasks[0]}, and by {held}"
