@@ -56,7 +56,7 @@ class Run:
         """`alike` is a run with the same pool and tasks, whose loaded data this run shares."""
         if recipe.budget:
             raise DecoctError("a run has no budget, but a size: see decoct.within_budget")
-        self.recipe, self.folder = recipe, Path(folder)
+        self.recipe, self.folder = recipe, Path(folder).expanduser()
         self.device = resolve_device(recipe.device)
         self.graph, self.stages = Graph(recipe), StageFolders(self.folder)
         self._made: dict[str, Any] = {}

@@ -31,6 +31,8 @@ from decoct.training.pretrain import PretrainConfig, Trainer
 from decoct.training.ssl_pretrain import SSLPretrainConfig
 from decoct.training.teacher import SSLConfig
 
+_BEFORE_PATHS = ("timm:local-dir:", "hf:", "")  # what may stand before the path in a source
+
 
 @dataclass(frozen=True)
 class ImagesConfig(Settings):
@@ -54,9 +56,9 @@ class TeacherConfig(Settings):
 
     section: ClassVar[str] = "teacher"
 
-    source: str = "embedded"  # embedded, timm:NAME, or a checkpoint file
+    source: str = "embedded"  # embedded, timm:NAME, timm:local-dir:FOLDER, or a checkpoint file
     train: bool = False  # train a new one by `ssl`, and ignore `source`
-    size: CountOrNone = 0  # input size in pixels of a state dict's network; 0: that of the images
+    size: CountOrNone = 0  # input size in pixels of timm:NAME or a state dict; 0: its own
     ssl: SSLConfig = field(default_factory=SSLConfig)
 
 
@@ -193,8 +195,11 @@ class Recipe(Settings):
         return configured(method, self.methods, shared)
 
     def source(self, name: str) -> str:
-        """A source's path: in the data folder, if it exists there."""
-        path = Path(self.data) / name
+        """A source's path: in the data folder, if it exists there; `~` is the user's folder."""
+        place = next(prefix for prefix in _BEFORE_PATHS if name.startswith(prefix))
+        if (inner := name.removeprefix(place)).startswith("~"):
+            name = f"{place}{Path(inner).expanduser()}"
+        path = Path(self.data).expanduser() / name
         return str(path) if name and self.data and path.exists() else name
 
     def pretraining(self, method: str) -> PretrainConfig:

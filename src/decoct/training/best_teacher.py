@@ -1,4 +1,4 @@
-"""The best self-supervised teacher of timm's that can be had here: a small ViT, cached or online."""
+"""The best self-supervised teacher of timm's that can be had: a small ViT, cached or online."""
 
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
