@@ -137,7 +137,8 @@ def _square(picture: Image.Image, *, size: int, channels: int) -> NDArray[np.uin
     if picture.has_transparency_data:
         rgba = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
-    picture = picture.convert("RGB" if channels == 3 else "L")
+    mode = "RGB" if channels == 3 else "L"
+    picture = picture if picture.mode == mode else picture.convert(mode)
     scale = size / min(picture.size)
     width, height = (max(size, round(side * scale)) for side in picture.size)
     picture = picture.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3.0)
