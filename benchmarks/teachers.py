@@ -1,4 +1,4 @@
-"""Which objective and optimiser make the best small teacher in the same time, judged without labels.
+"""Which objective and optimiser make the best small teacher in the same time, without labels.
 
 python benchmarks/teachers.py POOL --targets FILE.npy --out FOLDER [--seconds 330] [--seeds 1]
 

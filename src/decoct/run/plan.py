@@ -121,7 +121,9 @@ def _with_teacher(draft: Draft, wanted: str) -> tuple[Draft, str]:
     if found is None:
         return draft, f"{trained}, because {reason}"
     brought = draft.decide("teacher.train", False).decide("teacher.source", found.source)
-    return brought.decide("teacher.size", found.size), f"{found.title} ({found.licence})"
+    fetched = "" if found.cached else ", about 90 MB to download"
+    said = f"{found.title} ({found.licence}){fetched}"
+    return brought.decide("teacher.size", found.size), said
 
 
 def _sides(found: Survey) -> list[int]:
