@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 
@@ -12,8 +12,9 @@ from decoct.core.console import note
 from decoct.core.errors import DecoctError
 from decoct.data.listing import left_out, list_pictures
 from decoct.data.source_arrays import Labels
+from decoct.data.table import read_table
 
-PARTS = ("train", "test")
+PARTS: tuple[Literal["train"], Literal["test"]] = ("train", "test")
 
 
 @dataclass(frozen=True)
@@ -72,24 +73,42 @@ def called(path: Path) -> str:
     return path.name if path.name not in ("", "..") else path.resolve().name
 
 
-def catalogue_of(path: Path) -> Catalogue:
-    """The catalogue of a folder of pictures. Raises `DecoctError` if there are none in it.
+def part_named(source: str | Path) -> tuple[str, str]:
+    """A source, and the part of it that its name asks for: train, test or "".
 
-    If all pictures lie in sub-folders, these are the classes. In a folder with `train` and `test`
-    inside, these are parts, and their own sub-folders are the classes.
+    >>> part_named("photos@train"), part_named("photos"), part_named("hf:mnist@test")
+    (('photos', 'train'), ('photos', ''), ('hf:mnist@test', ''))
     """
+    whole, _, part = str(source).rstrip("/").rpartition("@")
+    hub = whole.startswith(("hf:", "torchvision:"))  # these split by themselves
+    if not whole or part not in PARTS or hub or Path(source).exists():
+        return str(source), ""
+    return whole, part
+
+
+def has_part_folders(folder: Path) -> bool:
+    """Whether a folder is divided into the folders `train` and `test`."""
+    return all((folder / part).is_dir() for part in PARTS)
+
+
+def catalogue_of(path: Path) -> Catalogue:
+    """The catalogue of a folder of pictures, or of a CSV. Raises `DecoctError` if there are none.
+
+    If all pictures of a folder lie in sub-folders, these are the classes. In a folder with `train`
+    and `test` inside, these are parts, and their own sub-folders are the classes.
+    """
+    if path.is_file():
+        return _of_table(path)
     found = list_pictures(path)
-    others = left_out(found.unsupported)
     if not found.pictures:
-        raise DecoctError(
-            f"{path} holds no pictures that Pillow can read{others and f': {others}'}"
-        )
-    names = [file.relative_to(path).parts[:-1] for file in found.pictures]
+        others = left_out(found.unsupported)
+        raise DecoctError(f"{path} holds no pictures that Pillow can read{others and ': '}{others}")
+    folders = [file.relative_to(path).parts[:-1] for file in found.pictures]
     parts = None
-    if all((path / part).is_dir() for part in PARTS):
-        parts = tuple(folders[0] if folders else "" for folders in names)
-        names = [folders[1:] for folders in names]
-    classes = tuple(folders[0] if folders else "" for folders in names)
+    if has_part_folders(path):
+        parts = tuple(inside[0] if inside else "" for inside in folders)
+        folders = [inside[1:] for inside in folders]
+    classes = tuple(inside[0] if inside else "" for inside in folders)
     return Catalogue(
         path=path,
         files=found.pictures,
@@ -98,6 +117,21 @@ def catalogue_of(path: Path) -> Catalogue:
         class_names=tuple(sorted(set(classes) - {""})),
         unsupported=found.unsupported,
         closed=found.closed,
+    )
+
+
+def _of_table(path: Path) -> Catalogue:
+    rows = read_table(path)
+    classes = tuple(row.label for row in rows)
+    numbers = all(name.isdecimal() for name in classes)
+    names = sorted(set(classes), key=int) if numbers else sorted(set(classes) - {""})
+    parts = tuple(row.part for row in rows)
+    return Catalogue(
+        path=path,
+        files=tuple(row.file for row in rows),
+        classes=classes if any(classes) else None,
+        parts=parts if any(parts) else None,
+        class_names=tuple(names),
     )
 
 

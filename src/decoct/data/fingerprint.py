@@ -7,8 +7,10 @@ from pathlib import Path
 
 from decoct.core import storage
 from decoct.core.errors import DecoctError
-from decoct.data.idx import idx_files
+from decoct.data.catalogue import catalogue_of, has_part_folders, part_named
+from decoct.data.idx import idx_files, labels_beside
 from decoct.data.listing import list_pictures
+from decoct.data.table import SUFFIXES as TABLES
 
 EMBEDDED = ("emoji", "emoji-subgroups", "embedded")  # names that take precedence over such files
 _READING = 2  # raise it when pictures are decoded otherwise, so that stored pools are made again
@@ -19,27 +21,40 @@ _READ_UP_TO = 2**30  # bytes: takes a second or two; of larger sources we digest
 def fingerprint(source: str | Path) -> str:
     """A digest that changes when the pictures or the file behind a source change.
 
-    It covers contents and, of a folder, the names of its pictures and IDX files within it. Above a
-    gigabyte, sizes and times stand for contents. It does not cover where the source lies, nor what
-    it is called. If the source is no file or folder, only its name counts. Raises `DecoctError` for
-    a file that cannot be read.
+    It covers contents and, of a folder, the names of its pictures and IDX files within it; of a
+    CSV, the pictures that it names. Above a gigabyte, sizes and times stand for contents. It does
+    not cover where the source lies, nor what it is called. If the source is no file or folder, only
+    its name counts. Raises `DecoctError` for a file that cannot be read.
 
     >>> fingerprint("emoji") == fingerprint("hf:mnist")
     False
     """
-    path = Path(source)
-    if str(source) in EMBEDDED or not path.exists():
+    whole, part = part_named(source)
+    path = Path(whole)
+    if whole in EMBEDDED or not path.exists():
         return storage.digest(str(source), [])
+    if part and has_part_folders(path):
+        return fingerprint(path / part)
+    found = _digest(_files(path))
+    return storage.digest(found, part) if part else found
+
+
+def _files(path: Path) -> dict[Path, str]:
+    """The files behind a path, each with the name that counts for it."""
     if path.is_dir():
         files = {*list_pictures(path).pictures, *idx_files(path)}
-        names = {file: file.relative_to(path).as_posix() for file in files}
-    else:
-        names = {path: path.suffix}
-    return _digest(names)
+        return {file: file.relative_to(path).as_posix() for file in files}
+    names = {path: path.suffix}
+    if path.suffix in TABLES:
+        table = catalogue_of(path)
+        names |= {file: table.name_of(file) for file in table.files}
+    if (labels := labels_beside(path)) is not None:
+        names[labels] = "labels"
+    return names
 
 
 def _digest(names: Mapping[Path, str]) -> str:
-    """The digest of files, each with the name that counts for it."""
+    """The digest of files by their names and contents."""
     files = sorted(names, key=lambda file: names[file])
     marks = [_mark(file) for file in files]
     said = [_READING, [names[file] for file in files]]

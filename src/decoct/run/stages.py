@@ -21,7 +21,7 @@ from decoct.core.seeding import random_subset
 from decoct.data.fingerprint import fingerprint
 from decoct.data.images import Images
 from decoct.data.sources import load_images
-from decoct.data.tasks import Task, load_task
+from decoct.data.tasks import Task, load_task, task_name
 from decoct.methods.inputs import Inputs
 from decoct.methods.method import FLOAT
 from decoct.methods.sizes import Sizes
@@ -109,7 +109,7 @@ def _tasks(recipe: Recipe) -> Stage[list[Task]]:
     def make(inputs: Inputs, place: Place) -> list[Task]:
         return [load_task(s, size=config.size, channels=config.channels) for s in sources]
 
-    named = [(Path(source).name, fingerprint(source)) for source in sources]
+    named = [(task_name(source), fingerprint(source)) for source in sources]
     settings = (named, config.size, config.channels)
     return Stage(name="tasks", inputs=(), settings=settings, make=make)
 
