@@ -1,6 +1,7 @@
 """The command line: instant help, and the verbs, which import torch only when they run."""
 
 import errno
+import os
 import signal
 import sys
 import threading
@@ -17,16 +18,17 @@ from decoct.help import usage, verb_help
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit status."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    text = help_text(arguments)
-    if text is not None:
-        print(text)
-        return 0
+    if arguments[:1] == ["help"] and arguments[1:]:
+        arguments = [*arguments[1:], "--help"]
     try:
-        with _terminable():
-            _run(arguments)
+        _say_or_run(arguments)
+        sys.stdout.flush()
     except DecoctError as error:
         print(f"decoct: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # whoever read it has read enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
@@ -39,6 +41,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("decoct: terminated; the same command continues from here", file=sys.stderr)
         return 143
     return 0
+
+
+def _say_or_run(arguments: list[str]) -> None:
+    text = help_text(arguments)
+    if text is not None:
+        print(text)
+        return
+    with _terminable():
+        _run(arguments)
 
 
 @contextmanager
@@ -68,7 +79,7 @@ def help_text(arguments: Sequence[str]) -> str | None:
     if first == "--version":
         return f"decoct {__version__}"
     if first in ("-h", "--help", "help"):
-        return (verb_help(more) if more else None) or usage()
+        return usage()
     return verb_help([first, *more[:-1]]) if more and more[-1] in ("-h", "--help") else None
 
 

@@ -19,7 +19,7 @@ class Verb:
     @property
     def of_a_recipe(self) -> bool:
         """Whether it takes a recipe, and so every setting of the recipe as a flag."""
-        return self.takes in ("RECIPE", "NAME RECIPE", "variance RECIPE")
+        return self.takes in ("RECIPE", "[RECIPE]", "NAME RECIPE", "variance RECIPE")
 
 
 _JOBS = ("--jobs N", "processes that share the work")
@@ -100,12 +100,7 @@ GROUPS: dict[str, dict[str, Verb]] = {
         ),
     },
     "Keep order": {
-        "doctor": Verb(
-            "[RECIPE] [--data FOLDER] [--out FOLDER]",
-            "versions, devices, extras; what a recipe would take",
-            "For a recipe also shows the disk, memory and time that a run of it in FOLDER\n"
-            "would take.",
-        ),
+        "doctor": Verb("[RECIPE]", "versions, devices, extras; what a recipe would take"),
     },
 }
 VERBS = MappingProxyType({name: verb for group in GROUPS.values() for name, verb in group.items()})

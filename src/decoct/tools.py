@@ -5,14 +5,10 @@ from pathlib import Path
 
 import tyro
 
-from decoct.core.console import note
-from decoct.data.sources import load_images
 from decoct.report.export import export
 from decoct.report.page import write_report
 from decoct.report.show import show
-from decoct.run.budget import within_budget
 from decoct.run.doctor import doctor
-from decoct.run.recipe import load_recipe
 
 
 def _report(run: tyro.conf.Positional[Path], out: Path | None = None) -> None:
@@ -30,19 +26,9 @@ def _export(file: tyro.conf.Positional[Path], out: Path, uint8: bool = False) ->
     print(f"exported to {export(file, out=out, uint8=uint8)}")
 
 
-def _doctor(
-    recipe: tyro.conf.Positional[str] = "", data: str = "", out: Path = Path("runs")
-) -> None:
-    """Show what is installed, what works, and what a recipe would take in the folder `out`."""
-    settings = load_recipe(recipe) if recipe else None
-    if settings and data:
-        settings = settings.having(data=data)
-    if settings and settings.budget:
-        config, source = settings.images, settings.source(settings.images.source)
-        pool = load_images(source, size=config.size, channels=config.channels)
-        settings, said = within_budget(settings, pool)
-        note(said)
-    print(doctor(settings, folder=out))
+def _doctor(out: Path = Path("runs")) -> None:
+    """Show what is installed, what works, and how much room there is for runs in `out`."""
+    print(doctor(folder=out))
 
 
 TOOLS: dict[str, Callable[..., None]] = {
