@@ -13,6 +13,7 @@ from decoct.commands import STAGES, VERBS
 from decoct.core.errors import DecoctError, Terminated
 from decoct.core.spelling import suggest
 from decoct.help import usage, verb_help
+from decoct.run.recipes import recipe_names, recipe_text
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -89,6 +90,17 @@ def _run(arguments: list[str]) -> None:
         if verb in STAGES:
             raise DecoctError(f"{verb} is a stage now: decoct stage {verb} RECIPE")
         raise DecoctError(f"there is no verb {verb};{suggest(verb, VERBS)}")
+    if verb == "recipe":
+        _print_recipe(arguments[1:])
+        return
     from decoct.verbs import dispatch  # loads torch
 
     dispatch(verb, arguments[1:])
+
+
+def _print_recipe(names: list[str]) -> None:
+    known = recipe_names()
+    if len(names) != 1 or names[0] not in known:
+        wanted = suggest(names[0], known) if names else f" there are {', '.join(known)}"
+        raise DecoctError(f"decoct recipe takes the name of a shipped recipe;{wanted}")
+    print(recipe_text(names[0]), end="")

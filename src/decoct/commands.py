@@ -36,6 +36,11 @@ GROUPS: dict[str, dict[str, Verb]] = {
         "run": Verb(
             "RECIPE", "every stage of a recipe, the comparison and the report", flags=(_JOBS,)
         ),
+        "recipe": Verb(
+            "NAME",
+            "print a shipped recipe, to begin from: recipe demo > mine.yaml",
+            "Change what you like in the file, and run it: decoct run mine.yaml",
+        ),
         "stage": Verb("NAME RECIPE", "one stage of a recipe, with everything that it needs"),
     },
     "Measure": {
@@ -100,6 +105,20 @@ GROUPS: dict[str, dict[str, Verb]] = {
         ),
     },
     "Keep order": {
+        "runs": Verb(
+            "[FOLDER]",
+            "the runs in a folder (default: runs); runs compare A B",
+            "For each run: its recipe, whether it is finished, stages done, size, the best\n"
+            "set with its accuracy, and when it changed.\n\n"
+            "decoct runs compare A B shows the settings in which two runs differ, and the\n"
+            "accuracies of the methods that both have.",
+        ),
+        "clean": Verb(
+            "RUN [--yes]",
+            "delete stages that a run's recipe no longer reaches",
+            "Lists them with their sizes and asks; --yes deletes without asking. It keeps\n"
+            "what the run's recipe.yaml and run.json name, and all that no stage made.",
+        ),
         "doctor": Verb("[RECIPE]", "versions, devices, extras; what a recipe would take"),
     },
 }

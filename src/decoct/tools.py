@@ -1,14 +1,22 @@
 """The verbs that take a file or a folder, or look at the machine."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import tyro
+from rich.filesize import decimal as size_text
 
+from decoct.core.errors import DecoctError
 from decoct.report.export import export
 from decoct.report.page import write_report
+from decoct.report.runs import runs_in, runs_rows
+from decoct.report.runs_compared import compare_runs
 from decoct.report.show import show
+from decoct.report.table import columns
+from decoct.run.clean import remove, studies_in, unreachable
 from decoct.run.doctor import doctor
+from decoct.run.folder import size_of
 
 
 def _report(run: tyro.conf.Positional[Path], out: Path | None = None) -> None:
@@ -31,9 +39,46 @@ def _doctor(out: Path = Path("runs")) -> None:
     print(doctor(folder=out))
 
 
+def _runs(
+    folders: tyro.conf.Positional[tuple[str, ...]] = ("runs",),
+) -> None:
+    """List the runs in a folder, or `compare A B`: two runs' recipes and scores."""
+    if folders[0] == "compare":
+        if len(folders) != 3:
+            raise DecoctError("decoct runs compare takes two runs: decoct runs compare A B")
+        print(compare_runs(folders[1], folders[2]))
+        return
+    for folder in folders:
+        print(columns(runs_rows(runs_in(folder))))
+
+
+def _clean(run: tyro.conf.Positional[Path], yes: bool = False) -> None:
+    """Delete the stages that a run's recipe does not reach; says which, and asks before."""
+    folders = unreachable(run)
+    if not folders:
+        print(f"nothing to delete: the recipe of {run} reaches every stage in it")
+        return
+    rows = [[folder.name, size_text(size_of(folder))] for folder in folders]
+    print(columns([*rows, ["together", size_text(sum(map(size_of, folders)))]]))
+    if studies := studies_in(run):
+        print(f"{' and '.join(studies)} stay; what they measured would be made again if need be")
+    if not yes and not _agrees("delete these folders?"):
+        print("nothing is deleted; --yes deletes them without asking")
+        return
+    remove(folders)
+    print(f"deleted: {len(folders)}")
+
+
+def _agrees(question: str) -> bool:
+    """Whether the user says yes; without a terminal nobody does."""
+    return sys.stdin.isatty() and input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+
+
 TOOLS: dict[str, Callable[..., None]] = {
     "report": _report,
     "show": _show,
     "export": _export,
     "doctor": _doctor,
+    "runs": _runs,
+    "clean": _clean,
 }
