@@ -19,7 +19,7 @@ class Verb:
     @property
     def of_a_recipe(self) -> bool:
         """Whether it takes a recipe, and so every setting of the recipe as a flag."""
-        return self.takes in ("RECIPE", "NAME RECIPE", "variance RECIPE")
+        return self.takes in ("RECIPE", "[RECIPE]", "NAME RECIPE", "variance RECIPE")
 
 
 _JOBS = ("--jobs N", "processes that share the work")
@@ -52,6 +52,11 @@ GROUPS: dict[str, dict[str, Verb]] = {
         ),
         "run": Verb(
             "RECIPE", "every stage of a recipe, the comparison and the report", flags=(_JOBS,)
+        ),
+        "recipe": Verb(
+            "NAME",
+            "print a shipped recipe, to begin from: recipe demo > mine.yaml",
+            "Change what you like in the file, and run it: decoct run mine.yaml",
         ),
         "stage": Verb("NAME RECIPE", "one stage of a recipe, with everything that it needs"),
     },
@@ -149,12 +154,21 @@ GROUPS: dict[str, dict[str, Verb]] = {
         ),
     },
     "Keep order": {
-        "doctor": Verb(
-            "[RECIPE] [--data FOLDER] [--out FOLDER]",
-            "versions, devices, extras; what a recipe would take",
-            "For a recipe also shows the disk, memory and time that a run of it in FOLDER\n"
-            "would take.",
+        "runs": Verb(
+            "[FOLDER]",
+            "the runs in a folder (default: runs); runs compare A B",
+            "For each run: its recipe, whether it is finished, stages done, size, the best\n"
+            "set with its accuracy, and when it changed.\n\n"
+            "decoct runs compare A B shows the settings in which two runs differ, and the\n"
+            "accuracies of the methods that both have.",
         ),
+        "clean": Verb(
+            "RUN [--yes]",
+            "delete stages that a run's recipe no longer reaches",
+            "Lists them with their sizes and asks; --yes deletes without asking. It keeps\n"
+            "what the run's recipe.yaml and run.json name, and all that no stage made.",
+        ),
+        "doctor": Verb("[RECIPE]", "versions, devices, extras; what a recipe would take"),
     },
 }
 VERBS = MappingProxyType({name: verb for group in GROUPS.values() for name, verb in group.items()})

@@ -37,7 +37,7 @@ class ProbeConfig(Settings):
 
     section: ClassVar[str] = "probe"
 
-    protocol: Literal["standard", "paper"] = "standard"
+    protocol: Literal["standard", "paper"] = "standard"  # paper: as published
     fractions: tuple[LabelShare, ...] = (0.05, 0.2)  # of each class's training labels
     per_class: tuple[Count, ...] = ()  # or counts per class
     draws: Count = 20  # random choices of the labelled examples, to average over
