@@ -35,6 +35,7 @@ from .methods.views import Views, stored_views
 from .models.registry import NetworkConfig, create_network
 from .report.embed import embed
 from .report.export import export
+from .report.export_encoder import export_encoder
 from .report.page import write_report
 from .report.show import describe, show
 from .run.budget import within_budget
@@ -122,6 +123,7 @@ __all__ = [
     "embed",
     "embedded_teacher",
     "export",
+    "export_encoder",
     "fit",
     "fresh_encoder",
     "frontier",

@@ -36,6 +36,8 @@ Results:
   report RUN              write an HTML page about a run's folder
   show FILE               describe any artefact; write its images as a PNG
   export FILE --out DIR   save a distilled set as PNG images, or bytes (--uint8)
+  export ENCODER --to FORMAT --out DIR
+                          save an encoder for timm, torch, onnx or safetensors
   embed ENCODER FOLDER --out FILE
                           features of every picture: .npy, .csv or .parquet
   doctor [RECIPE]         versions, devices, extras; what a recipe would take
@@ -113,8 +115,11 @@ OF_A_FILE = {
     "a folder.",
     "show": "decoct show FILE [--out PNG]\n\nDescribe any artefact: a file, a stage's folder or a "
     "run's. Images and sets are\ndrawn as a PNG next to it.",
-    "export": "decoct export FILE --out FOLDER [--uint8]\n\nWrite a distilled set as PNG images, "
-    "targets.npy and how to train on them; with\n--uint8 as one file of bytes that decoct reads.",
+    "export": "decoct export SET --out FOLDER [--uint8]\n"
+    "decoct export ENCODER --to timm|torch|onnx|safetensors --out FOLDER\n\n"
+    "Write a distilled set as PNG images, targets.npy and how to train on them; with\n--uint8 as "
+    "one file of bytes that decoct reads. Or write an encoder's weights with a\nprogram, load.py, "
+    "that loads them without decoct.",
     "embed": "decoct embed ENCODER FOLDER --out FILE [--device auto] [--batch 256]\n\nWrite the "
     "features of every picture, with its name, to a .npy, .csv or .parquet file.\nENCODER is an "
     "encoder's file, or the folder of a run or stage with one in it. FOLDER\ncan be any source of "

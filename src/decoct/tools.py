@@ -7,9 +7,11 @@ import tyro
 
 from decoct.core.console import note
 from decoct.core.device import resolve_device
+from decoct.core.errors import DecoctError
 from decoct.data.sources import load_images
 from decoct.report.embed import embed
 from decoct.report.export import export
+from decoct.report.export_encoder import Format, export_encoder
 from decoct.report.feature_files import names_file
 from decoct.report.page import write_report
 from decoct.report.show import show
@@ -28,9 +30,17 @@ def _show(file: tyro.conf.Positional[Path], out: Path | None = None) -> None:
     print(show(file, out=out))
 
 
-def _export(file: tyro.conf.Positional[Path], out: Path, uint8: bool = False) -> None:
-    """Write a distilled set as PNG images and targets, or (--uint8) as a file of bytes."""
-    print(f"exported to {export(file, out=out, uint8=uint8)}")
+def _export(
+    file: tyro.conf.Positional[Path], out: Path, to: Format | None = None, uint8: bool = False
+) -> None:
+    """Write a distilled set as PNG images and targets, or (--uint8) as a file of bytes.
+
+    With --to, write an encoder's weights with a program that loads them.
+    """
+    if to is not None and uint8:
+        raise DecoctError("--uint8 is for sets and --to for encoders; give one of the two")
+    found = export_encoder(file, to=to, out=out) if to else export(file, out=out, uint8=uint8)
+    print(f"exported to {found}")
 
 
 def _embed(
