@@ -13,6 +13,7 @@ from .data.images import Images
 from .data.sources import load_images
 from .data.stored_views import show_views
 from .data.tasks import Task, labelled_indices, load_task
+from .evaluation.finetune import FinetuneConfig, finetune
 from .evaluation.interval import Interval
 from .evaluation.label_free import LabelFree, label_free_scores
 from .evaluation.probe import ProbeConfig, ProbeScore, probe
@@ -77,6 +78,7 @@ __all__ = [
     "DistilledSet",
     "Encoder",
     "ExpertsConfig",
+    "FinetuneConfig",
     "Fit",
     "FitConfig",
     "Frontier",
@@ -124,6 +126,7 @@ __all__ = [
     "embedded_teacher",
     "export",
     "export_encoder",
+    "finetune",
     "fit",
     "fresh_encoder",
     "frontier",

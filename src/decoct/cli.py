@@ -40,6 +40,7 @@ Results:
                           save an encoder for timm, torch, onnx or safetensors
   embed ENCODER FOLDER --out FILE
                           features of every picture: .npy, .csv or .parquet
+  finetune ENCODER TASK   train all of it on few labels, beside a linear probe
   doctor [RECIPE]         versions, devices, extras; what a recipe would take
 
 {recipes}
@@ -124,6 +125,12 @@ OF_A_FILE = {
     "features of every picture, with its name, to a .npy, .csv or .parquet file.\nENCODER is an "
     "encoder's file, or the folder of a run or stage with one in it. FOLDER\ncan be any source of "
     "images. The same command continues after an interruption.",
+    "finetune": "decoct finetune ENCODER TASK [--labels 0.05 ...] [--per-class 10 ...]\n"
+    "                [--draws 5] [--seeds 1] [--epochs 50] [--lr 0.001] [--batch 64]\n"
+    "                [--out FOLDER] [--device auto]\n\n"
+    "Train the whole network with a linear head on shares of a task's labels, or on so\nmany a "
+    "class, and print its accuracy beside the linear probe's on the same labels.\nThe same command "
+    "continues after an interruption.",
     "doctor": "decoct doctor [RECIPE] [--data FOLDER] [--out FOLDER]\n\nShow versions, devices and "
     "extras. For a recipe also show the disk, memory and\ntime that a run of it in FOLDER would "
     "take.",

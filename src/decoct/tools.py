@@ -2,17 +2,22 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
+from decoct.artefacts.encoder import load_encoder
 from decoct.core.console import note
 from decoct.core.device import resolve_device
 from decoct.core.errors import DecoctError
 from decoct.data.sources import load_images
+from decoct.data.tasks import load_task
+from decoct.evaluation.finetune import FinetuneConfig, finetune_scores
 from decoct.report.embed import embed
 from decoct.report.export import export
 from decoct.report.export_encoder import Format, export_encoder
 from decoct.report.feature_files import names_file
+from decoct.report.finetune_table import finetune_text
 from decoct.report.page import write_report
 from decoct.report.show import show
 from decoct.run.budget import within_budget
@@ -56,6 +61,30 @@ def _embed(
     print(f"features: {out}" + f"\nnames: {names_file(out)}" * (out.suffix == ".npy"))
 
 
+def _finetune(
+    encoder: tyro.conf.Positional[Path],
+    task: tyro.conf.Positional[str],
+    finetune: Annotated[FinetuneConfig, tyro.conf.arg(name="")] = FinetuneConfig(),  # noqa: B008
+    seeds: int = 1,
+    out: Path | None = None,
+    device: str = "auto",
+) -> None:
+    """Fine-tune the whole network on few labels, beside the linear probe on the same ones."""
+    found = load_encoder(encoder)
+    labelled = load_task(task, size=found.size, channels=found.channels)
+    folder = out or Path("runs") / f"finetune-{labelled.name}"
+    scores = finetune_scores(
+        encoder=found,
+        task=labelled,
+        config=finetune,
+        seeds=seeds,
+        device=resolve_device(device),
+        folder=folder,
+    )
+    scores.save(folder / "scores.json")
+    print(f"{finetune_text(scores)}\n\nall accuracies: {folder / 'scores.json'}")
+
+
 def _doctor(
     recipe: tyro.conf.Positional[str] = "", data: str = "", out: Path = Path("runs")
 ) -> None:
@@ -76,5 +105,6 @@ TOOLS: dict[str, Callable[..., None]] = {
     "show": _show,
     "export": _export,
     "embed": _embed,
+    "finetune": _finetune,
     "doctor": _doctor,
 }
