@@ -13,6 +13,7 @@ from .data.images import Images
 from .data.sources import load_images
 from .data.stored_views import show_views
 from .data.tasks import Task, labelled_indices, load_task
+from .evaluation.finetune import FinetuneConfig, finetune
 from .evaluation.interval import Interval
 from .evaluation.label_free import LabelFree, label_free_scores
 from .evaluation.probe import ProbeConfig, ProbeScore, probe
@@ -35,6 +36,7 @@ from .methods.views import Views, stored_views
 from .models.registry import NetworkConfig, create_network
 from .report.embed import embed
 from .report.export import export
+from .report.export_encoder import export_encoder
 from .report.page import write_report
 from .report.pull import pull
 from .report.push import push
@@ -78,6 +80,7 @@ __all__ = [
     "DistilledSet",
     "Encoder",
     "ExpertsConfig",
+    "FinetuneConfig",
     "Fit",
     "FitConfig",
     "Frontier",
@@ -124,6 +127,8 @@ __all__ = [
     "embed",
     "embedded_teacher",
     "export",
+    "export_encoder",
+    "finetune",
     "fit",
     "fresh_encoder",
     "frontier",

@@ -114,6 +114,20 @@ GROUPS: dict[str, dict[str, Verb]] = {
                 ("--batch N", "pictures at a time; default: 256"),
             ),
         ),
+        "finetune": Verb(
+            "ENCODER TASK",
+            "train all of it on few labels, beside a linear probe",
+            "Trains the whole network with a linear head on shares of a task's labels, or on\n"
+            "so many a class, and prints its accuracy beside the linear probe's on the same\n"
+            "labels. The same command continues after an interruption.",
+            flags=(
+                ("--labels 0.05 ...", "shares of the labels; --per-class 10 ...: so many"),
+                ("--draws 5, --seeds 1", "draws of labels; seeds of the head and the order"),
+                ("--epochs 50, --lr 0.001", "and --batch 64: how long and how fast"),
+                ("--out FOLDER", "where to keep the scores"),
+                ("--device NAME", "cpu, cuda, mps or auto (default)"),
+            ),
+        ),
     },
     "Look": {
         "report": Verb(
@@ -128,10 +142,14 @@ GROUPS: dict[str, dict[str, Verb]] = {
             "next to it.",
         ),
         "export": Verb(
-            "FILE --out FOLDER [--uint8]",
-            "save a distilled set as PNG images, or bytes (--uint8)",
-            "Writes a distilled set as PNG images, targets.npy and how to train on them; with\n"
-            "--uint8 as one file of bytes that decoct reads.",
+            "SET|ENCODER --out FOLDER",
+            "a set as PNG images; an encoder for timm, torch, onnx",
+            "A distilled set becomes PNG images, targets.npy and how to train on them. An\n"
+            "encoder becomes weights and a program, load.py, that loads them without decoct.",
+            flags=(
+                ("--to FORMAT", "of an encoder: timm, torch, onnx or safetensors"),
+                ("--uint8", "a set as one file of bytes that decoct reads"),
+            ),
         ),
     },
     "Share": {

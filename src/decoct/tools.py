@@ -3,15 +3,21 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 from rich.filesize import decimal as size_text
 
+from decoct.artefacts.encoder import load_encoder
 from decoct.core.device import resolve_device
 from decoct.core.errors import DecoctError
+from decoct.data.tasks import load_task
+from decoct.evaluation.finetune import FinetuneConfig, finetune_scores
 from decoct.report.embed import embed
 from decoct.report.export import export
+from decoct.report.export_encoder import Format, export_encoder
 from decoct.report.feature_files import names_file
+from decoct.report.finetune_table import finetune_text
 from decoct.report.page import write_report
 from decoct.report.pull import pull
 from decoct.report.push import push
@@ -34,9 +40,17 @@ def _show(file: tyro.conf.Positional[Path], out: Path | None = None) -> None:
     print(show(file, out=out))
 
 
-def _export(file: tyro.conf.Positional[Path], out: Path, uint8: bool = False) -> None:
-    """Write a distilled set as PNG images and targets, or (--uint8) as a file of bytes."""
-    print(f"exported to {export(file, out=out, uint8=uint8)}")
+def _export(
+    file: tyro.conf.Positional[Path], out: Path, to: Format | None = None, uint8: bool = False
+) -> None:
+    """Write a distilled set as PNG images and targets, or (--uint8) as a file of bytes.
+
+    With --to, write an encoder's weights with a program that loads them.
+    """
+    if to is not None and uint8:
+        raise DecoctError("--uint8 is for sets and --to for encoders; give one of the two")
+    found = export_encoder(file, to=to, out=out) if to else export(file, out=out, uint8=uint8)
+    print(f"exported to {found}")
 
 
 def _push(
@@ -68,6 +82,30 @@ def _embed(
     place = resolve_device(device)
     embed(source, encoder=encoder, out=out, device=place, batch=batch)
     print(f"features: {out}" + f"\nnames: {names_file(out)}" * (out.suffix == ".npy"))
+
+
+def _finetune(
+    encoder: tyro.conf.Positional[Path],
+    task: tyro.conf.Positional[str],
+    finetune: Annotated[FinetuneConfig, tyro.conf.arg(name="")] = FinetuneConfig(),  # noqa: B008
+    seeds: int = 1,
+    out: Path | None = None,
+    device: str = "auto",
+) -> None:
+    """Fine-tune the whole network on few labels, beside the linear probe on the same ones."""
+    found = load_encoder(encoder)
+    labelled = load_task(task, size=found.size, channels=found.channels)
+    folder = out or Path("runs") / f"finetune-{labelled.name}"
+    scores = finetune_scores(
+        encoder=found,
+        task=labelled,
+        config=finetune,
+        seeds=seeds,
+        device=resolve_device(device),
+        folder=folder,
+    )
+    scores.save(folder / "scores.json")
+    print(f"{finetune_text(scores)}\n\nall accuracies: {folder / 'scores.json'}")
 
 
 def _doctor(out: Path = Path("runs")) -> None:
@@ -117,6 +155,7 @@ TOOLS: dict[str, Callable[..., None]] = {
     "push": _push,
     "pull": _pull,
     "embed": _embed,
+    "finetune": _finetune,
     "doctor": _doctor,
     "runs": _runs,
     "clean": _clean,

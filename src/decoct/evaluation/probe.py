@@ -12,6 +12,7 @@ from decoct.artefacts.encoder import Encoder
 from decoct.core.console import progress
 from decoct.core.errors import DecoctError
 from decoct.core.settings import Bounds, Count, Settings
+from decoct.core.shapes import Index
 from decoct.data.tasks import Task, labelled_indices
 from decoct.evaluation.logistic import Logistic
 from decoct.evaluation.penalty import cross_validated_penalty
@@ -71,15 +72,13 @@ def probe(
     The labelled examples depend on the seed and the task alone, so that encoders compare in pairs.
     """
     config = config or ProbeConfig()
-    choices = [(f"{100 * f:g}%", {"fraction": f}) for f in config.fractions]
-    choices += [(f"{n} a class", {"per_class": n}) for n in config.per_class]
-    labelled = {
-        label: [
-            labelled_indices(task, seed=seed, draw=draw, **choice)  # type: ignore[arg-type]
-            for draw in range(config.draws)
-        ]
-        for label, choice in choices
-    }
+    labelled = label_draws(
+        task,
+        fractions=config.fractions,
+        per_class=config.per_class,
+        draws=config.draws,
+        seed=seed,
+    )
     features = (encoder.embed(part, device=device) for part in (task.train, task.test))
     train, test = (part.to(_arithmetic(device)) for part in features)
     scores = []
@@ -97,6 +96,32 @@ def probe(
             scores += [ProbeScore(task.name, label, draw, a) for draw, a in enumerate(found)]
             advance(f"{sum(found) / len(found):.1f} %")
     return scores
+
+
+def label_draws(
+    task: Task,
+    *,
+    fractions: tuple[float, ...],
+    per_class: tuple[int, ...],
+    draws: int,
+    seed: int,
+) -> dict[str, list[Index]]:
+    """The training images whose labels are seen: by the choice of labels in words, for each draw.
+
+    >>> from decoct.data.tasks import load_task
+    >>> drawn = label_draws(load_task("emoji"), fractions=(), per_class=(2,), draws=3, seed=0)
+    >>> [(labels, len(draws), len(draws[0])) for labels, draws in drawn.items()]
+    [('2 a class', 3, 18)]
+    """
+    choices = [(f"{100 * f:g}%", {"fraction": f}) for f in fractions]
+    choices += [(f"{n} a class", {"per_class": n}) for n in per_class]
+    return {
+        label: [
+            labelled_indices(task, seed=seed, draw=draw, **choice)  # type: ignore[arg-type]
+            for draw in range(draws)
+        ]
+        for label, choice in choices
+    }
 
 
 def _arithmetic(device: torch.device | str) -> torch.device:

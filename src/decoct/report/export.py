@@ -64,7 +64,7 @@ def export(path: Path, *, out: Path, uint8: bool = False) -> Path:
     nothing, so train on that one if you can. Returns the folder or the file. Raises `DecoctError`
     if `path` is not a complete distilled set, or `out` already contains something.
     """
-    distilled = load_distilled(path)
+    distilled = load_distilled(_set_file(Path(path)))
     if uint8:
         return _export_file(distilled, Path(out))
     out = Path(out)
@@ -84,6 +84,16 @@ def export(path: Path, *, out: Path, uint8: bool = False) -> Path:
     storage.write_text(out / "set.json", json.dumps(facts, indent=1) + "\n")
     storage.write_text(out / "README.txt", _readme(facts, distilled.rule))
     return out
+
+
+def _set_file(path: Path) -> Path:
+    """The set's file; `path` may be the folder that holds it."""
+    file = path / "distilled.safetensors" if path.is_dir() else path
+    if path.is_dir() and not file.exists():
+        raise DecoctError(f"{path} holds no distilled.safetensors; name a set, or its folder")
+    if file.exists() and storage.read_header(file).get("kind") == "encoder":
+        raise DecoctError(f"{file} is an encoder; say --to timm, torch, onnx or safetensors")
+    return file
 
 
 def plain_targets(distilled: DistilledSet) -> Tensor:
