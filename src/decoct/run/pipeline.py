@@ -2,7 +2,6 @@
 
 import platform
 from collections.abc import Callable
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -140,7 +139,10 @@ class Run:
     def probe_scores(self, method: str, seed: int) -> list[Score]:
         """A method's accuracies on every task, with one seed's labelled examples."""
         found: list[ProbeScore] = self.get(probe_of(method, seed))
-        return [Score(method=method, seed=seed, **asdict(score)) for score in found]
+        return [
+            Score(method, seed, score.task, score.labels, score.draw, score.accuracy)
+            for score in found
+        ]
 
     def facts(self, method: str) -> dict[str, Any]:
         """How many images a method keeps, their bytes with the targets, and how long it trains."""
