@@ -2,7 +2,6 @@
 
 import platform
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -166,7 +165,10 @@ class Run:
     def probe_scores(self, method: str, seed: int) -> list[Score]:
         """A method's accuracies on every task, with one seed's labelled examples."""
         found: list[ProbeScore] = self.get(probe_of(method, seed))
-        return [Score(method=method, seed=seed, **asdict(score)) for score in found]
+        return [
+            Score(method, seed, score.task, score.labels, score.draw, score.accuracy)
+            for score in found
+        ]
 
     def label_free(self, method: str, seed: int) -> LabelFree:
         """What a method's encoder is worth without labels."""
