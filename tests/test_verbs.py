@@ -17,12 +17,12 @@ def test_any_method_one_stage_at_a_time(
     tiny_recipe: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     common = (tmp_path / "mine.yaml", "--out", tmp_path / "run", "--method")
-    status, said = say(capsys, "distill", *common, "random")
+    status, said = say(capsys, "stage", "distill", *common, "random")
     assert status == 0 and "distilled set by random, 9 images" in said
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("distilled.*")}
-    status, said = say(capsys, "pretrain", *common, "random")
+    status, said = say(capsys, "stage", "pretrain", *common, "random")
     assert status == 0 and "encoder" in said
-    status, said = say(capsys, "probe", *common, "random")
+    status, said = say(capsys, "stage", "probe", *common, "random")
     assert status == 0 and "stripes, 30% of the labels: " in said
     assert {path: path.stat().st_mtime_ns for path in before} == before  # found, not made again
 
@@ -59,11 +59,11 @@ def test_without_tasks_a_run_ends_in_the_recipes_method(
 @pytest.mark.parametrize(
     "verb, method, sentence",
     [
-        ("distill", "sass", "method 'sass' is unknown; perhaps you meant sas?"),
-        ("distill", "full", "--method full is unknown here"),
-        ("pretrain", "none", "--method none is unknown here"),
+        ("stage distill", "sass", "method 'sass' is unknown; perhaps you meant sas?"),
+        ("stage distill", "full", "--method full is unknown here"),
+        ("stage pretrain", "none", "--method none is unknown here"),
         ("run --compare.tasks", "teacher", "--method teacher is unknown here"),
-        ("probe", "mkd", "perhaps you meant mkdt?"),
+        ("stage probe", "mkd", "perhaps you meant mkdt?"),
     ],
 )
 def test_methods_that_a_verb_does_not_know(
@@ -75,10 +75,19 @@ def test_methods_that_a_verb_does_not_know(
     sentence: str,
 ) -> None:
     where = (tmp_path / "mine.yaml", "--out", tmp_path / "run")
-    verb, *flags = verb.split()
-    status, said = say(capsys, verb, *where, *flags, "--method", method)
+    words = verb.split()
+    flags = [word for word in words if word.startswith("--")]
+    verbs = [word for word in words if word not in flags]
+    status, said = say(capsys, *verbs, *where, *flags, "--method", method)
     assert status == 2 and sentence in said
     assert not list((tmp_path / "run").glob("*/"))
+
+
+def test_stages_have_moved(capsys: pytest.CaptureFixture[str]) -> None:
+    status, said = say(capsys, "load-images", "demo")
+    assert status == 2 and "load-images is a stage now: decoct stage load-images RECIPE" in said
+    status, said = say(capsys, "stage", "pretrian", "demo")
+    assert status == 2 and "perhaps you meant pretrain?" in said
 
 
 def test_diagnose_without_its_word(capsys: pytest.CaptureFixture[str]) -> None:
@@ -93,7 +102,7 @@ def test_flags_of_earlier_versions_are_understood(
 ) -> None:
     recipe, out = tmp_path / "mine.yaml", tmp_path / "run"
     old = ("--distill.batch", 3, "--distill.rate=0.3", "--compare.methods", "random", "full")
-    status, said = say(capsys, "load-images", recipe, "--out", out, *old)
+    status, said = say(capsys, "stage", "load-images", recipe, "--out", out, *old)
     assert status == 0 and "--distill.rate is now --matching.inner-lr" in said
     saved = load_recipe(out / "recipe.yaml")
     assert saved.matching.batch == saved.rule.batch == 3 and saved.matching.inner_lr == 0.3

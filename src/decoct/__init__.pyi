@@ -38,6 +38,8 @@ from .report.embed import embed
 from .report.export import export
 from .report.export_encoder import export_encoder
 from .report.page import write_report
+from .report.pull import pull
+from .report.push import push
 from .report.show import describe, show
 from .run.budget import within_budget
 from .run.doctor import doctor
@@ -147,6 +149,8 @@ __all__ = [
     "pretrain",
     "pretrain_by_ssl",
     "probe",
+    "pull",
+    "push",
     "random_subset",
     "recipe_names",
     "register",

@@ -19,7 +19,9 @@ from decoct.report.export_encoder import Format, export_encoder
 from decoct.report.feature_files import names_file
 from decoct.report.finetune_table import finetune_text
 from decoct.report.page import write_report
-from decoct.report.show import show
+from decoct.report.pull import pull
+from decoct.report.push import push
+from decoct.report.show import describe, show
 from decoct.run.budget import within_budget
 from decoct.run.doctor import doctor
 from decoct.run.recipe import load_recipe
@@ -46,6 +48,24 @@ def _export(
         raise DecoctError("--uint8 is for sets and --to for encoders; give one of the two")
     found = export_encoder(file, to=to, out=out) if to else export(file, out=out, uint8=uint8)
     print(f"exported to {found}")
+
+
+def _push(
+    file: tyro.conf.Positional[Path],
+    name: tyro.conf.Positional[str],
+    dry_run: Path | None = None,
+    private: bool = False,
+    licence: str = "",
+) -> None:
+    """Share a distilled set on the Hugging Face hub, or (--dry-run) write what would be shared."""
+    where = push(file, name=name, dry_run=dry_run, private=private, licence=licence)
+    print(f"written to {where}; nothing was uploaded" if dry_run else f"pushed to {where}")
+
+
+def _pull(name: tyro.conf.Positional[str], out: Path | None = None) -> None:
+    """Download a distilled set from the Hugging Face hub."""
+    file = pull(name, out=out)
+    print(f"{describe(file)}\nuse it: distilled = decoct.load_distilled({str(file)!r})")
 
 
 def _embed(
@@ -104,6 +124,8 @@ TOOLS: dict[str, Callable[..., None]] = {
     "report": _report,
     "show": _show,
     "export": _export,
+    "push": _push,
+    "pull": _pull,
     "embed": _embed,
     "finetune": _finetune,
     "doctor": _doctor,

@@ -57,7 +57,7 @@ def refused(data: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str
         recipe = data / "mine.yaml" if recipe is None else recipe
         common = ("--data", data, "--out", data / "run")
         try:
-            status: Any = main([verb, *map(str, (recipe, *common, *flags))])
+            status: Any = main([*verb.split(), *map(str, (recipe, *common, *flags))])
         except SystemExit as stop:  # by the flags' parser
             status = stop.code
         said = "".join(capsys.readouterr())

@@ -66,22 +66,23 @@ def test_artefacts(
 ) -> None:
     tiny_images.save(data / "pool.safetensors")
     damage(data / "pool.safetensors")
-    said = refused("load-images", "--images.source", "pool.safetensors")
+    said = refused("stage load-images", "--images.source", "pool.safetensors")
     assert sentence in said
     assert "pool.safetensors" in said
 
 
 def test_an_artefact_of_another_kind(refused: Refused, data: Path) -> None:
     storage.save_tensors(data / "a.safetensors", {"a": torch.zeros(1)}, kind="targets", meta={})
-    said = refused("load-images", "--images.source", "a.safetensors")
+    said = refused("stage load-images", "--images.source", "a.safetensors")
     assert "holds 'targets'; 'images' is needed here" in said
     safetensors.torch.save_file({"a": torch.zeros(1)}, data / "b.safetensors")
-    said = refused("load-images", "--images.source", "b.safetensors")
+    said = refused("stage load-images", "--images.source", "b.safetensors")
     assert "is a safetensors file, but decoct did not write it" in said
 
 
 def test_a_damaged_stage_is_made_again(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = [
+        "stage",
         "load-images",
         str(data / "mine.yaml"),
         "--data",

@@ -38,7 +38,7 @@ def test_a_recipe_that_does_not_exist(refused: Refused, data: Path) -> None:
 
 
 def test_verbs_and_flags(refused: Refused) -> None:
-    assert "there is no verb distil; perhaps you meant distill?" in refused("distil")
+    assert "there is no verb reprot; perhaps you meant report?" in refused("reprot")
     assert "--matching.iterations" in refused("run", "--matching.itterations", 3)
     assert "invalid literal" in refused("run", "--matching.iterations", "many")
 
@@ -69,12 +69,12 @@ def test_no_space_left(
         raise error
 
     monkeypatch.setattr(safetensors.torch, "save_file", full)
-    said = refused("load-images")
+    said = refused("stage load-images")
     assert "no space left on the device while writing" in said
     assert "the work done so far is kept" in said
     assert not list((data / "run").rglob("*.tmp")) and not list((data / "run").rglob(".*"))
 
 
 def test_a_folder_that_cannot_be_written(refused: Refused, data: Path) -> None:
-    said = refused("load-images", "--out", data / "pool.npz" / "run")
+    said = refused("stage load-images", "--out", data / "pool.npz" / "run")
     assert "cannot be written" in said and "choose another folder" in said

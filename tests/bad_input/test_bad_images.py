@@ -20,13 +20,13 @@ def _picture(path: Path, seed: int = 0) -> None:
 
 
 def test_source_that_does_not_exist(refused: Refused, data: Path) -> None:
-    said = refused("load-images", "--images.source", "nowhere")
+    said = refused("stage load-images", "--images.source", "nowhere")
     assert "nowhere does not exist; a source is a folder" in said
 
 
 def test_empty_folder(refused: Refused, data: Path) -> None:
     (data / "empty").mkdir()
-    said = refused("load-images", "--images.source", data / "empty")
+    said = refused("stage load-images", "--images.source", data / "empty")
     assert "empty holds no pictures" in said
 
 
@@ -36,7 +36,7 @@ def test_folder_of_which_too_few_can_be_read(refused: Refused, data: Path) -> No
     _picture(folder / "whole.png")
     for i in range(2):
         (folder / f"broken{i}.png").write_bytes(b"nonsense")
-    said = refused("load-images", "--images.source", folder)
+    said = refused("stage load-images", "--images.source", folder)
     assert "2 of 3 pictures cannot be read: broken0.png: not a picture broken1.png" in said
     assert "too few are left to continue" in said
 
@@ -50,8 +50,10 @@ def test_folder_of_which_some_cannot_be_read_goes_on(
         _picture(folder / f"{i}.png", seed=i)
     (folder / "broken.png").write_bytes((folder / "0.png").read_bytes()[:200])
     flags = ("--images.source", folder, "--out", data / "run")
-    assert main(["load-images", *map(str, (data / "mine.yaml", *flags))]) == 0
-    assert "broken.png" in capsys.readouterr().err
+    assert main(["stage", "load-images", *map(str, (data / "mine.yaml", *flags))]) == 0
+    (report,) = (data / "run").glob("images-*/unreadable.txt")
+    assert report.read_text().startswith("broken.png: ")
+    assert f"1 of 4 pictures cannot be read: see {report}" in capsys.readouterr().err
 
 
 def test_images_that_differ_in_channels(refused: Refused, data: Path) -> None:
@@ -61,16 +63,16 @@ def test_images_that_differ_in_channels(refused: Refused, data: Path) -> None:
     ragged = np.empty(2, dtype=object)
     ragged[:] = mixed
     np.savez(data / "mixed.npz", images=ragged)
-    said = refused("load-images", "--images.source", "mixed.npz")
+    said = refused("stage load-images", "--images.source", "mixed.npz")
     assert "mixed.npz cannot be read as numpy data" in said
     np.save(data / "alpha.npy", np.zeros((2, 16, 16, 4), np.uint8))
-    said = refused("load-images", "--images.source", "alpha.npy")
+    said = refused("stage load-images", "--images.source", "alpha.npy")
     assert "have neither 1 nor 3 channels" in said
 
 
 def test_constant_images(refused: Refused, data: Path) -> None:
     np.save(data / "grey.npy", np.full((5, 16, 16, 3), 128, np.uint8))
-    said = refused("load-images", "--images.source", "grey.npy")
+    said = refused("stage load-images", "--images.source", "grey.npy")
     assert "grey.npy: the images are constant; there is nothing to learn" in said
 
 
@@ -78,7 +80,7 @@ def test_non_finite_images(refused: Refused, data: Path) -> None:
     pixels = np.random.default_rng(0).random((5, 16, 16, 3))
     pixels[3, 2, 2, 1] = np.nan
     np.save(data / "nan.npy", pixels)
-    said = refused("load-images", "--images.source", "nan.npy")
+    said = refused("stage load-images", "--images.source", "nan.npy")
     assert "nan.npy: 1 images have non-finite pixels, the first at index 3" in said
 
 
@@ -86,7 +88,7 @@ def test_non_finite_images(refused: Refused, data: Path) -> None:
 def test_files_that_are_something_else(refused: Refused, data: Path, name: str) -> None:
     for content in (b"", b"PK\x03\x04 but no zip", b"\x1f\x8b\x08\x00broken gzip" * 3):
         (data / name).write_bytes(content)
-        assert name in refused("load-images", "--images.source", name)
+        assert name in refused("stage load-images", "--images.source", name)
 
 
 @pytest.mark.parametrize(
@@ -97,4 +99,4 @@ def test_files_that_are_something_else(refused: Refused, data: Path, name: str) 
     ],
 )
 def test_impossible_shapes(refused: Refused, flag: str, value: int, sentence: str) -> None:
-    assert sentence in refused("load-images", f"--images.{flag}", value)
+    assert sentence in refused("stage load-images", f"--images.{flag}", value)

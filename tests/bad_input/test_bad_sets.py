@@ -61,7 +61,7 @@ def test_targets_that_are_none(
     if array is not None:
         with (data / name).open("wb") as file:
             np.save(file, array)
-    assert sentence in refused("compute-targets", "--targets.source", name)
+    assert sentence in refused("stage compute-targets", "--targets.source", name)
 
 
 def test_targets_files_that_are_damaged(tmp_path: Path) -> None:

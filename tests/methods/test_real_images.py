@@ -118,13 +118,14 @@ def test_the_verb_selects_what_the_recipe_names(
     recipe: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flags = ["--out", str(tmp_path / "run"), "--compare.methods"]
-    assert main(["select", str(tmp_path / "mine.yaml"), *flags, "sas", "k-center", "mkdt"]) == 0
+    select = ["stage", "select", str(tmp_path / "mine.yaml"), *flags]
+    assert main([*select, "sas", "k-center", "mkdt"]) == 0
     said = capsys.readouterr().out
     assert "distilled set by sas, 8 images (real images)" in said
     (file,) = (tmp_path / "run").glob("k-center-seed0-*/distilled.safetensors")
     assert len(load_distilled(file)) == 8
     assert not list((tmp_path / "run").glob("mkdt-*"))
-    assert main(["select", str(tmp_path / "mine.yaml"), *flags, "none"]) == 2
+    assert main([*select, "none"]) == 2
     assert "compare.methods names no subset to select" in capsys.readouterr().err
 
 

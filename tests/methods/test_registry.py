@@ -157,10 +157,10 @@ def test_it_is_a_stage_by_itself(
 ) -> None:
     common = (mine, "--out", tmp_path / "run")
     made = "distilled set by every-nth, 9 images"
-    assert made in say(capsys, "select", *common)
-    assert made in say(capsys, "distill", *common)
-    assert "encoder" in say(capsys, "pretrain", *common)
-    assert "stripes, 30% of the labels: " in say(capsys, "probe", *common)
+    assert made in say(capsys, "stage", "select", *common)
+    assert made in say(capsys, "stage", "distill", *common)
+    assert "encoder" in say(capsys, "stage", "pretrain", *common)
+    assert "stripes, 30% of the labels: " in say(capsys, "stage", "probe", *common)
 
 
 def test_other_methods_begin_with_what_it_chooses(mine: Path, tmp_path: Path) -> None:

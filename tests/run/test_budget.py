@@ -82,8 +82,8 @@ def test_the_command_takes_bytes_and_steps(
     file, out = tmp_path / "mine.yaml", tmp_path / "out"
     file.write_text(replace(tiny_recipe, method="random").to_yaml())
     flags = ["--budget", "4kB", "--steps", "3", "--out", str(out)]
-    assert main(["pretrain", str(file), *flags]) == 0
+    assert main(["stage", "pretrain", str(file), *flags]) == 0
     assert "4kB hold 5 images of about 784 bytes" in capsys.readouterr().err
     saved = load_recipe(out / "recipe.yaml")
     assert saved.size == 5 and saved.pretrain.steps == 3 and not saved.budget
-    assert main(["pretrain", str(file), "--budget", "much", "--out", str(out)]) == 2
+    assert main(["stage", "pretrain", str(file), "--budget", "much", "--out", str(out)]) == 2

@@ -203,7 +203,7 @@ def test_a_recipe_and_a_flag_with_a_bad_share_are_refused(
     path.write_text(path.read_text().replace("holdout: 0.25", "holdout: 1.25"))
     with pytest.raises(DecoctError, match=r"mine\.yaml: images\.holdout is 1\.25"):
         load_recipe(path)
-    assert main(["load-images", str(path), "--out", str(tmp_path / "run")]) == 2
+    assert main(["stage", "load-images", str(path), "--out", str(tmp_path / "run")]) == 2
     assert "it must be at least 0 and below 1" in capsys.readouterr().err
 
 

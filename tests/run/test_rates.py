@@ -173,7 +173,7 @@ def test_a_recipe_with_bad_factors_is_refused(
 def test_factors_are_flags_and_survive_a_round_trip(tiny_recipe: Recipe, tmp_path: Path) -> None:
     out = ["--out", str(tmp_path / "run")]
     flags = ["--compare.lr-factors", "ssl-random", "2", "mkdt", "0.5", "--pretrain.lr-factor", "3"]
-    assert main(["load-images", str(tmp_path / "mine.yaml"), *out, *flags]) == 0
+    assert main(["stage", "load-images", str(tmp_path / "mine.yaml"), *out, *flags]) == 0
     recipe = load_recipe(tmp_path / "run/recipe.yaml")
     assert recipe.compare.lr_factors == {"ssl-random": 2.0, "mkdt": 0.5}
     assert recipe.pretrain.lr_factor == 3

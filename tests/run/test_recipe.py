@@ -141,6 +141,17 @@ def test_sources_are_looked_for_in_the_data_folder_first(tmp_path: Path) -> None
     assert recipe.source("") == ""
 
 
+def test_the_users_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    photos, recipe = str(tmp_path / "photos"), Recipe(data="~/data")
+    assert recipe.source("~/photos") == photos
+    assert recipe.source("hf:~/photos") == f"hf:{photos}"
+    assert recipe.source("timm:local-dir:~/photos") == f"timm:local-dir:{photos}"
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "pool.npz").touch()
+    assert recipe.source("pool.npz") == str(tmp_path / "data" / "pool.npz")
+
+
 def test_a_written_recipe_says_everything(tmp_path: Path) -> None:
     """The defaults too: they may be others in the next version."""
     sparse = load_recipe(_write(tmp_path, "experts: {count: 3}\nviews: {count: 5}"))
@@ -295,13 +306,39 @@ def test_a_recipe_of_the_users_is_not_overwritten(
     mine = tmp_path / "recipe.yaml"
     text = (tmp_path / "mine.yaml").read_text() + "# how I made it\n"
     mine.write_text(text)
-    assert main(["load-images", str(mine), "--out", str(tmp_path)]) == 2
+    assert main(["stage", "load-images", str(mine), "--out", str(tmp_path)]) == 2
     assert "is a recipe of yours; choose another folder" in capsys.readouterr().err
     assert mine.read_text() == text
 
     saved = tmp_path / "run/recipe.yaml"
     for recipe in (tmp_path / "mine.yaml", saved):  # a run's own is written again
-        assert main(["load-images", str(recipe), "--out", str(tmp_path / "run")]) == 0
+        assert main(["stage", "load-images", str(recipe), "--out", str(tmp_path / "run")]) == 0
     assert load_recipe(saved) == tiny_recipe
     saved.write_text(tiny_recipe.to_yaml())  # as earlier versions wrote it
-    assert main(["load-images", str(saved), "--out", str(tmp_path / "run")]) == 0
+    assert main(["stage", "load-images", str(saved), "--out", str(tmp_path / "run")]) == 0
+
+
+def test_a_command_that_fails_keeps_the_recipe_of_a_finished_run(
+    tiny_recipe: Recipe, tmp_path: Path
+) -> None:
+    file, saved = str(tmp_path / "mine.yaml"), tmp_path / "run/recipe.yaml"
+    common = (file, "--out", str(tmp_path / "run"))
+    assert main(["stage", "distill", *common, "--method", "random"]) == 0
+    before = saved.read_text()
+    assert main(["run", *common, "--size", "1000"]) == 2
+    assert main(["compare", *common, "--compare.tasks", "nowhere.npz"]) == 2
+    assert main(["stage", "load-images", *common, "--images.source", "nowhere"]) == 2
+    assert saved.read_text() == before
+
+
+def test_other_pictures_have_a_folder_of_their_own(
+    tiny_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pool.npz").rename(tmp_path / "my photos.npz")
+    load = ["stage", "load-images", "mine.yaml", "--images.source"]
+    assert main([*load, "my photos.npz"]) == 0
+    assert load_recipe("runs/mine-my-photos/recipe.yaml").name == "mine-my-photos"
+    (tmp_path / "my photos.npz").rename(tmp_path / "pool.npz")
+    assert main([*load, "pool.npz"]) == 0  # the recipe's own
+    assert load_recipe("runs/mine/recipe.yaml").name == "mine"

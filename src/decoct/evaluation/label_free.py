@@ -1,7 +1,10 @@
 """What an encoder is worth without labels: three numbers, on images that were left out."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
 
+import msgspec
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -9,6 +12,8 @@ from torch import Tensor
 
 from decoct.artefacts.encoder import Encoder
 from decoct.artefacts.targets import Targets
+from decoct.core import storage
+from decoct.core.errors import DecoctError
 from decoct.core.shapes import Features, Index
 from decoct.data.images import Images
 from decoct.evaluation.target_probe import seen_and_unseen, unexplained
@@ -24,6 +29,44 @@ class LabelFree:
     error: float  # share of the targets' variance that its features do not predict: less is better
     rankme: float  # how many directions its features use: more is better
     agreement: float  # share of an image's nearest neighbours that are the teacher's, too
+
+
+@dataclass(frozen=True)
+class LabelFreeRow(LabelFree):
+    """Which encoder the scores are of."""
+
+    method: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class LabelFreeScores:
+    """The encoders of a run, judged without labels."""
+
+    rows: tuple[LabelFreeRow, ...]
+    left_out: int = 0  # images
+
+    def save(self, path: Path | str) -> None:
+        """Write `label_free.json`."""
+        storage.save_json(path, asdict(self), kind="label-free")
+
+    @classmethod
+    def load(cls, path: Path | str) -> Self:
+        """Read a run's `label_free.json`; raises `DecoctError` for a damaged file."""
+        content: Any = storage.load_json(path, kind="label-free")
+        try:
+            return msgspec.convert(content, cls)
+        except msgspec.ValidationError as error:
+            raise DecoctError(f"{path} holds no label-free scores: {error}") from error
+
+    def of(self, method: str) -> list[LabelFreeRow]:
+        """A method's scores, one for each seed."""
+        return [row for row in self.rows if row.method == method]
+
+    @property
+    def methods(self) -> list[str]:
+        """In their order."""
+        return list(dict.fromkeys(row.method for row in self.rows))
 
 
 def label_free_scores(

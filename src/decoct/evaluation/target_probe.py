@@ -13,6 +13,7 @@ from decoct.core.seeding import random_subset
 from decoct.core.shapes import Index
 from decoct.data.images import Images
 
+MOST_KNOWN = 2000  # images on which the linear map is fitted
 _PENALTIES = tuple(10.0**e for e in range(-2, 6))  # of ridge regression on standardised features
 
 
@@ -23,7 +24,7 @@ def target_probe_error(
     targets: Targets,
     known: Index,
     left_out: Index,
-    most: int = 2000,
+    most: int = MOST_KNOWN,
     seed: int = 0,
     device: torch.device | str = "cpu",
 ) -> float:
@@ -64,7 +65,7 @@ def seen_and_unseen(
     images: Images,
     known: Index,
     left_out: Index,
-    most: int = 2000,
+    most: int = MOST_KNOWN,
     seed: int,
     device: torch.device | str,
 ) -> tuple[Index, Float[Tensor, "seen feature"], Float[Tensor, "unseen feature"]]:

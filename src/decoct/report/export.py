@@ -74,7 +74,7 @@ def export(path: Path, *, out: Path, uint8: bool = False) -> Path:
         with storage.atomic_path(out / f"{number:05d}.png") as temporary:
             to_picture(pixels).save(temporary, format="PNG")
     with storage.atomic_path(out / "targets.npy") as temporary, temporary.open("wb") as file:
-        np.save(file, _targets(distilled).numpy().astype(np.float32))
+        np.save(file, plain_targets(distilled).numpy().astype(np.float32))
     if distilled.views is not None:
         with storage.atomic_path(out / "views.npy") as temporary, temporary.open("wb") as file:
             np.save(file, distilled.views.numpy())
@@ -96,7 +96,7 @@ def _set_file(path: Path) -> Path:
     return file
 
 
-def _targets(distilled: DistilledSet) -> Tensor:
+def plain_targets(distilled: DistilledSet) -> Tensor:
     """The stored targets; if there is a labeller, its targets for the images themselves."""
     if distilled.labeller is None:
         return distilled.targets

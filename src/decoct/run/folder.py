@@ -51,7 +51,7 @@ class StageFolders:
     @contextmanager
     def timed(self, label: str, folder: Path) -> Iterator[None]:
         """Add the block's seconds to the stage's own, without those of nested stages."""
-        folder.mkdir(parents=True, exist_ok=True)
+        storage.make_folder(folder)
         _sweep(self.path)
         start = time.monotonic()
         self._inner.append(0.0)

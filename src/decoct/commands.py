@@ -1,0 +1,193 @@
+"""The table of verbs: what each takes and does. Help is made of it; it loads no torch."""
+
+from dataclasses import dataclass
+from types import MappingProxyType
+
+# Flags of a verb, each with its text; a line of help for each.
+Flags = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A verb: what follows it, what it does in a line, and what its own help adds."""
+
+    takes: str  # such as "RECIPE" or "SET --out FOLDER"
+    summary: str
+    about: str = ""
+    flags: Flags = ()  # its own; a verb of a recipe has the recipe's too
+
+    @property
+    def of_a_recipe(self) -> bool:
+        """Whether it takes a recipe, and so every setting of the recipe as a flag."""
+        return self.takes in ("RECIPE", "NAME RECIPE", "variance RECIPE")
+
+
+_JOBS = ("--jobs N", "processes that share the work")
+_MARKDOWN = ("--markdown", "print Markdown tables")
+
+GROUPS: dict[str, dict[str, Verb]] = {
+    "Make a set": {
+        "distill": Verb(
+            "FOLDER [flags]",
+            "from a folder of pictures to a set and an encoder in use",
+            "Looks at the folder, says what it found and what it will do, and does it: a\n"
+            "distilled set, an encoder, scores and the report in runs/FOLDER. The recipe it\n"
+            "saves there repeats it: decoct run runs/FOLDER/recipe.yaml.",
+            flags=(
+                ("--time 15min", "for everything: decides the teacher's length, the pixels"),
+                ("--teacher SOURCE", "timm:NAME, a checkpoint, or train; default: the best"),
+                ("", "at hand"),
+                ("--labels FOLDER", "class folders to judge on, or none; default: those in"),
+                ("", "FOLDER, if there are any"),
+                ("--pixels 64", "height and width at which pictures are learnt from"),
+                ("--out FOLDER", "where to keep the run"),
+                ("--SECTION.SETTING V", "any setting of a recipe, as of decoct run"),
+            ),
+        ),
+        "demo": Verb(
+            "[flags]",
+            "run the embedded recipe: emoji, minutes on a CPU",
+            "The same as decoct run demo: every stage of the embedded recipe, the comparison\n"
+            "and the report. decoct run --help lists the flags.",
+        ),
+        "run": Verb(
+            "RECIPE", "every stage of a recipe, the comparison and the report", flags=(_JOBS,)
+        ),
+        "stage": Verb("NAME RECIPE", "one stage of a recipe, with everything that it needs"),
+    },
+    "Measure": {
+        "compare": Verb("RECIPE", "every stage and the table of methods", flags=(_JOBS,)),
+        "ablate": Verb(
+            "RECIPE",
+            "measure what each part of a method contributes",
+            flags=(
+                ("--axes init experts=1,5", "what to vary; default: all axes of the method"),
+                _MARKDOWN,
+            ),
+        ),
+        "tune": Verb(
+            "RECIPE",
+            "choose learning rates and epochs without labels",
+            flags=(
+                ("--tune.lr-factors ...", "factors on a method's learning rate"),
+                ("--tune.epochs ...", "numbers of epochs for pre-training"),
+            ),
+        ),
+        "fit": Verb(
+            "RECIPE",
+            "choose what of a set fits in --budget",
+            flags=(
+                ("--fit.widths ...", "widths of the labeller; --fit.weights, --fit.qualities"),
+                _JOBS,
+            ),
+        ),
+        "frontier": Verb(
+            "RECIPE",
+            "measure accuracy over gradient steps and over bytes",
+            flags=(
+                ("--frontier.steps 120 480", "numbers of gradient steps"),
+                ("--frontier.bytes 1MB 4MB", "sizes of the sets; --frontier.methods, likewise"),
+                _JOBS,
+                _MARKDOWN,
+            ),
+        ),
+        "diagnose": Verb(
+            "variance RECIPE",
+            "measure how much gradients and trajectories vary",
+            flags=(("--diagnose.objectives ...", "which losses; other settings likewise"),),
+        ),
+    },
+    "Use the encoder": {
+        "embed": Verb(
+            "ENCODER FOLDER --out FILE",
+            "features of every picture: .npy, .csv or .parquet",
+            "Writes them with the pictures' names. ENCODER is an encoder's file, or the\n"
+            "folder of a run or stage with one in it. FOLDER can be any source of images.\n"
+            "The same command continues after an interruption.",
+            flags=(
+                ("--device NAME", "cpu, cuda, mps or auto (default)"),
+                ("--batch N", "pictures at a time; default: 256"),
+            ),
+        ),
+        "finetune": Verb(
+            "ENCODER TASK",
+            "train all of it on few labels, beside a linear probe",
+            "Trains the whole network with a linear head on some of a task's labels, and\n"
+            "prints its accuracy beside the linear probe's on the same labels. The same\n"
+            "command continues after an interruption.",
+            flags=(
+                ("--labels 0.05 ...", "shares of each class's labels"),
+                ("--per-class 10 ...", "or numbers of labels in each class"),
+                ("--draws N, --seeds N", "choices of labels per seed (5), and seeds (1)"),
+                ("--epochs N, --lr F", "how long and how fast to train; 50 and 0.001"),
+                ("--out FOLDER", "what is done; default: runs/finetune-TASK"),
+                ("--device NAME", "cpu, cuda, mps or auto (default)"),
+            ),
+        ),
+    },
+    "Look": {
+        "report": Verb(
+            "RUN [--out FILE]",
+            "write an HTML page about a run's folder",
+            "The page is one self-contained file: RUN/report.html unless --out names it.",
+        ),
+        "show": Verb(
+            "FILE [--out PNG]",
+            "describe any artefact; write its images as a PNG",
+            "FILE is a file, a stage's folder or a run's. Images and sets are drawn as a PNG\n"
+            "next to it.",
+        ),
+        "export": Verb(
+            "FILE --out FOLDER",
+            "save a set as PNG images, an encoder for use elsewhere",
+            "Writes a distilled set as PNG images, targets.npy and how to train on them; or\n"
+            "an encoder's weights with a program, load.py, that loads them without decoct.",
+            flags=(
+                ("--uint8", "the set as one file of bytes, which decoct reads"),
+                ("--to FORMAT", "an encoder for timm, torch, onnx or safetensors"),
+            ),
+        ),
+    },
+    "Share": {
+        "push": Verb(
+            "SET OWNER/NAME",
+            "share a distilled set on the Hugging Face hub",
+            "Makes a data set repository of it: the file, its images and targets as Parquet,\n"
+            "a picture and a card. SET is the file, or the folder of the run that made it.",
+            flags=(
+                ("--licence TEXT", "of the pictures that it was made from: cc-by-4.0, say"),
+                ("--dry-run FOLDER", "write it all to a folder, without login and network"),
+                ("--private", "let nobody else see it"),
+            ),
+        ),
+        "pull": Verb(
+            "OWNER/NAME[@REVISION]",
+            "download a shared set and check it",
+            'In Python: decoct.load_distilled("hf:OWNER/NAME").',
+            flags=(("--out FILE", "where to keep it; default: NAME.safetensors"),),
+        ),
+    },
+    "Keep order": {
+        "doctor": Verb(
+            "[RECIPE] [--data FOLDER] [--out FOLDER]",
+            "versions, devices, extras; what a recipe would take",
+            "For a recipe also shows the disk, memory and time that a run of it in FOLDER\n"
+            "would take.",
+        ),
+    },
+}
+VERBS = MappingProxyType({name: verb for group in GROUPS.values() for name, verb in group.items()})
+
+# What `decoct stage NAME RECIPE` makes, by name.
+STAGES = {
+    "load-images": "the pool",
+    "train-teacher": "the teacher, if the recipe trains one",
+    "compute-targets": "the teacher's representation of every image",
+    "train-experts": "the students whose trajectories are matched",
+    "difficulty": "how hard each image is for the experts",
+    "train-assistant": "the small network that labels views",
+    "select": "the images of every subset method in compare.methods",
+    "distill": "the set of one method; --method names it",
+    "pretrain": "one method's encoder",
+    "probe": "one method's scores",
+}

@@ -1,0 +1,123 @@
+"""The flags of a verb that takes a recipe: the recipe's own settings, and a few of the verb's."""
+
+import re
+from dataclasses import dataclass, field, make_dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from decoct.core.console import note
+from decoct.core.errors import DecoctError
+from decoct.methods.registry import sections
+from decoct.run.budget import within_budget
+from decoct.run.old_recipes import upgraded_flags
+from decoct.run.pipeline import Run
+from decoct.run.recipe import Recipe, load_recipe
+from decoct.run.recipes import recipe_names
+from decoct.studies.fit import FitConfig
+from decoct.studies.frontier.study import FrontierConfig
+from decoct.studies.tune import TuneConfig
+from decoct.studies.variance.study import VarianceConfig
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request to a verb that takes a recipe."""
+
+    recipe: Recipe
+    flags: Any
+
+    def run(self) -> Run:
+        """The requested run; its recipe is saved once it is known to work."""
+        run = Run(self.recipe, self.flags.out)
+        run.check_folder()
+        return run
+
+    def fitted(self) -> "Call":
+        """The same request with a budget, if there is one, made a size."""
+        if not self.recipe.budget:
+            return self
+        pool = Run(replace(self.recipe, budget=""), self.flags.out).pool
+        recipe, said = within_budget(self.recipe, pool)
+        note(said)
+        return Call(recipe, self.flags)
+
+
+def parse(verb: str, arguments: list[str]) -> Call:
+    """Parse `RECIPE [flags]`; flags override the recipe."""
+    if not arguments or arguments[0].startswith("-"):
+        raise DecoctError(f"decoct {verb} needs a recipe: one of {', '.join(recipe_names())}")
+    return with_flags(load_recipe(arguments[0]), verb, arguments[1:], of=arguments[0])
+
+
+def with_flags(recipe: Recipe, verb: str, arguments: list[str], *, of: str) -> Call:
+    """A recipe with flags that override it; `of` is what it was made from, for messages."""
+    kind = _flags_of(recipe, verb)
+    flags = [_SHORT.get(word, word) for word in upgraded_flags(arguments)]
+    found = tyro.cli(kind, prog=f"decoct {verb} {of}", args=flags)
+    own = {name: getattr(found, name) for name in sections()}
+    resolved = _named(found.recipe.having(**own), recipe)
+    return Call(resolved, replace(found, out=found.out or Path("runs") / resolved.name))
+
+
+def _named(recipe: Recipe, given: Recipe) -> Recipe:
+    """Named after its pictures too, if flags say which, so that its run has a folder of its own."""
+    if recipe.images.source == given.images.source or recipe.name != given.name:
+        return recipe
+    return replace(recipe, name=f"{recipe.name}-{source_name(recipe.images.source)}")
+
+
+def settings_said(flags: list[str]) -> frozenset[str]:
+    """The settings that flags name.
+
+    >>> sorted(settings_said(["--images.size=64", "--compare.lr-factors", "mkdt", "2"]))
+    ['compare.lr_factors', 'images.size']
+    """
+    named = (word.partition("=")[0] for word in upgraded_flags(flags) if word.startswith("--"))
+    return frozenset(_SHORT.get(name, name)[2:].replace("-", "_") for name in named)
+
+
+def source_name(source: str) -> str:
+    """A source's name, as a part of a folder's.
+
+    >>> source_name("~/my photos/"), source_name("hf:me/birds"), source_name("data/pool.npz")
+    ('my-photos', 'birds', 'pool')
+    """
+    path = Path(source.rpartition(":")[2]).expanduser().absolute()
+    name = path.stem if path.suffix and not path.is_dir() else path.resolve().name
+    return re.sub(r"[^\w.-]+", "-", name).strip(".-") or "images"
+
+
+_SHORT = {"--steps": "--pretrain.steps"}
+
+
+def _flags_of(recipe: Recipe, verb: str) -> Any:
+    """A dataclass of all flags: the recipe's, its methods' sections, and the verb's own."""
+
+    def default(value: Any) -> Any:
+        return field(default_factory=lambda: value)
+
+    unnamed = Annotated[Recipe, tyro.conf.arg(name="")]
+    parts: list[tuple[str, Any, Any]] = [("recipe", unnamed, default(recipe))]
+    parts += [(name, kind, default(recipe.methods[name])) for name, kind in sections().items()]
+    parts.append(("out", Path | None, default(None)))  # None: runs/NAME
+    for name, kind, value in _OWN_FLAGS.get(verb, ()):
+        parts.append((name, kind, default(value)))
+    return make_dataclass("Flags", parts, frozen=True)
+
+
+_JOBS = ("jobs", int, 1)  # processes that share the work
+_OWN_FLAGS: dict[str, tuple[tuple[str, Any, Any], ...]] = {
+    "run": (_JOBS,),
+    "compare": (_JOBS,),
+    "tune": (("tune", TuneConfig, TuneConfig()),),
+    "fit": (("fit", FitConfig, FitConfig()), _JOBS),
+    "ablate": (("axes", tuple[str, ...], ()), ("markdown", bool, False)),
+    "frontier": (
+        ("frontier", FrontierConfig, FrontierConfig()),
+        _JOBS,
+        ("markdown", bool, False),
+    ),
+    "diagnose variance": (("diagnose", VarianceConfig, VarianceConfig()),),
+}

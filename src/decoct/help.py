@@ -1,0 +1,78 @@
+"""What the command line says about itself, at once: nothing here loads torch."""
+
+import textwrap
+from collections.abc import Iterable
+
+from decoct.commands import GROUPS, STAGES, VERBS, Verb
+from decoct.run.recipes import recipe_names
+
+_RECIPE = """\
+Flags
+{own}  --out FOLDER            where to keep the run; default: runs/NAME
+  --method NAME           the method of the run: carried, views, mkdt, ...
+  --device NAME           cpu, cuda, mps or auto (default)
+  --seed N, --fraction F  the first seed; the set's size as a share of the pool
+  --budget 1MB            the set's bytes, in place of its size
+  --steps N               gradient steps of pre-training
+  --images.source SOURCE  a folder, .npz, .npy, IDX, emoji, torchvision:NAME or
+                          hf:NAME
+  --compare.methods ...   the methods to compare
+  --compare.tasks ...     the labelled sets for the probes
+
+Every setting of a recipe is a flag, --SECTION.SETTING VALUE. Flags override the
+recipe.
+Sections: images, teacher, targets, experts, assistant, rule, matching,
+labeller, coding, ssl, pretrain, probe, compare; of single methods: sas, views,
+carried, noise, mkdt, mtt_ssl, krr_st, boost_ssdd.
+decoct {verb} RECIPE --help lists all settings and
+their values in the recipe.
+"""
+
+
+def usage() -> str:
+    """The general help: every verb, by what a user wants."""
+    parts = ["decoct VERB ...: boil a large set of unlabelled images down to a small one that"]
+    parts.append("pre-trains good encoders")
+    for title, verbs in GROUPS.items():
+        parts += ["", title, *_rows((f"{k} {v.takes}", v.summary) for k, v in verbs.items())]
+    return "\n".join([*parts, "", _recipes(), "decoct VERB --help shows the flags of a verb."])
+
+
+def verb_help(words: list[str]) -> str | None:
+    """The help of a verb, short enough for one screen; None if there is no such verb."""
+    name, *more = words
+    verb = VERBS.get(name)
+    known = {"stage": list(STAGES), "diagnose": ["variance"]}.get(name, [])
+    if verb is None or not (not more or (len(more) == 1 and more[0] in known)):
+        return None
+    return _text(name, verb, more[0] if more else "")
+
+
+def _text(name: str, verb: Verb, word: str) -> str:
+    head = f"decoct {name} {verb.takes}{' [flags]' * verb.of_a_recipe}"
+    summary = f"{verb.summary[0].upper()}{verb.summary[1:]}."
+    parts = [head, "", summary]
+    if name == "stage":
+        parts += ["", *_rows(STAGES.items())]
+    elif verb.about:
+        parts += ["", verb.about]
+    if verb.of_a_recipe:
+        own = "".join(f"{line}\n" for line in _rows(verb.flags))
+        command = f"{name} {word or verb.takes.split()[0]}" if " " in verb.takes else name
+        parts += ["", _RECIPE.format(own=own, verb=command), _recipes()]
+    return "\n".join(parts)
+
+
+def _rows(rows: Iterable[tuple[str, str]]) -> list[str]:
+    """Two columns; a wide first one is followed by a line of its own."""
+    found = []
+    for first, second in rows:
+        wide = len(first) > 23
+        found += [f"  {first}", f"{'':26}{second}"] if wide else [f"  {first:<23} {second}"]
+    return found
+
+
+def _recipes() -> str:
+    """What a recipe can be, in lines for a screen."""
+    text = f"RECIPE is a YAML file of yours, or one of: {', '.join(recipe_names())}."
+    return textwrap.fill(text, 80, break_on_hyphens=False)
