@@ -83,6 +83,21 @@ def test_methods_that_a_verb_does_not_know(
     assert not list((tmp_path / "run").glob("*/"))
 
 
+def test_stages_are_counted_in_the_order_in_which_they_are_made(
+    tiny_recipe: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["compare", str(tmp_path / "mine.yaml"), "--out", str(tmp_path / "run")]
+    command += ["--compare.methods", "mkdt", "views"]
+    assert main(command) == 0
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("stage ")]
+    names = [line.rpartition(" ")[2] for line in said]
+    count = len(list((tmp_path / "run").glob("*-*/")))
+    assert said == [f"stage {i} of {count}: {name}" for i, name in enumerate(names, 1)]
+    assert names[0] == "images" and names[-1] == "probe-views-seed0"
+    assert main(command) == 0
+    assert "stage " not in capsys.readouterr().err  # everything is there
+
+
 def test_stages_have_moved(capsys: pytest.CaptureFixture[str]) -> None:
     status, said = say(capsys, "load-images", "demo")
     assert status == 2 and "load-images is a stage now: decoct stage load-images RECIPE" in said

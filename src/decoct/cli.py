@@ -1,6 +1,7 @@
 """The command line: instant help, and the verbs, which import torch only when they run."""
 
 import errno
+import os
 import signal
 import sys
 import threading
@@ -12,21 +13,23 @@ from decoct.commands import STAGES, VERBS
 from decoct.core.errors import DecoctError, Terminated
 from decoct.core.spelling import suggest
 from decoct.help import usage, verb_help
+from decoct.run.recipes import recipe_names, recipe_text
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit status."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    text = help_text(arguments)
-    if text is not None:
-        print(text)
-        return 0
+    if arguments[:1] == ["help"] and arguments[1:]:
+        arguments = [*arguments[1:], "--help"]
     try:
-        with _terminable():
-            _run(arguments)
+        _say_or_run(arguments)
+        sys.stdout.flush()
     except DecoctError as error:
         print(f"decoct: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # whoever read it has read enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
@@ -39,6 +42,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("decoct: terminated; the same command continues from here", file=sys.stderr)
         return 143
     return 0
+
+
+def _say_or_run(arguments: list[str]) -> None:
+    text = help_text(arguments)
+    if text is not None:
+        print(text)
+        return
+    with _terminable():
+        _run(arguments)
 
 
 @contextmanager
@@ -68,7 +80,7 @@ def help_text(arguments: Sequence[str]) -> str | None:
     if first == "--version":
         return f"decoct {__version__}"
     if first in ("-h", "--help", "help"):
-        return (verb_help(more) if more else None) or usage()
+        return usage()
     return verb_help([first, *more[:-1]]) if more and more[-1] in ("-h", "--help") else None
 
 
@@ -78,6 +90,17 @@ def _run(arguments: list[str]) -> None:
         if verb in STAGES:
             raise DecoctError(f"{verb} is a stage now: decoct stage {verb} RECIPE")
         raise DecoctError(f"there is no verb {verb};{suggest(verb, VERBS)}")
+    if verb == "recipe":
+        _print_recipe(arguments[1:])
+        return
     from decoct.verbs import dispatch  # loads torch
 
     dispatch(verb, arguments[1:])
+
+
+def _print_recipe(names: list[str]) -> None:
+    known = recipe_names()
+    if len(names) != 1 or names[0] not in known:
+        wanted = suggest(names[0], known) if names else f" there are {', '.join(known)}"
+        raise DecoctError(f"decoct recipe takes the name of a shipped recipe;{wanted}")
+    print(recipe_text(names[0]), end="")

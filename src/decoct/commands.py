@@ -19,7 +19,7 @@ class Verb:
     @property
     def of_a_recipe(self) -> bool:
         """Whether it takes a recipe, and so every setting of the recipe as a flag."""
-        return self.takes in ("RECIPE", "NAME RECIPE", "variance RECIPE")
+        return self.takes in ("RECIPE", "[RECIPE]", "NAME RECIPE", "variance RECIPE")
 
 
 _JOBS = ("--jobs N", "processes that share the work")
@@ -52,6 +52,11 @@ GROUPS: dict[str, dict[str, Verb]] = {
         ),
         "run": Verb(
             "RECIPE", "every stage of a recipe, the comparison and the report", flags=(_JOBS,)
+        ),
+        "recipe": Verb(
+            "NAME",
+            "print a shipped recipe, to begin from: recipe demo > mine.yaml",
+            "Change what you like in the file, and run it: decoct run mine.yaml",
         ),
         "stage": Verb("NAME RECIPE", "one stage of a recipe, with everything that it needs"),
     },
@@ -101,9 +106,9 @@ GROUPS: dict[str, dict[str, Verb]] = {
         "embed": Verb(
             "ENCODER FOLDER --out FILE",
             "features of every picture: .npy, .csv or .parquet",
-            "Writes them with the pictures' names. ENCODER is an encoder's file, or the\n"
-            "folder of a run or stage with one in it. FOLDER can be any source of images.\n"
-            "The same command continues after an interruption.",
+            "Writes them with the pictures' names. ENCODER is an encoder's file, or the folder\n"
+            "of a run or stage with one in it. FOLDER can be any source of images. The same\n"
+            "command continues after an interruption.",
             flags=(
                 ("--device NAME", "cpu, cuda, mps or auto (default)"),
                 ("--batch N", "pictures at a time; default: 256"),
@@ -112,15 +117,14 @@ GROUPS: dict[str, dict[str, Verb]] = {
         "finetune": Verb(
             "ENCODER TASK",
             "train all of it on few labels, beside a linear probe",
-            "Trains the whole network with a linear head on some of a task's labels, and\n"
-            "prints its accuracy beside the linear probe's on the same labels. The same\n"
-            "command continues after an interruption.",
+            "Trains the whole network with a linear head on shares of a task's labels, or on\n"
+            "so many a class, and prints its accuracy beside the linear probe's on the same\n"
+            "labels. The same command continues after an interruption.",
             flags=(
-                ("--labels 0.05 ...", "shares of each class's labels"),
-                ("--per-class 10 ...", "or numbers of labels in each class"),
-                ("--draws N, --seeds N", "choices of labels per seed (5), and seeds (1)"),
-                ("--epochs N, --lr F", "how long and how fast to train; 50 and 0.001"),
-                ("--out FOLDER", "what is done; default: runs/finetune-TASK"),
+                ("--labels 0.05 ...", "shares of the labels; --per-class 10 ...: so many"),
+                ("--draws 5, --seeds 1", "draws of labels; seeds of the head and the order"),
+                ("--epochs 50, --lr 0.001", "and --batch 64: how long and how fast"),
+                ("--out FOLDER", "where to keep the scores"),
                 ("--device NAME", "cpu, cuda, mps or auto (default)"),
             ),
         ),
@@ -138,13 +142,13 @@ GROUPS: dict[str, dict[str, Verb]] = {
             "next to it.",
         ),
         "export": Verb(
-            "FILE --out FOLDER",
-            "save a set as PNG images, an encoder for use elsewhere",
-            "Writes a distilled set as PNG images, targets.npy and how to train on them; or\n"
-            "an encoder's weights with a program, load.py, that loads them without decoct.",
+            "SET|ENCODER --out FOLDER",
+            "a set as PNG images; an encoder for timm, torch, onnx",
+            "A distilled set becomes PNG images, targets.npy and how to train on them. An\n"
+            "encoder becomes weights and a program, load.py, that loads them without decoct.",
             flags=(
-                ("--uint8", "the set as one file of bytes, which decoct reads"),
-                ("--to FORMAT", "an encoder for timm, torch, onnx or safetensors"),
+                ("--to FORMAT", "of an encoder: timm, torch, onnx or safetensors"),
+                ("--uint8", "a set as one file of bytes that decoct reads"),
             ),
         ),
     },
@@ -168,12 +172,21 @@ GROUPS: dict[str, dict[str, Verb]] = {
         ),
     },
     "Keep order": {
-        "doctor": Verb(
-            "[RECIPE] [--data FOLDER] [--out FOLDER]",
-            "versions, devices, extras; what a recipe would take",
-            "For a recipe also shows the disk, memory and time that a run of it in FOLDER\n"
-            "would take.",
+        "runs": Verb(
+            "[FOLDER]",
+            "the runs in a folder (default: runs); runs compare A B",
+            "For each run: its recipe, whether it is finished, stages done, size, the best\n"
+            "set with its accuracy, and when it changed.\n\n"
+            "decoct runs compare A B shows the settings in which two runs differ, and the\n"
+            "accuracies of the methods that both have.",
         ),
+        "clean": Verb(
+            "RUN [--yes]",
+            "delete stages that a run's recipe no longer reaches",
+            "Lists them with their sizes and asks; --yes deletes without asking. It keeps\n"
+            "what the run's recipe.yaml and run.json name, and all that no stage made.",
+        ),
+        "doctor": Verb("[RECIPE]", "versions, devices, extras; what a recipe would take"),
     },
 }
 VERBS = MappingProxyType({name: verb for group in GROUPS.values() for name, verb in group.items()})

@@ -26,7 +26,8 @@ class Call:
     """A request to a verb that takes a recipe."""
 
     recipe: Recipe
-    flags: Any
+    flags: Any  # with the verb's own
+    help: str | None = None  # the section whose help is asked for; "": which sections there are
 
     def run(self) -> Run:
         """The requested run; its recipe is saved once it is known to work."""
@@ -41,7 +42,7 @@ class Call:
         pool = Run(replace(self.recipe, budget=""), self.flags.out).pool
         recipe, said = within_budget(self.recipe, pool)
         note(said)
-        return Call(recipe, self.flags)
+        return replace(self, recipe=recipe)
 
 
 def parse(verb: str, arguments: list[str]) -> Call:
@@ -53,12 +54,21 @@ def parse(verb: str, arguments: list[str]) -> Call:
 
 def with_flags(recipe: Recipe, verb: str, arguments: list[str], *, of: str) -> Call:
     """A recipe with flags that override it; `of` is what it was made from, for messages."""
-    kind = _flags_of(recipe, verb)
-    flags = [_SHORT.get(word, word) for word in upgraded_flags(arguments)]
-    found = tyro.cli(kind, prog=f"decoct {verb} {of}", args=flags)
+    words, section = _help_apart(arguments)
+    flags = [_SHORT.get(word, word) for word in upgraded_flags(words)]
+    found = tyro.cli(_flags_of(recipe, verb), prog=f"decoct {verb} {of}", args=flags)
     own = {name: getattr(found, name) for name in sections()}
     resolved = _named(found.recipe.having(**own), recipe)
-    return Call(resolved, replace(found, out=found.out or Path("runs") / resolved.name))
+    found = replace(found, recipe=resolved, out=found.out or Path("runs") / resolved.name)
+    return Call(resolved, found, section)
+
+
+def _help_apart(arguments: list[str]) -> tuple[list[str], str | None]:
+    """The flags, and the section whose help is asked for, if any; "" asks which there are."""
+    for i, word in enumerate(arguments):
+        if word in ("-h", "--help"):
+            return arguments[:i], "".join(arguments[i + 1 : i + 2])
+    return arguments, None
 
 
 def _named(recipe: Recipe, given: Recipe) -> Recipe:
@@ -92,32 +102,36 @@ def source_name(source: str) -> str:
 _SHORT = {"--steps": "--pretrain.steps"}
 
 
+def default(value: Any) -> Any:
+    """The field of a dataclass with a default value."""
+    return field(default_factory=lambda: value)
+
+
 def _flags_of(recipe: Recipe, verb: str) -> Any:
     """A dataclass of all flags: the recipe's, its methods' sections, and the verb's own."""
-
-    def default(value: Any) -> Any:
-        return field(default_factory=lambda: value)
-
     unnamed = Annotated[Recipe, tyro.conf.arg(name="")]
     parts: list[tuple[str, Any, Any]] = [("recipe", unnamed, default(recipe))]
     parts += [(name, kind, default(recipe.methods[name])) for name, kind in sections().items()]
-    parts.append(("out", Path | None, default(None)))  # None: runs/NAME
+    parts.append(("out", _OUT, default(None)))
     for name, kind, value in _OWN_FLAGS.get(verb, ()):
         parts.append((name, kind, default(value)))
     return make_dataclass("Flags", parts, frozen=True)
 
 
-_JOBS = ("jobs", int, 1)  # processes that share the work
+_OUT = Annotated[Path | None, tyro.conf.arg(help="where to keep the run; None: runs/NAME")]
+_JOBS = ("jobs", Annotated[int, tyro.conf.arg(help="processes that share the work")], 1)
+_MARKDOWN = ("markdown", Annotated[bool, tyro.conf.arg(help="print Markdown tables")], False)
+_AXES = Annotated[tuple[str, ...], tyro.conf.arg(help="what to vary; none: all of the method's")]
 _OWN_FLAGS: dict[str, tuple[tuple[str, Any, Any], ...]] = {
     "run": (_JOBS,),
     "compare": (_JOBS,),
     "tune": (("tune", TuneConfig, TuneConfig()),),
     "fit": (("fit", FitConfig, FitConfig()), _JOBS),
-    "ablate": (("axes", tuple[str, ...], ()), ("markdown", bool, False)),
+    "ablate": (("axes", _AXES, ()), _MARKDOWN),
     "frontier": (
         ("frontier", FrontierConfig, FrontierConfig()),
         _JOBS,
-        ("markdown", bool, False),
+        _MARKDOWN,
     ),
     "diagnose variance": (("diagnose", VarianceConfig, VarianceConfig()),),
 }

@@ -24,8 +24,8 @@ recipe.
 Sections: images, teacher, targets, experts, assistant, rule, matching,
 labeller, coding, ssl, pretrain, probe, compare; of single methods: sas, views,
 carried, noise, mkdt, mtt_ssl, krr_st, boost_ssdd.
-decoct {verb} RECIPE --help lists all settings and
-their values in the recipe.
+decoct {verb} RECIPE --help SECTION
+lists a section's settings and their values; --help all lists every section's.
 """
 
 
@@ -34,7 +34,7 @@ def usage() -> str:
     parts = ["decoct VERB ...: boil a large set of unlabelled images down to a small one that"]
     parts.append("pre-trains good encoders")
     for title, verbs in GROUPS.items():
-        parts += ["", title, *_rows((f"{k} {v.takes}", v.summary) for k, v in verbs.items())]
+        parts += ["", title, *rows((f"{k} {v.takes}", v.summary) for k, v in verbs.items())]
     return "\n".join([*parts, "", _recipes(), "decoct VERB --help shows the flags of a verb."])
 
 
@@ -53,18 +53,20 @@ def _text(name: str, verb: Verb, word: str) -> str:
     summary = f"{verb.summary[0].upper()}{verb.summary[1:]}."
     parts = [head, "", summary]
     if name == "stage":
-        parts += ["", *_rows(STAGES.items())]
+        parts += ["", *rows(STAGES.items())]
     elif verb.about:
         parts += ["", verb.about]
     if verb.of_a_recipe:
-        own = "".join(f"{line}\n" for line in _rows(verb.flags))
+        own = "".join(f"{line}\n" for line in rows(verb.flags))
         command = f"{name} {word or verb.takes.split()[0]}" if " " in verb.takes else name
         parts += ["", _RECIPE.format(own=own, verb=command), _recipes()]
+    elif verb.flags:
+        parts += ["", "Flags", *rows(verb.flags)]
     return "\n".join(parts)
 
 
-def _rows(rows: Iterable[tuple[str, str]]) -> list[str]:
-    """Two columns; a wide first one is followed by a line of its own."""
+def rows(rows: Iterable[tuple[str, str]]) -> list[str]:
+    """Lines of two columns; a wide first one has a line of its own."""
     found = []
     for first, second in rows:
         wide = len(first) > 23

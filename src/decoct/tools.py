@@ -1,16 +1,16 @@
 """The verbs that take a file or a folder, or look at the machine."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import tyro
+from rich.filesize import decimal as size_text
 
 from decoct.artefacts.encoder import load_encoder
-from decoct.core.console import note
 from decoct.core.device import resolve_device
 from decoct.core.errors import DecoctError
-from decoct.data.sources import load_images
 from decoct.data.tasks import load_task
 from decoct.evaluation.finetune import FinetuneConfig, finetune_scores
 from decoct.report.embed import embed
@@ -21,10 +21,13 @@ from decoct.report.finetune_table import finetune_text
 from decoct.report.page import write_report
 from decoct.report.pull import pull
 from decoct.report.push import push
+from decoct.report.runs import runs_in, runs_rows
+from decoct.report.runs_compared import compare_runs
 from decoct.report.show import describe, show
-from decoct.run.budget import within_budget
+from decoct.report.table import columns
+from decoct.run.clean import remove, studies_in, unreachable
 from decoct.run.doctor import doctor
-from decoct.run.recipe import load_recipe
+from decoct.run.folder import size_of
 
 
 def _report(run: tyro.conf.Positional[Path], out: Path | None = None) -> None:
@@ -105,19 +108,44 @@ def _finetune(
     print(f"{finetune_text(scores)}\n\nall accuracies: {folder / 'scores.json'}")
 
 
-def _doctor(
-    recipe: tyro.conf.Positional[str] = "", data: str = "", out: Path = Path("runs")
+def _doctor(out: Path = Path("runs")) -> None:
+    """Show what is installed, what works, and how much room there is for runs in `out`."""
+    print(doctor(folder=out))
+
+
+def _runs(
+    folders: tyro.conf.Positional[tuple[str, ...]] = ("runs",),
 ) -> None:
-    """Show what is installed, what works, and what a recipe would take in the folder `out`."""
-    settings = load_recipe(recipe) if recipe else None
-    if settings and data:
-        settings = settings.having(data=data)
-    if settings and settings.budget:
-        config, source = settings.images, settings.source(settings.images.source)
-        pool = load_images(source, size=config.size, channels=config.channels)
-        settings, said = within_budget(settings, pool)
-        note(said)
-    print(doctor(settings, folder=out))
+    """List the runs in a folder, or `compare A B`: two runs' recipes and scores."""
+    if folders[0] == "compare":
+        if len(folders) != 3:
+            raise DecoctError("decoct runs compare takes two runs: decoct runs compare A B")
+        print(compare_runs(folders[1], folders[2]))
+        return
+    for folder in folders:
+        print(columns(runs_rows(runs_in(folder))))
+
+
+def _clean(run: tyro.conf.Positional[Path], yes: bool = False) -> None:
+    """Delete the stages that a run's recipe does not reach; says which, and asks before."""
+    folders = unreachable(run)
+    if not folders:
+        print(f"nothing to delete: the recipe of {run} reaches every stage in it")
+        return
+    rows = [[folder.name, size_text(size_of(folder))] for folder in folders]
+    print(columns([*rows, ["together", size_text(sum(map(size_of, folders)))]]))
+    if studies := studies_in(run):
+        print(f"{' and '.join(studies)} stay; what they measured would be made again if need be")
+    if not yes and not _agrees("delete these folders?"):
+        print("nothing is deleted; --yes deletes them without asking")
+        return
+    remove(folders)
+    print(f"deleted: {len(folders)}")
+
+
+def _agrees(question: str) -> bool:
+    """Whether the user says yes; without a terminal nobody does."""
+    return sys.stdin.isatty() and input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
 
 
 TOOLS: dict[str, Callable[..., None]] = {
@@ -129,4 +157,6 @@ TOOLS: dict[str, Callable[..., None]] = {
     "embed": _embed,
     "finetune": _finetune,
     "doctor": _doctor,
+    "runs": _runs,
+    "clean": _clean,
 }

@@ -9,6 +9,7 @@ from decoct.commands import STAGES
 from decoct.core.console import note
 from decoct.core.errors import DecoctError
 from decoct.core.spelling import suggest
+from decoct.data.sources import load_images
 from decoct.distil_folder import distil_folder
 from decoct.flags import Call, parse
 from decoct.methods.method import Method
@@ -20,7 +21,10 @@ from decoct.report.page import write_report
 from decoct.report.show import describe
 from decoct.report.table import columns, labels_phrase, markdown
 from decoct.report.variance_table import variance_text
+from decoct.run.budget import within_budget
+from decoct.run.doctor import doctor
 from decoct.run.pipeline import Run
+from decoct.settings_help import print_help
 from decoct.studies.ablate import ablate
 from decoct.studies.fit import fit, fit_rows
 from decoct.studies.frontier.study import frontier
@@ -33,14 +37,15 @@ from decoct.whole_run import known, print_comparison, whole_run
 
 def dispatch(verb: str, arguments: list[str]) -> None:
     """Run one verb."""
-    if verb == "demo":
-        verb, arguments = "run", ["demo", *arguments]
-    if verb in TOOLS:
+    has_recipe = bool(arguments) and not arguments[0].startswith("-")
+    if verb in TOOLS and not (verb in RECIPE_VERBS and has_recipe):
         tyro.cli(TOOLS[verb], prog=f"decoct {verb}", args=arguments)
         return
     if verb == "distill":
         distil_folder(arguments)
         return
+    if verb == "demo":
+        verb, arguments = "run", ["demo", *arguments]
     if verb == "diagnose":
         if arguments[:1] != ["variance"]:
             raise DecoctError("decoct diagnose takes a word and a recipe: diagnose variance demo")
@@ -53,8 +58,13 @@ def dispatch(verb: str, arguments: list[str]) -> None:
     else:
         make = RECIPE_VERBS[verb]
     call = parse(verb, arguments)
-    by_trial = verb == "fit"  # it divides the budget itself
-    make(call if by_trial else call.fitted())
+    if call.help is not None:
+        print_help(call, f"decoct {verb} {arguments[0]}", call.help)
+        return
+    make(call if verb in _OWN_BUDGET else call.fitted())
+
+
+_OWN_BUDGET = ("fit", "doctor")  # these divide a budget in their own way
 
 
 def _stage(name: str) -> Callable[[Call], None]:
@@ -166,6 +176,16 @@ def _diagnose(call: Call) -> None:
     print(f"report: {write_report(run.folder)}")
 
 
+def _doctor(call: Call) -> None:
+    recipe = call.recipe
+    if recipe.budget:
+        config, source = recipe.images, recipe.source(recipe.images.source)
+        pool = load_images(source, size=config.size, channels=config.channels)
+        recipe, said = within_budget(recipe, pool)
+        note(said)
+    print(doctor(recipe, folder=call.flags.out))
+
+
 RECIPE_VERBS: dict[str, Callable[[Call], None]] = {
     "run": whole_run,
     "compare": _compare,
@@ -174,6 +194,7 @@ RECIPE_VERBS: dict[str, Callable[[Call], None]] = {
     "fit": _fit,
     "frontier": _frontier,
     "diagnose variance": _diagnose,
+    "doctor": _doctor,
 }
 STAGE_VERBS: dict[str, Callable[[Call], None]] = {
     "load-images": _stage("images"),

@@ -10,7 +10,7 @@ import yaml
 from decoct.cli import main
 from decoct.core.errors import DecoctError
 from decoct.methods.registry import sections
-from decoct.run.old_recipes import RENAMED
+from decoct.run.old_recipes import RENAMED, upgraded_flags
 from decoct.run.recipe import Recipe, load_recipe
 from decoct.run.recipes import recipe_names
 
@@ -329,6 +329,10 @@ def test_a_command_that_fails_keeps_the_recipe_of_a_finished_run(
     assert main(["compare", *common, "--compare.tasks", "nowhere.npz"]) == 2
     assert main(["stage", "load-images", *common, "--images.source", "nowhere"]) == 2
     assert saved.read_text() == before
+
+
+def test_flags_may_be_left_out() -> None:
+    assert upgraded_flags([]) == [] and upgraded_flags(["word"]) == ["word"]
 
 
 def test_other_pictures_have_a_folder_of_their_own(

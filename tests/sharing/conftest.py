@@ -159,15 +159,18 @@ def local_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     at = f"http://127.0.0.1:{server.server_port}"
+    template = at + "/{repo_id}/resolve/{revision}/{filename}"
     settings = {
         "ENDPOINT": at,
-        "HUGGINGFACE_CO_URL_TEMPLATE": at + "/{repo_id}/resolve/{revision}/{filename}",
+        "HUGGINGFACE_CO_URL_TEMPLATE": template,
         "HF_HUB_OFFLINE": False,
         "HF_HUB_CACHE": str(tmp_path / "cache"),
     }
     for name, value in settings.items():
         monkeypatch.setattr(f"huggingface_hub.constants.{name}", value)
     monkeypatch.setattr("huggingface_hub.hf_api.api.endpoint", at)
+    copied = "huggingface_hub.file_download.HUGGINGFACE_CO_URL_TEMPLATE"  # before 1.0
+    monkeypatch.setattr(copied, template, raising=False)
     monkeypatch.setenv("HF_TOKEN", "hf_good")
     yield found
     server.shutdown()

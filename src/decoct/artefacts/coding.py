@@ -23,7 +23,7 @@ class CodingConfig(Settings):
 
     section: ClassVar[str] = "coding"
 
-    targets: Literal["as made", "float16", "int8", "pca", "pq"] = "as made"
+    targets: Literal["as made", "float16", "int8", "pca", "pq"] = "as made"  # how targets are kept
     components: Count = 32  # of pca
     dimensions: Count = 4  # of pq: numbers for each byte
     images: Literal["as made", "webp", "int8"] = "as made"  # webp: if real; int8: if learnt

@@ -21,11 +21,11 @@ class TrainingRule(Settings):
 
     section: ClassVar[str] = "rule"
 
-    lr: Positive = 0.1
+    lr: Positive = 0.1  # the highest that the schedule reaches
     momentum: Momentum = 0.9  # of SGD and Muon
-    weight_decay: NonNegative = 1e-4
-    batch: Count = 256
-    optimiser: Kind = "sgd"
+    weight_decay: NonNegative = 1e-4  # of all weights
+    batch: Count = 256  # images in a step
+    optimiser: Kind = "sgd"  # its rate is lr
     schedule: Schedule = "constant"  # how the rate falls to zero
     warm_up: CountOrNone = 0  # epochs in which the rate rises linearly from near zero
 

@@ -28,7 +28,7 @@ class TargetsConfig(Settings):
 
     source: str = ""  # a .npy, .npz or .safetensors file of N x D; "": ask the teacher
     components: CountOrNone = 0  # number of principal components; 0: no PCA
-    scaling: Literal["overall", "dimension", "none"] = "overall"
+    scaling: Literal["overall", "dimension", "none"] = "overall"  # what is given a variance of 1
 
 
 @dataclass(frozen=True)

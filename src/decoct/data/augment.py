@@ -19,10 +19,10 @@ class AugmentConfig(Settings):
     section: ClassVar[str] = "augment"
 
     min_crop: Annotated[float, Bounds(above=0, at_most=1)] = 0.25  # smallest area of a random crop
-    flip: bool = True
+    flip: bool = True  # left to right, half of the time
     jitter: Share = 0.4  # of brightness, contrast and saturation; hue gets a quarter of it
-    jitter_probability: Share = 0.8
-    grey_probability: Share = 0.2
+    jitter_probability: Share = 0.8  # how often colours are changed
+    grey_probability: Share = 0.2  # how often colours are dropped
 
 
 def augmenter(config: AugmentConfig, images: Images) -> Callable[[Tensor], Tensor]:

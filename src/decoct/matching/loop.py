@@ -39,16 +39,16 @@ class MatchingConfig(Settings):
 
     section: ClassVar[str] = "matching"
 
-    iterations: Count = 5000
+    iterations: Count = 5000  # steps on the images and targets
     inner_steps: Count = 40  # T
-    expert_epochs: Count = 2
+    expert_epochs: Count = 2  # from an expert's start to its goal
     max_start_epoch: Count = 2  # s is uniform in [0, max_start_epoch)
-    batch: Count = 256
+    batch: Count = 256  # synthetic images in an inner step
     inner_momentum: Momentum = 0.0  # of the inner loop, so also of pre-training; published: none
     experts_per_step: Count = 1  # the gradient is averaged over this many experts
-    optimiser: Literal["sgd", "adam"] = "sgd"
-    lr_images: NonNegative = 1e3
-    lr_targets: NonNegative = 1.0
+    optimiser: Literal["sgd", "adam"] = "sgd"  # of images, targets and rate
+    lr_images: NonNegative = 1e3  # of the images; 0: they stay as they are
+    lr_targets: NonNegative = 1.0  # of the targets; 0: they stay as they are
     lr_log_lr: NonNegative = 1e-2  # of log lr; at lr = 0.1 it equals the published 1e-4 for lr
     momentum: Momentum = 0.5  # of SGD
     inner_lr: NonNegative = 0.0  # the initial inner learning rate; 0: a line search chooses it

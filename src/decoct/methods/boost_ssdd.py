@@ -53,18 +53,18 @@ class BoostSSDD(Regressed):
     paper: ClassVar[str] = "Yu et al., ICLR 2025"
     section: ClassVar[str] = "boost_ssdd"
 
-    iterations: Count = 30_000
-    batch: Count = 512
-    lr: Positive = 1e-3
-    network_weight_decay: NonNegative = 1e-4
+    iterations: Count = 30_000  # steps on the bases
+    batch: Count = 512  # real images per iteration
+    lr: Positive = 1e-3  # of AdamW, for what is learnt, decaying linearly to 0
+    network_weight_decay: NonNegative = 1e-4  # of SGD
     image_bases: Count = 200  # U, the mean included; no more than span all small images
     target_bases: Count = 200  # V, the mean included; no more than span all targets
     base_size: Count = 16  # pixels of a basis of images; no more than an image has
     labels: Labels = "assistant"  # who labels turned images
     support: CountOrNone = 0  # images in a regression, views in a network's step; 0: all
     offset_hidden: Count = 4  # units of the networks that predict turned images' targets
-    offset_epochs: Count = 500
-    offset_lr: Positive = 1e-2
+    offset_epochs: Count = 500  # of those networks
+    offset_lr: Positive = 1e-2  # of those networks
 
     def needs(self) -> tuple[str, ...]:
         """The labeller of turned images."""

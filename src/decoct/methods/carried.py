@@ -34,7 +34,7 @@ class LabellerConfig(Settings):
 
     section: ClassVar[str] = "labeller"
 
-    weights: Literal["float32", "float16", "int8"] = "float16"
+    weights: Literal["float32", "float16", "int8"] = "float16"  # how the network is kept
     quality: Annotated[int, Bounds(at_least=1, at_most=LOSSLESS)] = LOSSLESS  # of WebP
     plain: Share = 0.0  # fraction of the images that are shown unaugmented
     augment: AugmentConfig = field(default_factory=AugmentConfig)

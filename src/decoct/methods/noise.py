@@ -27,7 +27,7 @@ class Noise(Method):
     summary: ClassVar[str] = "pictures made from a seed, with the network that labels views of them"
     section: ClassVar[str] = "noise"
 
-    kind: Kind = "blobs"
+    kind: Kind = "blobs"  # how pictures are drawn
     count: CountOrNone = 0  # 0: as many as other sets have images; they take no bytes
     labeller: Shared[LabellerConfig] = shared(LabellerConfig)
     rule: Shared[TrainingRule] = shared(TrainingRule)

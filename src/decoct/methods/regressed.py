@@ -17,7 +17,7 @@ class Regressed(Method):
 
     synthetic = True
 
-    iterations: Count = 160_000
+    iterations: Count = 160_000  # steps on the images and targets
     batch: Count = 1024  # real images per iteration
     lr: Positive = 1e-4  # of AdamW, for what is learnt, decaying linearly to 0
     weight_decay: NonNegative = 0.0  # of AdamW
@@ -26,8 +26,8 @@ class Regressed(Method):
     population: Count = 10  # number of networks
     lifetime: Annotated[int, Bounds(at_least=2)] = 1000  # steps before a re-initialisation
     network_lr: Positive = 0.1  # of SGD
-    network_momentum: Momentum = 0.9
-    network_weight_decay: NonNegative = 1e-3
+    network_momentum: Momentum = 0.9  # of SGD
+    network_weight_decay: NonNegative = 1e-3  # of SGD
     reset_counter: bool = True  # False: as released, re-initialised networks never train again
     precision: Literal["float32", "tf32"] = "float32"  # of convolutions; tf32 is for CUDA
     checkpoint_every: Count = 200  # iterations

@@ -40,7 +40,7 @@ class Views(Method):
 
     count: Count = 32  # including the image itself, which is the first view
     select: str = "k-means"  # the method that chooses the images
-    labels: Labels = "assistant"
+    labels: Labels = "assistant"  # who gives views their targets
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     rule: Shared[TrainingRule] = shared(TrainingRule)
 

@@ -21,7 +21,7 @@ class NetworkConfig(Settings):
 
     section: ClassVar[str] = "network"
 
-    name: str = "convnet"
+    name: str = "convnet"  # or convnet-bn, resnet10, resnet18, resnet10-small, timm:NAME
     width: CountOrNone = 0  # channels of the first layer; 0: the architecture's default
     depth: Count = 3  # blocks of either ConvNet; ignored by others
 

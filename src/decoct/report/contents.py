@@ -16,10 +16,12 @@ from decoct.core import storage
 from decoct.core.errors import DecoctError
 from decoct.data.images import Images
 from decoct.evaluation.label_free import LabelFreeScores
-from decoct.evaluation.scores import Scores
+from decoct.evaluation.probe import ProbeScore
+from decoct.evaluation.scores import REFERENCE, Scores
 from decoct.methods.registry import METHODS
+from decoct.methods.teacher import Teacher
 from decoct.report.teacher_story import TeacherStory, teacher_story
-from decoct.run.method_stages import encoder_of, set_of
+from decoct.run.method_stages import encoder_of, probe_of, read_probe, set_of
 from decoct.run.recipe import Recipe
 from decoct.studies.ablation import Ablation
 from decoct.studies.frontier.cells import Frontier
@@ -37,6 +39,7 @@ class Contents:
     scores: Scores | None = None
     label_free: LabelFreeScores | None = None
     hero: str = ""  # the recipe's own method
+    probes: dict[str, list[ProbeScore]] = field(default_factory=dict)  # by method, of all seeds
     # The sets to show, by method and seed: the recipe's own, then those of the proposed methods.
     sets: dict[str, dict[int, DistilledSet]] = field(default_factory=dict)
     teacher: TeacherStory = field(default_factory=TeacherStory)
@@ -85,6 +88,7 @@ def read_contents(folder: Path) -> Contents:
         scores=read(Scores.load, folder / "scores.json"),
         label_free=read(LabelFreeScores.load, folder / "label_free.json"),
         hero=hero,
+        probes={m: _probes(folder, stages, m, notes) for m in (REFERENCE, hero, Teacher.name)},
         sets={method: found for method, found in sets.items() if found},
         teacher=teacher_story(recipe, trained),
         assistant_losses=tuple(assistant.provenance.get("losses", ())) if assistant else (),
@@ -132,6 +136,16 @@ def _sets(
         if label.startswith(f"{method}-seed")
     }
     return {seed: distilled for seed, distilled in sorted(found.items()) if distilled}
+
+
+def _probes(
+    folder: Path, stages: dict[str, str], method: str, notes: list[str]
+) -> list[ProbeScore]:
+    """A method's probes on all seeds."""
+    label = probe_of(method, 0).removesuffix("0")
+    files = (folder / at / "probe.json" for name, at in stages.items() if name.startswith(label))
+    found = (_attempt(partial(read_probe, file), notes) for file in files if file.is_file())
+    return [score for scores in found if scores for score in scores]
 
 
 def _attempt(read: Callable[[], T], notes: list[str]) -> T | None:

@@ -38,7 +38,8 @@ def gallery(method: str, seed: int, distilled: DistilledSet) -> Gallery:
     found = [[data_uri(image)] for image in shown]
     if start is not None:
         found = [[data_uri(real), *made] for real, made in zip(start, found, strict=False)]
-    text = f"{_what(distilled)}: {_how_many(len(shown), len(distilled.images), paired=start is not None)}, seed {seed}."
+    count = _how_many(len(shown), len(distilled.images), paired=start is not None)
+    text = f"{_what(distilled)}: {count}, seed {seed}."
     kind = "single" if start is None else "pairs"
     return Gallery(method, kind, text, side, found[:_FIRST], found[_FIRST:])
 

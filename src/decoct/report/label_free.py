@@ -61,9 +61,8 @@ def label_free_rows(found: LabelFreeScores) -> list[list[str]]:
 
 def _cell(values: Sequence[float], digits: int) -> str:
     """A mean and its range, which is left out where all seeds agree."""
-    low, mean, high = (
-        f"{v:.{digits}f}" for v in (min(values), statistics.mean(values), max(values))
-    )
+    ends = (min(values), statistics.mean(values), max(values))
+    low, mean, high = (f"{value:.{digits}f}" for value in ends)
     return mean if low == high else f"{mean} ({low} to {high})"
 
 

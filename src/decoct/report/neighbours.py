@@ -61,13 +61,14 @@ def neighbours(
     }
     nearest = {name: nearest_of(x, len(asked), _SHOWN) for name, x in features.items()}
 
+    pixels = pictures.pixels[torch.arange(len(pictures))]
+
     def line(name: str, i: int) -> list[Neighbour]:
         by_teacher = nearest["teacher"][i].tolist()
-        found = nearest[name][i].tolist()
-        return [Neighbour(data_uri(pictures.pixels[j]), j in by_teacher) for j in found]
+        return [Neighbour(data_uri(pixels[j]), j in by_teacher) for j in nearest[name][i].tolist()]
 
     rows = [
-        (data_uri(pictures.pixels[i]), [(name, line(name, i)) for name in features])
+        (data_uri(pixels[i]), [(name, line(name, i)) for name in features])
         for i in range(len(asked))
     ]
     return Neighbours(len(among), side_of(pool.size), rows)

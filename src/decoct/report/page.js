@@ -32,15 +32,12 @@ for (const table of document.querySelectorAll("table")) {
 }
 
 const dialog = document.createElement("dialog");
-const large = document.createElement("img");
-dialog.append(large);
 dialog.addEventListener("click", () => dialog.close());
 document.body.append(dialog);
 document.addEventListener("click", (event) => {
   const image = event.target.closest("main img");
   if (!image) return;
-  large.src = image.src;
-  large.alt = image.alt;
+  dialog.replaceChildren(image.cloneNode());
   dialog.showModal();
 });
 document.documentElement.classList.add("script");

@@ -19,6 +19,7 @@ from decoct.evaluation.scores import Scores
 from decoct.methods.registry import METHODS
 from decoct.report.ablation_table import ablation_legend
 from decoct.report.ablations import axis_sections
+from decoct.report.by_class import class_tables
 from decoct.report.contents import Contents, read_contents
 from decoct.report.costs import cost_rows, costs
 from decoct.report.duration import duration
@@ -82,6 +83,7 @@ def render(contents: Contents) -> str:
         neighbours=_neighbours(contents),
         learning=list(learning_curves(contents)),
         compared=compared,
+        by_class=class_tables(contents.probes, contents.hero),
         free=free,
         costs=cost_rows(costs(scores, contents.seconds, contents.inputs)) if scores else [],
         methods=_methods(scores) if scores else [],

@@ -14,6 +14,9 @@ def pull(name: str, *, out: Path | str | None = None) -> Path:
 
     Without `out` it is `NAME.safetensors` in the working directory. Raises `DecoctError` if that
     exists already, if the hub has no such set, or if it is damaged.
+
+    >>> pull("ana/dots", out="dots.safetensors")  # doctest: +SKIP
+    PosixPath('dots.safetensors')
     """
     repo, _ = repository(name)
     file = Path(out) if out else Path(f"{repo.partition('/')[2]}.safetensors")

@@ -44,6 +44,15 @@ def push(
     `dry_run` is a new or empty folder to write all of it into; then nothing is uploaded, and
     neither login nor network is needed. Raises `DecoctError` if `path` is no complete set, or the
     hub refuses.
+
+    >>> import decoct, torch
+    >>> here = Path(tempfile.mkdtemp())
+    >>> decoct.DistilledSet(images=torch.rand(2, 3, 8, 8), targets=torch.rand(2, 5),
+    ...                     rule=decoct.TrainingRule(batch=2), mean=torch.zeros(3),
+    ...                     std=torch.ones(3), method="mkdt").save(here / "set.safetensors")
+    >>> out = push(here / "set.safetensors", name="ana/dots", dry_run=here / "dots", licence="mit")
+    >>> sorted(file.name for file in Path(out).iterdir())
+    ['README.md', 'data', 'distilled.safetensors', 'pictures.png']
     """
     file, (repo, revision) = _set_file(Path(path)), repository(name)
     if revision:

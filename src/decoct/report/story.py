@@ -60,13 +60,8 @@ def glance(contents: Contents, compared: list[Comparison]) -> list[Card]:
     cards: list[Card] = []
     if own := own_set(contents):
         what = "real images, kept" if own.is_real else "synthetic images"
-        cards.append(
-            (
-                what,
-                f"{len(own.images):,}",
-                f"{own.size} × {own.size} pixels, {size_text(own.bytes)}",
-            )
-        )
+        size = f"{own.size} × {own.size} pixels, {size_text(own.bytes)}"
+        cards.append((what, f"{len(own.images):,}", size))
     cards += [card for comparison in compared for card in headline(comparison, contents.hero)]
     if contents.seconds:
         parts = len(contents.seconds)

@@ -14,6 +14,7 @@ from decoct.core.place import Place
 Make = Callable[[Path], None]
 _STALE_S = 600.0  # younger temporary files may be in use by another process
 _TEMPORARY = (".*.tmp", ".tmp??????")  # storage's and safetensors'
+_SECONDS = "seconds.json"  # in the folder of each stage that was begun
 _FOLDER = "*-" + 16 * "[0-9a-f]"  # a stage's folder; anything else in a run's folder is not ours
 
 
@@ -61,7 +62,7 @@ class StageFolders:
             total = time.monotonic() - start
             own = total - self._inner.pop()
             self._inner[-1] += total
-            file = folder / "seconds.json"
+            file = folder / _SECONDS
             seconds = own + (_read_seconds(file) or 0.0)
             storage.write_text(file, json.dumps({"seconds": seconds}))
         if own > 2:
@@ -69,8 +70,19 @@ class StageFolders:
 
     def seconds(self) -> dict[str, float]:
         """Seconds by label for the stages used, summed over all runs that worked on them."""
-        found = {k: _read_seconds(self.path / v / "seconds.json") for k, v in self.used.items()}
+        found = {k: _read_seconds(self.path / v / _SECONDS) for k, v in self.used.items()}
         return {label: value for label, value in found.items() if value is not None}
+
+
+def stage_folders(run: Path) -> list[Path]:
+    """The folders that stages made in a run's folder: by their name, and by what is in them."""
+    found = [path for path in sorted(run.glob(_FOLDER)) if path.is_dir() and not path.is_symlink()]
+    return [path for path in found if (path / _SECONDS).is_file()]
+
+
+def size_of(folder: Path) -> int:
+    """The bytes of the files in a folder and in those within it."""
+    return sum(file.lstat().st_size for file in folder.rglob("*") if not file.is_dir())
 
 
 def _state(artefact: Path) -> Path:

@@ -132,6 +132,11 @@ def _encoder(recipe: Recipe, method: Method, seed: int) -> Stage[Encoder]:
     )
 
 
+def read_probe(path: Path) -> list[ProbeScore]:
+    """One encoder's scores, from its file; those of earlier versions have none by class."""
+    return [ProbeScore(**s) for s in storage.load_json(path, kind="probe")["scores"]]
+
+
 def _probe(recipe: Recipe, method: Method, seed: int) -> Stage[list[ProbeScore]]:
     encoder = encoder_of(method.name, seed)
 
@@ -143,9 +148,6 @@ def _probe(recipe: Recipe, method: Method, seed: int) -> Stage[list[ProbeScore]]
                 encoder=judged, task=task, config=recipe.probe, seed=seed, device=place.device
             )
         return found
-
-    def load(path: Path) -> list[ProbeScore]:
-        return [ProbeScore(**s) for s in storage.load_json(path, kind="probe")["scores"]]
 
     def save(scores: list[ProbeScore], path: Path) -> None:
         storage.save_json(path, {"scores": [asdict(s) for s in scores]}, kind="probe")
@@ -159,7 +161,7 @@ def _probe(recipe: Recipe, method: Method, seed: int) -> Stage[list[ProbeScore]]
         aliases={"encoder": encoder},
         settings=(recipe.probe, seed),
         make=make,
-        artefact=Artefact("probe.json", "probe", load, save),
+        artefact=Artefact("probe.json", "probe", read_probe, save),
         work=work,
         sort="probing",
         seed=seed,

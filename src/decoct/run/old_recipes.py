@@ -1,6 +1,7 @@
 """Recipes with the setting names of earlier versions."""
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 from decoct.core.console import note
@@ -67,7 +68,7 @@ def _flags(arguments: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
     """Each flag with the values that follow it."""
     begins = [i for i, word in enumerate(arguments) if word.startswith("--")]
     yield from ((word, []) for word in arguments[: begins[0] if begins else None])
-    for begin, end in zip(begins, [*begins[1:], len(arguments)], strict=True):
+    for begin, end in pairwise([*begins, len(arguments)]):
         yield arguments[begin], list(arguments[begin + 1 : end])
 
 

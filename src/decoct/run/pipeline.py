@@ -1,8 +1,7 @@
 """`Run`: one recipe in one folder; what is complete is read, the rest is made on demand."""
 
 import platform
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from decoct.artefacts.encoder import Encoder
 from decoct.artefacts.targets import Targets
 from decoct.artefacts.trajectories import Trajectories
 from decoct.core import storage
+from decoct.core.console import note
 from decoct.core.device import resolve_device
 from decoct.core.errors import DecoctError
 from decoct.core.place import Place
@@ -61,6 +61,7 @@ class Run:
         self.graph, self.stages = Graph(recipe), StageFolders(self.folder)
         self._made: dict[str, Any] = {}
         self._asked: dict[str, None] = {}  # requested stages, in order
+        self._planned: list[str] = []  # stages that are kept, in the order in which they are made
         if alike is not None:
             self._made |= {n: alike._made[n] for n in ("images", "tasks") if n in alike._made}
 
@@ -81,6 +82,7 @@ class Run:
         assert artefact is not None
 
         def make(path: Path) -> None:
+            self._begin(stage)
             place = Place(self.device, path.parent)
             artefact.save(stage.make(self._inputs(stage), place), path)
 
@@ -97,8 +99,29 @@ class Run:
         if not stage.fills_folder:
             return stage.make(self._inputs(stage), Place(self.device))
         path = self.stages.of(stage.name, self.graph.key(stage.name))
+        if not path.exists():
+            self._begin(stage)
         with self.stages.timed(stage.name, path):
             return stage.make(self._inputs(stage), Place(self.device, path))
+
+    def _plan(self, names: Iterable[str]) -> None:
+        """Count the stages that lead to these, for people who wait."""
+        self._planned = [s.name for s in self.graph.reachable(names) if s.is_kept]
+
+    def _begin(self, stage: Stage[Any]) -> None:
+        """Say which stage begins, after all that it is made from, so that they are in order."""
+        if stage.name not in self._planned:
+            self._plan([stage.name])
+        self._make_inputs(stage)
+        number = self._planned.index(stage.name) + 1
+        note(f"stage {number} of {len(self._planned)}: {stage.name}")
+
+    def _make_inputs(self, stage: Stage[Any]) -> None:
+        for source in map(self.graph.stage, stage.inputs):
+            if source.is_kept:
+                self.get(source.name)
+            else:
+                self._make_inputs(source)
 
     def _inputs(self, stage: Stage[Any]) -> Inputs:
         """The stage's inputs, by the names that it uses."""
@@ -120,6 +143,7 @@ class Run:
     def check(self) -> None:
         """Fail early: raise for what would fail only hours later."""
         self.check_folder()
+        self._plan(self.graph.asked_for())
         check_run(self.graph, images=self.pool, tasks=self.tasks, folder=self.folder)
 
     def distilled(self, method: str, seed: int) -> DistilledSet:
@@ -141,7 +165,10 @@ class Run:
     def probe_scores(self, method: str, seed: int) -> list[Score]:
         """A method's accuracies on every task, with one seed's labelled examples."""
         found: list[ProbeScore] = self.get(probe_of(method, seed))
-        return [Score(method=method, seed=seed, **asdict(score)) for score in found]
+        return [
+            Score(method, seed, score.task, score.labels, score.draw, score.accuracy)
+            for score in found
+        ]
 
     def label_free(self, method: str, seed: int) -> LabelFree:
         """What a method's encoder is worth without labels."""

@@ -63,7 +63,7 @@ def plan(draft: "Draft", *, folder: Path, found: Survey, wishes: Wishes) -> Plan
     draft = trial.draft
     if draft.recipe.teacher.train:
         draft = draft.decide("teacher.ssl.steps", trial.steps_within(allowed))
-        teacher = f"{teacher}, {draft.recipe.teacher.ssl.steps:,} steps"
+        teacher = f"{draft.recipe.teacher.ssl.steps:,} steps of {teacher}"
     lines = (
         _found_line(found),
         _judged_line(draft.recipe),
@@ -112,14 +112,14 @@ def _labelled(found: Survey) -> bool:
 
 def _with_teacher(draft: Draft, wanted: str) -> tuple[Draft, str]:
     """The draft with the teacher asked for, or the best at hand, and in words which and why."""
-    trained = f"trained here by {draft.recipe.teacher.ssl.algorithm.replace('_', ' ')}"
+    trained = f"{draft.recipe.teacher.ssl.algorithm.replace('_', ' ')} on these pictures"
     if wanted == "train":
         return draft, trained
     if wanted:
         return draft.decide("teacher.train", False).decide("teacher.source", wanted), wanted
     found, reason = best_teacher()
     if found is None:
-        return draft, f"{trained}, because {reason}"
+        return draft, f"{trained} ({reason})"
     brought = draft.decide("teacher.train", False).decide("teacher.source", found.source)
     fetched = "" if found.cached else ", about 90 MB to download"
     said = f"{found.title} ({found.licence}){fetched}"

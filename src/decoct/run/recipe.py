@@ -68,9 +68,9 @@ class CompareConfig(Settings):
 
     section: ClassVar[str] = "compare"
 
-    methods: tuple[str, ...] = field(default_factory=compared_by_default)
-    seeds: Count = 3
-    tasks: tuple[str, ...] = ()  # none: judge on images held out, if there are any
+    methods: tuple[str, ...] = field(default_factory=compared_by_default)  # what is compared
+    seeds: Count = 3  # each with its own sets, encoders and labelled examples
+    tasks: tuple[str, ...] = ()  # labelled sets to probe on; none: only images held out judge
     full_epochs: CountOrNone = 20  # of training on all images; 0: as many as on the small sets
     lr_factors: dict[str, float] = field(default_factory=dict)  # by method; multiplies its rate
     optimisers: dict[str, Trainer] = field(default_factory=dict)  # by method; else pretrain's
@@ -103,13 +103,13 @@ class Recipe(Settings):
     `methods` holds the methods' own sections by name: `recipe.mkdt` is `recipe.methods["mkdt"]`.
     """
 
-    name: str = "recipe"
-    seed: int = 0
+    name: str = "recipe"  # the run's folder is runs/NAME
+    seed: int = 0  # the first of compare.seeds
     method: str = "carried"  # the method whose set `decoct run` makes; the published one is mkdt
-    device: str = "auto"
+    device: str = "auto"  # cpu, cuda or mps; auto: the fastest that there is
     data: str = ""  # the folder in which sources are looked for first
     size: CountOrNone = 0  # images in the distilled set; 0: `fraction` of the pool
-    fraction: Annotated[float, Bounds(above=0, at_most=1)] = 0.02
+    fraction: Annotated[float, Bounds(above=0, at_most=1)] = 0.02  # the set's share of the pool
     budget: str = ""  # bytes of the set, such as 1MB, in place of size and fraction
     images: ImagesConfig = field(default_factory=ImagesConfig)
     teacher: TeacherConfig = field(default_factory=TeacherConfig)

@@ -73,3 +73,8 @@ class Stage(Generic[A]):
     seed: int | None = None  # the seed that it belongs to; None: shared by all
     given: Callable[[Sizes], Mapping[str, Any]] = _nothing  # what else `Inputs` holds
     version: int = 1  # increase it when the algorithm changes, so that old artefacts are made again
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether its result is on disk, so that it is made once."""
+        return self.artefact is not None or self.fills_folder

@@ -87,7 +87,7 @@ def stage_jobs(run: Run, names: Iterable[str]) -> dict[str, Job]:
     for stage in run.graph.reachable(names):  # inputs come first
         needs = frozenset[str]().union(*(kept[source] for source in stage.inputs))
         kept[stage.name] = needs
-        if stage.artefact or stage.fills_folder:
+        if stage.is_kept:
             name = f"{stage.name}-{run.graph.key(stage.name)}"
             jobs[name] = Job(make_stage, (run.recipe, run.folder, stage.name), needs)
             kept[stage.name] = frozenset([name])

@@ -38,10 +38,10 @@ class FitConfig(Settings):
     section: ClassVar[str] = "fit"
 
     widths: tuple[Count, ...] = ()  # of the labeller; empty: the recipe's, its half and its quarter
-    weights: tuple[Literal["float16", "int8"], ...] = ("float16", "int8")
+    weights: tuple[Literal["float16", "int8"], ...] = ("float16", "int8")  # the labeller's codes
     qualities: tuple[Quality, ...] = (30, 50, 80)  # of WebP
     plain: tuple[Share, ...] = (0.0, 0.25)  # fractions of the images that are shown unaugmented
-    seeds: Count = 1
+    seeds: Count = 1  # errors are means over them
 
     def __post_init__(self) -> None:
         super().__post_init__()

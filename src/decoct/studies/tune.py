@@ -38,8 +38,8 @@ class TuneConfig(Settings):
     section: ClassVar[str] = "tune"
 
     lr_factors: tuple[Positive, ...] = (0.5, 1.0, 2.0, 4.0)  # multiply a method's learning rate
-    epochs: tuple[Count, ...] = (10, 20, 40)
-    seeds: Count = 1
+    epochs: tuple[Count, ...] = (10, 20, 40)  # lengths of pre-training
+    seeds: Count = 1  # errors are means over them
     methods: tuple[str, ...] = ()  # empty: the compared methods that pre-train on a small budget
 
     def __post_init__(self) -> None:

@@ -39,11 +39,11 @@ class AssistantConfig(Settings):
     section: ClassVar[str] = "assistant"
 
     network: NetworkConfig = field(default_factory=lambda: NetworkConfig(name="convnet", width=64))
-    epochs: Count = 12
-    batch: Count = 128
-    optimiser: Literal["sgd", "muon"] = "muon"
-    lr: Positive = 0.05
-    weight_decay: NonNegative = 1e-4
+    epochs: Count = 12  # of the images
+    batch: Count = 128  # images in a step
+    optimiser: Literal["sgd", "muon"] = "muon"  # muon falls linearly, sgd by a cosine
+    lr: Positive = 0.05  # suits Muon; SGD needs 0.2
+    weight_decay: NonNegative = 1e-4  # of all weights
     plain: Share = 0.5  # fraction of the images that it sees unaugmented
 
     @property

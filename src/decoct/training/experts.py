@@ -36,13 +36,13 @@ class ExpertsConfig(Settings):
 
     section: ClassVar[str] = "experts"
 
-    count: Count = 100
-    epochs: Count = 3
+    count: Count = 100  # how many students are trained
+    epochs: Count = 3  # of each; weights are kept after every one
     network: NetworkConfig = field(default_factory=NetworkConfig)
-    batch: Count = 256
-    lr: Positive = 0.1
-    momentum: Momentum = 0.9
-    weight_decay: NonNegative = 1e-4
+    batch: Count = 256  # images in a step
+    lr: Positive = 0.1  # of SGD
+    momentum: Momentum = 0.9  # of SGD
+    weight_decay: NonNegative = 1e-4  # of SGD
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"  # of the files
     compile: Compile = "auto"  # use torch.compile; auto: if training is long enough to pay for it
     precision: Precision = "float32"  # tf32 and bfloat16 are for CUDA: faster, but less exact

@@ -35,7 +35,7 @@ class Objective(Settings):
 
     section: ClassVar[str] = "objective"
 
-    algorithm: Algorithm = "barlow_twins"
+    algorithm: Algorithm = "barlow_twins"  # the self-supervised loss
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     projector: Count = 128  # outputs of the network's head
 

@@ -38,7 +38,7 @@ class PretrainConfig(Settings):
     section: ClassVar[str] = "pretrain"
 
     network: NetworkConfig = field(default_factory=NetworkConfig)
-    epochs: Count = 20
+    epochs: Count = 20  # of the set
     steps: CountOrNone = 0  # gradient steps, in place of epochs
     optimiser: Trainer = "own"  # in place of the rule's
     lr_factor: Positive = 1.0  # multiplies the rule's learning rate

@@ -36,14 +36,14 @@ class SSLPretrainConfig(Settings):
 
     section: ClassVar[str] = "ssl"
 
-    algorithm: Algorithm = "barlow_twins"
+    algorithm: Algorithm = "barlow_twins"  # the self-supervised loss
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     epochs: CountOrNone = 0  # on a subset
     full_epochs: CountOrNone = 0  # on all images
-    batch: Annotated[int, Bounds(at_least=2)] = 256
-    optimiser: SSLOptimiser = "adam"
+    batch: Annotated[int, Bounds(at_least=2)] = 256  # images in a step, each in two views
+    optimiser: SSLOptimiser = "adam"  # its rate is lr
     lr: Positive = 1e-3  # suits Adam; Muon needs a larger one
-    weight_decay: NonNegative = 1e-6
+    weight_decay: NonNegative = 1e-6  # of all weights
     projector: Count = 512  # width of the three-layer projector before the loss
 
     def steps(self, count: int, *, epochs: int, otherwise: int) -> int:

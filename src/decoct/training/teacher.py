@@ -30,16 +30,16 @@ class SSLConfig(Settings):
 
     section: ClassVar[str] = "teacher.ssl"
 
-    algorithm: Algorithm = "barlow_twins"
+    algorithm: Algorithm = "barlow_twins"  # the self-supervised loss
     network: NetworkConfig = field(default_factory=lambda: NetworkConfig(name="resnet18"))
     augment: AugmentConfig = field(default_factory=AugmentConfig)
-    epochs: Count = 400
+    epochs: Count = 400  # of the pool
     steps: CountOrNone = 0  # gradient steps, in place of epochs
     warm_up: CountOrNone = 10  # epochs of linear warm-up before the cosine
-    batch: Annotated[int, Bounds(at_least=2)] = 512
-    optimiser: SSLOptimiser = "adam"
+    batch: Annotated[int, Bounds(at_least=2)] = 512  # images in a step, each in two views
+    optimiser: SSLOptimiser = "adam"  # its rate is lr
     lr: Positive = 1e-3  # suits Adam; Muon needs a larger one
-    weight_decay: NonNegative = 1e-6
+    weight_decay: NonNegative = 1e-6  # of all weights
     projector: Count = 1024  # width of the three-layer projector before the loss
 
     @property

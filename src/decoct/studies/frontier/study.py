@@ -35,13 +35,13 @@ class FrontierConfig(Settings):
     section: ClassVar[str] = "frontier"
 
     methods: tuple[str, ...] = ()  # empty: those that the recipe compares
-    steps: tuple[Count, ...] = (60, 120, 240, 480, 960, 1920, 3840)
-    bytes: tuple[str, ...] = ("0.25MB", "0.5MB", "1MB", "2MB", "4MB", "8MB")
+    steps: tuple[Count, ...] = (60, 120, 240, 480, 960, 1920, 3840)  # gradient steps
+    bytes: tuple[str, ...] = ("0.25MB", "0.5MB", "1MB", "2MB", "4MB", "8MB")  # of sets
     at_steps: tuple[Count, ...] = (480,)  # the lengths at which bytes are varied
-    optimisers: tuple[Trainer, ...] = ("sgd", "muon")
+    optimisers: tuple[Trainer, ...] = ("sgd", "muon")  # that are tried
     lr_factors: tuple[Positive, ...] = (0.5, 1.0, 2.0)  # multiply an optimiser's learning rate
     batches: tuple[Count, ...] = ()  # images a step, where steps are given; empty: the recipe's
-    seeds: Count = 5
+    seeds: Count = 5  # accuracies are means over them
     learn_each: bool = False  # also learn synthetic sets of every number of bytes
 
     def __post_init__(self) -> None:

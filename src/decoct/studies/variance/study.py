@@ -45,12 +45,12 @@ class Rates(Settings):
 
     section: ClassVar[str] = "diagnose.lr"
 
-    supervised: NonNegative = 0.0
-    distillation: NonNegative = 0.0
-    spectral_contrastive: NonNegative = 1e-4
-    barlow_twins: NonNegative = 0.03
-    simclr: NonNegative = 0.1
-    vicreg: NonNegative = 0.01
+    supervised: NonNegative = 0.0  # on labels
+    distillation: NonNegative = 0.0  # on the teacher's targets
+    spectral_contrastive: NonNegative = 1e-4  # HaoChen et al. 2021
+    barlow_twins: NonNegative = 0.03  # Zbontar et al. 2021
+    simclr: NonNegative = 0.1  # Chen et al. 2020
+    vicreg: NonNegative = 0.01  # Bardes et al. 2022
 
 
 @dataclass(frozen=True)
@@ -59,23 +59,16 @@ class VarianceConfig(Settings):
 
     section: ClassVar[str] = "diagnose"
 
-    objectives: tuple[Name, ...] = NAMES
-    batches: tuple[Annotated[int, Bounds(at_least=2)], ...] = (
-        32,
-        128,
-        512,
-    )  # sizes; those over half the images are skipped
-    points: tuple[CountOrNone, ...] = (
-        0,
-        1,
-        2,
-    )  # numbers of epochs after which a gradient's noise is measured
+    objectives: tuple[Name, ...] = NAMES  # the losses that are compared
+    # sizes; those over half the images are skipped
+    batches: tuple[Annotated[int, Bounds(at_least=2)], ...] = (32, 128, 512)
+    # numbers of epochs after which a gradient's noise is measured
+    points: tuple[CountOrNone, ...] = (0, 1, 2)
     repeats: Annotated[int, Bounds(at_least=3)] = 8  # gradients per measurement of the noise
     runs: Annotated[int, Bounds(at_least=2)] = 3  # with the same start, for the spread
     epochs: Count = 2  # of these runs and of the experts
-    experts: CountOrNone = (
-        0  # for matching, each with its own start; 0: use the runs with the same start
-    )
+    # for matching, each with its own start; 0: use the runs with the same start
+    experts: CountOrNone = 0
     iterations: Count = 20  # of matching
     inner_steps: CountOrNone = 5  # of matching; 0: the recipe's
     learn_targets: bool = False  # also in matching distillation, as MKDT does
