@@ -7,30 +7,32 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from decoct.core.errors import DecoctError
 from decoct.core.on_disk import rows_a_chunk
+from decoct.data.catalogue import Catalogue, catalogue_of, part_named, say_what_is_left_out
 from decoct.data.fingerprint import fingerprint
 from decoct.data.idx import find_idx
 from decoct.data.images import Images
-from decoct.data.pictures import fit
+from decoct.data.parts import part_of
+from decoct.data.pictures import decoded
 from decoct.data.sources import load_images
+from decoct.data.table import SUFFIXES as TABLES
 
 _MOST = 1024  # pictures in a piece
 
 
 @dataclass(frozen=True)
 class PictureFiles:
-    """Some pictures of a folder, side by side."""
+    """Some picture files, side by side in their order."""
 
-    folder: Path
+    catalogue: Catalogue
     files: Sequence[Path]
 
     @property
     def names(self) -> list[str]:
-        """Each picture's path within the folder."""
-        return [_text(file.relative_to(self.folder)) for file in self.files]
+        """Each picture's path within the folder, as text, also where its bytes are none."""
+        names = (os.fsencode(self.catalogue.name_of(file)) for file in self.files)
+        return [name.decode("utf-8", "backslashreplace") for name in names]
 
     @property
     def mark(self) -> list[object]:
@@ -40,12 +42,7 @@ class PictureFiles:
 
     def read(self, *, size: int, channels: int) -> Iterator[NDArray[np.uint8] | str]:
         """Each picture, size x size x channels, or why it cannot be read."""
-        for file in self.files:
-            try:
-                with Image.open(file) as picture:
-                    yield fit(picture, size=size, channels=channels)
-            except Exception as error:  # Pillow's plugins raise many types for a damaged file
-                yield " ".join(str(error).split())
+        return decoded(self.files, size=size, channels=channels, doing="reading pictures")
 
 
 @dataclass(frozen=True)
@@ -81,23 +78,14 @@ def source_pieces(source: str, *, size: int, channels: int, file: Path) -> Seque
     The images of another source are written to `file`, and stay there if they are too large for
     memory. Raises `DecoctError` if there are none.
     """
-    folder, most = Path(source), min(_MOST, rows_a_chunk(channels * size**2))
-    if source != "emoji" and folder.is_dir() and find_idx(folder, "train") is None:
-        files = _files_of(folder)
-        return [PictureFiles(folder, files[i : i + most]) for i in range(0, len(files), most)]
+    name, part = part_named(source)
+    path, most = Path(name), min(_MOST, rows_a_chunk(channels * size**2))
+    folder = path.is_dir() and source != "emoji" and find_idx(path, "train") is None
+    if folder or (path.is_file() and path.suffix in TABLES):
+        found = catalogue_of(path)
+        say_what_is_left_out(found)
+        files = (part_of(found, part) if part else found).files
+        return [PictureFiles(found, files[i : i + most]) for i in range(0, len(files), most)]
     images, mark = load_images(source, size=size, channels=channels, file=file), fingerprint(source)
     rows = range(len(images))
     return [ImageRows(images, rows[i : i + most], mark) for i in range(0, len(images), most)]
-
-
-def _files_of(folder: Path) -> list[Path]:
-    extensions = Image.registered_extensions()
-    files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in extensions and f.is_file())
-    if not files:
-        raise DecoctError(f"{folder} holds no pictures that Pillow can read")
-    return files
-
-
-def _text(path: Path) -> str:
-    """A path as text, also where its bytes are none."""
-    return os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace")

@@ -27,6 +27,8 @@ from decoct.training.pretrain import split_batches, steps_an_epoch
 
 PROBE, TUNED = "linear probe", "fine-tuned"  # their names in `Scores`
 _KIND = "finetuned"
+# Labels must survive it; self-supervision's own is stronger.
+_MILD = AugmentConfig(min_crop=0.5, jitter=0.2, jitter_probability=0.5, grey_probability=0.0)
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class FinetuneConfig(Settings):
     lr: Positive = 1e-3  # of AdamW; falls along a cosine
     weight_decay: NonNegative = 1e-4
     batch: Count = 64
-    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    augment: AugmentConfig = field(default_factory=lambda: _MILD)
 
     def __post_init__(self) -> None:
         super().__post_init__()

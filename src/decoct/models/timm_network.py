@@ -92,6 +92,11 @@ def _fitting(name: str, channels: int, size: int) -> _Fitting:
     raise DecoctError(f"timm:{name} cannot take images of {size} px{found}; {advice}")
 
 
+def timm_arguments(name: str, *, channels: int, size: int) -> dict[str, int]:
+    """What `timm.create_model` is told to make a network without a head for such images."""
+    return {"num_classes": 0, "in_chans": channels, **_fitting(name, channels, size).arguments}
+
+
 def _tried(name: str, channels: int, size: int) -> _Fitting | str:
     """How the network takes such images, or why it does not.
 

@@ -11,6 +11,7 @@ from decoct.artefacts.encoder import Encoder
 from decoct.models.convnet import convnet_body
 from decoct.models.convnet_bn import convnet_bn_body
 from decoct.models.resnet import BasicBlock, ResNetBody, stage
+from decoct.models.timm_network import timm_arguments
 
 
 class PlainEncoder(nn.Module):
@@ -70,8 +71,7 @@ def source_code(encoder: Encoder) -> str:
         imports.insert(1, "import torch.nn.functional as F")
     elif encoder.config.name.startswith("timm:"):
         imports.insert(0, "import timm")
-        made = f"{architecture(encoder)!r}, num_classes=0, in_chans={encoder.channels}"
-        call = f"timm.create_model({made})"
+        call = _timm_call(encoder)
     else:
         make = convnet_bn_body if encoder.config.name == "convnet-bn" else convnet_body
         parts, first = (make,), body[0]
@@ -110,6 +110,13 @@ def _resnet_call(body: ResNetBody) -> str:
         f"ResNetBody(\n        channels={first.in_channels}, width={first.out_channels}, "
         f"blocks={blocks}, strides={strides}\n    )"
     )
+
+
+def _timm_call(encoder: Encoder) -> str:
+    name = encoder.config.name.partition(":")[2]
+    found = timm_arguments(name, channels=encoder.channels, size=encoder.size)
+    arguments = "".join(f", {key}={value}" for key, value in found.items())
+    return f"timm.create_model({architecture(encoder)!r}{arguments})"
 
 
 def architecture(encoder: Encoder) -> str:
