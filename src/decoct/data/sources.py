@@ -14,11 +14,12 @@ from decoct.core.console import progress
 from decoct.core.errors import DecoctError
 from decoct.core.on_disk import CHUNK, DiskTensor, rows_a_chunk, too_large
 from decoct.data.emoji import load_emoji_arrays
-from decoct.data.hubs import read_hugging_face, read_torchvision
+from decoct.data.hugging_face import read_hugging_face
 from decoct.data.idx import find_idx, open_idx
 from decoct.data.images import Images, to_pixels, write_images
 from decoct.data.pictures import read_folder
 from decoct.data.source_arrays import SourceArrays
+from decoct.data.torchvision_sets import read_torchvision
 
 Split = Literal["train", "test", "all"]
 _ARRAY_SUFFIXES = (".npz", ".npy")
@@ -36,7 +37,7 @@ def load_images(
 
     A source is a folder of pictures (class sub-folders give labels), a `.npz` or `.npy` file, an
     IDX file or a folder of them, an `images.safetensors` of ours, `emoji`, `torchvision:CIFAR10`
-    or `hf:NAME`. Raises `DecoctError` if it cannot be read.
+    (`@part`) or `hf:NAME` (`:config@split#column`). Raises `DecoctError` if it cannot be read.
 
     With `file`, the images are also written to it; if they are too large for memory, they are
     written while they are read, and stay there. Without it, all are held in memory.
