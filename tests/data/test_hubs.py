@@ -344,7 +344,10 @@ def test_hugging_face_skips_rows_without_a_picture(
     assert "1 of 4 images are missing or damaged (row 1: it is empty)" in capsys.readouterr().err
 
 
-def test_hugging_face_skips_pictures_that_are_damaged(cache: None, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("cache")
+def test_hugging_face_skips_pictures_that_are_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from datasets import Dataset, Features
     from datasets import Image as Picture
 
@@ -355,7 +358,8 @@ def test_hugging_face_skips_pictures_that_are_damaged(cache: None, tmp_path: Pat
         {"photo": encoded}, features=Features({"photo": Picture(decode=False)})
     ).cast_column("photo", Picture())
     rows.to_parquet(tmp_path / "a.parquet")
-    assert len(load_images(f"hf:{tmp_path / 'a.parquet'}", size=16)) == 1
+    monkeypatch.chdir(tmp_path)
+    assert len(load_images("hf:a.parquet", size=16)) == 1
 
 
 def test_hugging_face_gives_classes_in_words_the_same_numbers_everywhere(

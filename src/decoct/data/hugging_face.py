@@ -51,7 +51,8 @@ def _load(module: Any, place: str, config: str | None, split: str | None) -> Any
     """A data set, or one for each split."""
     path = Path(place)
     if path.is_file():
-        return module.load_dataset(str(path.parent), config, data_files=path.name, split=split)
+        folder = str(path.resolve().parent)
+        return module.load_dataset(folder, config, data_files=path.name, split=split)
     if any((path / file).is_file() for file in _SAVED):
         saved = module.load_from_disk(place)
         return saved[split] if split else saved

@@ -124,7 +124,8 @@ def disk_warning(stages: Iterable[Stage[Any]], sizes: Sizes, folder: Path) -> st
 
 
 def _is_remote(source: str) -> bool:
-    return source.startswith(("torchvision:", "hf:"))
+    place, _, name = source.partition(":")
+    return place == "torchvision" or (place == "hf" and not Path(name).exists())
 
 
 def _known(source: str) -> TaskSize | None:
