@@ -7,6 +7,7 @@ from pathlib import Path
 import tyro
 from rich.filesize import decimal as size_text
 
+from decoct.completion import completion_script
 from decoct.core.errors import DecoctError
 from decoct.report.export import export
 from decoct.report.page import write_report
@@ -74,6 +75,11 @@ def _agrees(question: str) -> bool:
     return sys.stdin.isatty() and input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
 
 
+def _completion(shell: tyro.conf.Positional[str]) -> None:
+    """Print a script that lets a shell complete verbs, recipes, stages, sections and flags."""
+    print(completion_script(shell))
+
+
 TOOLS: dict[str, Callable[..., None]] = {
     "report": _report,
     "show": _show,
@@ -81,4 +87,5 @@ TOOLS: dict[str, Callable[..., None]] = {
     "doctor": _doctor,
     "runs": _runs,
     "clean": _clean,
+    "completion": _completion,
 }
