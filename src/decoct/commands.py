@@ -186,6 +186,14 @@ GROUPS: dict[str, dict[str, Verb]] = {
             "Lists them with their sizes and asks; --yes deletes without asking. It keeps\n"
             "what the run's recipe.yaml and run.json name, and all that no stage made.",
         ),
+        "completion": Verb(
+            "SHELL",
+            "print a script that completes words in bash, zsh or fish",
+            "In bash, for this shell and for all to come:\n\n"
+            "  source <(decoct completion bash)\n"
+            "  decoct completion bash > ~/.local/share/bash-completion/completions/decoct\n\n"
+            "In zsh the first line does; in fish: decoct completion fish | source",
+        ),
         "doctor": Verb("[RECIPE]", "versions, devices, extras; what a recipe would take"),
     },
 }
