@@ -44,11 +44,8 @@ FILES = {
 WORDS = {"VERB": "run", "NAME": "me/my-set"}
 # Verbs that are run, for they are quick; of all others only the parsing is.
 QUICK = {"doctor", "show", "export", "report", "recipe", "runs", "completion"}
-# Commands that are not run all the same, and why.
-NOT_RUN: dict[str, str] = {
-    "decoct doctor RECIPE": "measures how fast this machine is",
-    "decoct doctor cifar10-2pct": "measures how fast this machine is",
-}
+# What commands begin with that are only parsed all the same, and why.
+NOT_RUN = {r"decoct doctor \w": "measures how fast this machine is"}
 
 
 class ParsedError(Exception):
@@ -138,7 +135,8 @@ def at_home(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 
 def is_run(command: Command) -> bool:
-    return command.text.split()[1] in QUICK and command.text not in NOT_RUN
+    quick = command.text.split()[1] in QUICK
+    return quick and not any(re.match(begin, command.text) for begin in NOT_RUN)
 
 
 @pytest.mark.parametrize("command", [c for c in OURS if not is_run(c)], ids=str)
@@ -171,8 +169,7 @@ def test_a_quick_command_runs(
 
 def test_pages_have_commands_and_exceptions_have_a_page() -> None:
     assert len(OURS) > 50 and any(is_run(command) for command in OURS)
-    texts = {command.text for command in OURS}
-    assert set(NOT_RUN) <= texts
+    assert all(any(re.match(begin, command.text) for command in OURS) for begin in NOT_RUN)
 
 
 @pytest.mark.parametrize(
