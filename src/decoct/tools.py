@@ -9,8 +9,8 @@ import tyro
 from rich.filesize import decimal as size_text
 
 from decoct.artefacts.encoder import load_encoder
-from decoct.core.device import resolve_device
 from decoct.completion import completion_script
+from decoct.core.device import resolve_device
 from decoct.core.errors import DecoctError
 from decoct.data.tasks import load_task
 from decoct.evaluation.finetune import FinetuneConfig, finetune_scores

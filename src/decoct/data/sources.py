@@ -41,7 +41,8 @@ def load_images(
     A source is a folder of pictures (class sub-folders give labels), a `.csv` that names pictures,
     a `.npz` or `.npy` file, an IDX file or a folder of them, an `images.safetensors` of ours,
     `emoji`, `torchvision:CIFAR10` (`@part`) or `hf:NAME` (`:config@split#column`). `photos@train`
-    and `photos@test` are the two parts that `load_task("photos")` has. Raises `DecoctError` if it cannot be read.
+    and `photos@test` are the two parts that `load_task("photos")` has. Raises `DecoctError` if it
+    cannot be read.
 
     With `file`, the images are also written to it; if they are too large for memory, they are
     written while they are read, and stay there. `unreadable.txt` beside it then lists the pictures
