@@ -34,13 +34,11 @@ GROUPS: dict[str, dict[str, Verb]] = {
             "distilled set, an encoder, scores and the report in runs/FOLDER. The recipe it\n"
             "saves there repeats it: decoct run runs/FOLDER/recipe.yaml.",
             flags=(
-                ("--time 15min", "for everything: decides the teacher's length, the pixels"),
-                ("--teacher SOURCE", "timm:NAME, a checkpoint, or train; default: the best"),
-                ("", "at hand"),
-                ("--labels FOLDER", "class folders to judge on, or none; default: those in"),
-                ("", "FOLDER, if there are any"),
-                ("--pixels 64", "height and width at which pictures are learnt from"),
-                ("--out FOLDER", "where to keep the run"),
+                ("--time 30min", "for everything: sets the teacher's length; else 15min"),
+                ("--teacher SOURCE", "timm:NAME, a checkpoint, train; else the best at hand"),
+                ("--labels FOLDER", "class folders to judge on, or none; else FOLDER's own"),
+                ("--out FOLDER", "where to keep the run; default: runs/FOLDER"),
+                ("--jobs N", "processes that share the work"),
                 ("--SECTION.SETTING V", "any setting of a recipe, as of decoct run"),
             ),
         ),
