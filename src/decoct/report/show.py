@@ -40,7 +40,7 @@ def show(path: Path | str, *, out: Path | None = None) -> str:
     `DecoctError` as `describe`.
     """
     path = _artefact(Path(path))
-    text, picture = describe(path), _picture(path)
+    text, picture = describe(path), picture_of(path)
     if picture is None:
         return text
     image, caption = picture
@@ -55,7 +55,7 @@ def show(path: Path | str, *, out: Path | None = None) -> str:
     return f"{text}\n{caption}: {target}"
 
 
-def _picture(path: Path) -> tuple[Image.Image, str] | None:
+def picture_of(path: Path) -> tuple[Image.Image, str] | None:
     """The image grid of an artefact that has one, and its caption."""
     kind = "" if path.is_dir() else _kind(path)
     if kind not in ("images", "distilled"):
