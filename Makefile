@@ -3,24 +3,33 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types docs clean
+.PHONY: demo test lint types docs wheel clean
 
 demo: $(VENV)/.installed
 	$(BIN)/decoct demo
 
-test: lint types
+test: lint types docs
 	$(BIN)/pytest -n 2
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/hadolint Dockerfile
 
 types: $(VENV)/.dev
 	$(BIN)/mypy
 
 docs: $(VENV)/.dev
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[docs]'
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+# Build source distribution and wheel, and use the wheel where there is nothing else of this folder.
+wheel: $(VENV)/.dev
+	rm -rf dist build $(VENV)-wheel
+	$(BIN)/python -m build
+	$(PYTHON) -m venv $(VENV)-wheel
+	$(VENV)-wheel/bin/pip install --quiet -c constraints.txt torch
+	$(VENV)-wheel/bin/pip install --quiet -c constraints.txt dist/*.whl
+	here=$$PWD && cd / && $$here/$(VENV)-wheel/bin/decoct doctor
 
 # torch first and alone: its version is pinned, so that no other build of it is ever considered.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -34,4 +43,4 @@ $(VENV)/.dev: $(VENV)/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist site src/*.egg-info
+	rm -rf $(VENV) $(VENV)-wheel build dist site src/*.egg-info

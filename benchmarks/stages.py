@@ -117,9 +117,8 @@ def networks(options: Options, name: str, device: torch.device) -> dict[str, Net
             outputs=64,
         ).to(device)
     other = copy.deepcopy(plain)
-    innermost = plain.layout == torch.channels_last
-    other.layout = torch.contiguous_format if innermost else torch.channels_last
-    name = "channels outermost" if innermost else "channels innermost"
+    other.channels_last = not plain.channels_last
+    name = "channels outermost" if plain.channels_last else "channels innermost"
     return {"as it is": plain, name: other}
 
 

@@ -1,7 +1,7 @@
 from .artefacts.assistant import Assistant
 from .artefacts.distilled import DistilledSet, load_distilled
 from .artefacts.embedded_teacher import embedded_teacher
-from .artefacts.encoder import Encoder
+from .artefacts.encoder import Encoder, load_encoder
 from .artefacts.rule import TrainingRule
 from .artefacts.targets import Targets, TargetsConfig, compute_targets
 from .artefacts.trajectories import Trajectories
@@ -13,7 +13,9 @@ from .data.images import Images
 from .data.sources import load_images
 from .data.stored_views import show_views
 from .data.tasks import Task, labelled_indices, load_task
+from .evaluation.finetune import FinetuneConfig, finetune
 from .evaluation.interval import Interval
+from .evaluation.label_free import LabelFree, label_free_scores
 from .evaluation.probe import ProbeConfig, ProbeScore, probe
 from .evaluation.scores import Score, Scores
 from .evaluation.target_probe import target_probe_error
@@ -32,8 +34,12 @@ from .methods.registry import register
 from .methods.sas import SAS, sas_subset
 from .methods.views import Views, stored_views
 from .models.registry import NetworkConfig, create_network
+from .report.embed import embed
 from .report.export import export
+from .report.export_encoder import export_encoder
 from .report.page import write_report
+from .report.pull import pull
+from .report.push import push
 from .report.show import describe, show
 from .run.budget import within_budget
 from .run.doctor import doctor
@@ -74,6 +80,7 @@ __all__ = [
     "DistilledSet",
     "Encoder",
     "ExpertsConfig",
+    "FinetuneConfig",
     "Fit",
     "FitConfig",
     "Frontier",
@@ -81,6 +88,7 @@ __all__ = [
     "Images",
     "Inputs",
     "Interval",
+    "LabelFree",
     "LabellerConfig",
     "MatchingConfig",
     "Method",
@@ -116,8 +124,11 @@ __all__ = [
     "diagnose_variance",
     "difficulty",
     "doctor",
+    "embed",
     "embedded_teacher",
     "export",
+    "export_encoder",
+    "finetune",
     "fit",
     "fresh_encoder",
     "frontier",
@@ -125,8 +136,10 @@ __all__ = [
     "k_center_subset",
     "kmeans_subset",
     "krr_st",
+    "label_free_scores",
     "labelled_indices",
     "load_distilled",
+    "load_encoder",
     "load_images",
     "load_recipe",
     "load_task",
@@ -136,6 +149,8 @@ __all__ = [
     "pretrain",
     "pretrain_by_ssl",
     "probe",
+    "pull",
+    "push",
     "random_subset",
     "recipe_names",
     "register",

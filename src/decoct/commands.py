@@ -28,6 +28,23 @@ _MARKDOWN = ("--markdown", "print Markdown tables")
 
 GROUPS: dict[str, dict[str, Verb]] = {
     "Make a set": {
+        "distill": Verb(
+            "FOLDER [flags]",
+            "from a folder of pictures to a set and an encoder in use",
+            "Looks at the folder, says what it found and what it will do, and does it: a\n"
+            "distilled set, an encoder, scores and the report in runs/FOLDER. The recipe it\n"
+            "saves there repeats it: decoct run runs/FOLDER/recipe.yaml.",
+            flags=(
+                ("--time 15min", "for everything: decides the teacher's length, the pixels"),
+                ("--teacher SOURCE", "timm:NAME, a checkpoint, or train; default: the best"),
+                ("", "at hand"),
+                ("--labels FOLDER", "class folders to judge on, or none; default: those in"),
+                ("", "FOLDER, if there are any"),
+                ("--pixels 64", "height and width at which pictures are learnt from"),
+                ("--out FOLDER", "where to keep the run"),
+                ("--SECTION.SETTING V", "any setting of a recipe, as of decoct run"),
+            ),
+        ),
         "demo": Verb(
             "[flags]",
             "run the embedded recipe: emoji, minutes on a CPU",
@@ -88,7 +105,34 @@ GROUPS: dict[str, dict[str, Verb]] = {
             flags=(("--diagnose.objectives ...", "which losses; other settings likewise"),),
         ),
     },
-    "Look and use": {
+    "Use the encoder": {
+        "embed": Verb(
+            "ENCODER FOLDER --out FILE",
+            "features of every picture: .npy, .csv or .parquet",
+            "Writes them with the pictures' names. ENCODER is an encoder's file, or the folder\n"
+            "of a run or stage with one in it. FOLDER can be any source of images. The same\n"
+            "command continues after an interruption.",
+            flags=(
+                ("--device NAME", "cpu, cuda, mps or auto (default)"),
+                ("--batch N", "pictures at a time; default: 256"),
+            ),
+        ),
+        "finetune": Verb(
+            "ENCODER TASK",
+            "train all of it on few labels, beside a linear probe",
+            "Trains the whole network with a linear head on shares of a task's labels, or on\n"
+            "so many a class, and prints its accuracy beside the linear probe's on the same\n"
+            "labels. The same command continues after an interruption.",
+            flags=(
+                ("--labels 0.05 ...", "shares of the labels; --per-class 10 ...: so many"),
+                ("--draws 5, --seeds 1", "draws of labels; seeds of the head and the order"),
+                ("--epochs 50, --lr 0.001", "and --batch 64: how long and how fast"),
+                ("--out FOLDER", "where to keep the scores"),
+                ("--device NAME", "cpu, cuda, mps or auto (default)"),
+            ),
+        ),
+    },
+    "Look": {
         "report": Verb(
             "RUN [--out FILE]",
             "write an HTML page about a run's folder",
@@ -101,10 +145,33 @@ GROUPS: dict[str, dict[str, Verb]] = {
             "next to it.",
         ),
         "export": Verb(
-            "FILE --out FOLDER [--uint8]",
-            "save a distilled set as PNG images, or bytes (--uint8)",
-            "Writes a distilled set as PNG images, targets.npy and how to train on them; with\n"
-            "--uint8 as one file of bytes that decoct reads.",
+            "SET|ENCODER --out FOLDER",
+            "a set as PNG images; an encoder for timm, torch, onnx",
+            "A distilled set becomes PNG images, targets.npy and how to train on them. An\n"
+            "encoder becomes weights and a program, load.py, that loads them without decoct.",
+            flags=(
+                ("--to FORMAT", "of an encoder: timm, torch, onnx or safetensors"),
+                ("--uint8", "a set as one file of bytes that decoct reads"),
+            ),
+        ),
+    },
+    "Share": {
+        "push": Verb(
+            "SET OWNER/NAME",
+            "share a distilled set on the Hugging Face hub",
+            "Makes a data set repository of it: the file, its images and targets as Parquet,\n"
+            "a picture and a card. SET is the file, or the folder of the run that made it.",
+            flags=(
+                ("--licence TEXT", "of the pictures that it was made from: cc-by-4.0, say"),
+                ("--dry-run FOLDER", "write it all to a folder, without login and network"),
+                ("--private", "let nobody else see it"),
+            ),
+        ),
+        "pull": Verb(
+            "OWNER/NAME[@REVISION]",
+            "download a shared set and check it",
+            'In Python: decoct.load_distilled("hf:OWNER/NAME").',
+            flags=(("--out FILE", "where to keep it; default: NAME.safetensors"),),
         ),
     },
     "Keep order": {

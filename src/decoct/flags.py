@@ -50,10 +50,14 @@ def parse(verb: str, arguments: list[str]) -> Call:
     """Parse `RECIPE [flags]`; flags override the recipe."""
     if not arguments or arguments[0].startswith("-"):
         raise DecoctError(f"decoct {verb} needs a recipe: one of {', '.join(recipe_names())}")
-    recipe = load_recipe(arguments[0])
-    words, section = _help_apart(arguments[1:])
+    return with_flags(load_recipe(arguments[0]), verb, arguments[1:], of=arguments[0])
+
+
+def with_flags(recipe: Recipe, verb: str, arguments: list[str], *, of: str) -> Call:
+    """A recipe with flags that override it; `of` is what it was made from, for messages."""
+    words, section = _help_apart(arguments)
     flags = [_SHORT.get(word, word) for word in upgraded_flags(words)]
-    found = tyro.cli(_flags_of(recipe, verb), prog=f"decoct {verb} {arguments[0]}", args=flags)
+    found = tyro.cli(_flags_of(recipe, verb), prog=f"decoct {verb} {of}", args=flags)
     own = {name: getattr(found, name) for name in sections()}
     resolved = _named(found.recipe.having(**own), recipe)
     found = replace(found, recipe=resolved, out=found.out or Path("runs") / resolved.name)
@@ -73,6 +77,16 @@ def _named(recipe: Recipe, given: Recipe) -> Recipe:
     if recipe.images.source == given.images.source or recipe.name != given.name:
         return recipe
     return replace(recipe, name=f"{recipe.name}-{source_name(recipe.images.source)}")
+
+
+def settings_said(flags: list[str]) -> frozenset[str]:
+    """The settings that flags name.
+
+    >>> sorted(settings_said(["--images.size=64", "--compare.lr-factors", "mkdt", "2"]))
+    ['compare.lr_factors', 'images.size']
+    """
+    named = (word.partition("=")[0] for word in upgraded_flags(flags) if word.startswith("--"))
+    return frozenset(_SHORT.get(name, name)[2:].replace("-", "_") for name in named)
 
 
 def source_name(source: str) -> str:

@@ -60,6 +60,8 @@ def _text(name: str, verb: Verb, word: str) -> str:
         own = "".join(f"{line}\n" for line in rows(verb.flags))
         command = f"{name} {word or verb.takes.split()[0]}" if " " in verb.takes else name
         parts += ["", _RECIPE.format(own=own, verb=command), _recipes()]
+    elif verb.flags:
+        parts += ["", "Flags", *rows(verb.flags)]
     return "\n".join(parts)
 
 

@@ -3,17 +3,28 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 from rich.filesize import decimal as size_text
 
+from decoct.artefacts.encoder import load_encoder
 from decoct.completion import completion_script
+from decoct.core.device import resolve_device
 from decoct.core.errors import DecoctError
+from decoct.data.tasks import load_task
+from decoct.evaluation.finetune import FinetuneConfig, finetune_scores
+from decoct.report.embed import embed
 from decoct.report.export import export
+from decoct.report.export_encoder import Format, export_encoder
+from decoct.report.feature_files import names_file
+from decoct.report.finetune_table import finetune_text
 from decoct.report.page import write_report
+from decoct.report.pull import pull
+from decoct.report.push import push
 from decoct.report.runs import runs_in, runs_rows
 from decoct.report.runs_compared import compare_runs
-from decoct.report.show import show
+from decoct.report.show import describe, show
 from decoct.report.table import columns
 from decoct.run.clean import remove, studies_in, unreachable
 from decoct.run.doctor import doctor
@@ -30,9 +41,72 @@ def _show(file: tyro.conf.Positional[Path], out: Path | None = None) -> None:
     print(show(file, out=out))
 
 
-def _export(file: tyro.conf.Positional[Path], out: Path, uint8: bool = False) -> None:
-    """Write a distilled set as PNG images and targets, or (--uint8) as a file of bytes."""
-    print(f"exported to {export(file, out=out, uint8=uint8)}")
+def _export(
+    file: tyro.conf.Positional[Path], out: Path, to: Format | None = None, uint8: bool = False
+) -> None:
+    """Write a distilled set as PNG images and targets, or (--uint8) as a file of bytes.
+
+    With --to, write an encoder's weights with a program that loads them.
+    """
+    if to is not None and uint8:
+        raise DecoctError("--uint8 is for sets and --to for encoders; give one of the two")
+    found = export_encoder(file, to=to, out=out) if to else export(file, out=out, uint8=uint8)
+    print(f"exported to {found}")
+
+
+def _push(
+    file: tyro.conf.Positional[Path],
+    name: tyro.conf.Positional[str],
+    dry_run: Path | None = None,
+    private: bool = False,
+    licence: str = "",
+) -> None:
+    """Share a distilled set on the Hugging Face hub, or (--dry-run) write what would be shared."""
+    where = push(file, name=name, dry_run=dry_run, private=private, licence=licence)
+    print(f"written to {where}; nothing was uploaded" if dry_run else f"pushed to {where}")
+
+
+def _pull(name: tyro.conf.Positional[str], out: Path | None = None) -> None:
+    """Download a distilled set from the Hugging Face hub."""
+    file = pull(name, out=out)
+    print(f"{describe(file)}\nuse it: distilled = decoct.load_distilled({str(file)!r})")
+
+
+def _embed(
+    encoder: tyro.conf.Positional[Path],
+    source: tyro.conf.Positional[str],
+    out: Path,
+    device: str = "auto",
+    batch: int = 256,
+) -> None:
+    """Write the features of every picture of a source, with their names."""
+    place = resolve_device(device)
+    embed(source, encoder=encoder, out=out, device=place, batch=batch)
+    print(f"features: {out}" + f"\nnames: {names_file(out)}" * (out.suffix == ".npy"))
+
+
+def _finetune(
+    encoder: tyro.conf.Positional[Path],
+    task: tyro.conf.Positional[str],
+    finetune: Annotated[FinetuneConfig, tyro.conf.arg(name="")] = FinetuneConfig(),  # noqa: B008
+    seeds: int = 1,
+    out: Path | None = None,
+    device: str = "auto",
+) -> None:
+    """Fine-tune the whole network on few labels, beside the linear probe on the same ones."""
+    found = load_encoder(encoder)
+    labelled = load_task(task, size=found.size, channels=found.channels)
+    folder = out or Path("runs") / f"finetune-{labelled.name}"
+    scores = finetune_scores(
+        encoder=found,
+        task=labelled,
+        config=finetune,
+        seeds=seeds,
+        device=resolve_device(device),
+        folder=folder,
+    )
+    scores.save(folder / "scores.json")
+    print(f"{finetune_text(scores)}\n\nall accuracies: {folder / 'scores.json'}")
 
 
 def _doctor(out: Path = Path("runs")) -> None:
@@ -84,6 +158,10 @@ TOOLS: dict[str, Callable[..., None]] = {
     "report": _report,
     "show": _show,
     "export": _export,
+    "push": _push,
+    "pull": _pull,
+    "embed": _embed,
+    "finetune": _finetune,
     "doctor": _doctor,
     "runs": _runs,
     "clean": _clean,

@@ -10,32 +10,30 @@ from decoct.core.console import note
 from decoct.core.errors import DecoctError
 from decoct.core.spelling import suggest
 from decoct.data.sources import load_images
-from decoct.evaluation.scores import Scores
+from decoct.distil_folder import distil_folder
 from decoct.flags import Call, parse
 from decoct.methods.method import Method
 from decoct.methods.real_images import RealImages
 from decoct.methods.registry import METHODS, method_kind
 from decoct.report.ablation_table import ablation_markdown, ablation_text
-from decoct.report.costs import cost_rows, costs
 from decoct.report.frontier import frontier_tables
 from decoct.report.logs.follow import logged
 from decoct.report.page import write_report
 from decoct.report.show import describe
-from decoct.report.table import columns, labels_phrase, markdown, text_table
+from decoct.report.table import columns, labels_phrase, markdown
 from decoct.report.variance_table import variance_text
 from decoct.run.budget import within_budget
 from decoct.run.doctor import doctor
 from decoct.run.pipeline import Run
-from decoct.run.workers import stage_jobs, workers
 from decoct.settings_help import print_help
 from decoct.studies.ablate import ablate
-from decoct.studies.compare import compare
 from decoct.studies.fit import fit, fit_rows
 from decoct.studies.frontier.study import frontier
 from decoct.studies.tune import tune, tuning_rows
 from decoct.studies.variance.study import diagnose_variance
 from decoct.studies.variance.theorem import theorem_text
 from decoct.tools import TOOLS
+from decoct.whole_run import known, print_comparison, whole_run
 
 
 def dispatch(verb: str, arguments: list[str]) -> None:
@@ -43,6 +41,9 @@ def dispatch(verb: str, arguments: list[str]) -> None:
     has_recipe = bool(arguments) and not arguments[0].startswith("-")
     if verb in TOOLS and not (verb in RECIPE_VERBS and has_recipe):
         tyro.cli(TOOLS[verb], prog=f"decoct {verb}", args=arguments)
+        return
+    if verb == "distill":
+        distil_folder(arguments)
         return
     if verb == "demo":
         verb, arguments = "run", ["demo", *arguments]
@@ -90,21 +91,15 @@ def _say(run: Run) -> None:
 
 
 def _distil(run: Run, method: str) -> None:
-    _known(method, lambda kind: kind.makes_set)
+    known(method, lambda kind: kind.makes_set)
     run.distilled(method, run.recipe.seed)
     _say(run)
 
 
 def _encode(run: Run, method: str) -> None:
-    _known(method, lambda kind: kind.keeps_encoder)
+    known(method, lambda kind: kind.keeps_encoder)
     run.encoder(method, run.recipe.seed)
     _say(run)
-
-
-def _known(method: str, fits: Callable[[type[Method]], bool]) -> None:
-    known = [name for name, kind in METHODS.items() if fits(kind)]
-    if method not in known:
-        raise DecoctError(f"--method {method} is unknown here;{suggest(method, known)}")
 
 
 def _select(call: Call) -> None:
@@ -131,27 +126,7 @@ def _probe(call: Call) -> None:
 
 
 def _compare(call: Call) -> None:
-    _print_comparison(call.run(), call.flags.jobs)
-
-
-def _print_comparison(run: Run, jobs: int) -> None:
-    run.check()
-    run.save_recipe()
-    if jobs != 1:
-        with workers(jobs) as pool:
-            wanted = stage_jobs(run, run.graph.asked_for())
-            pool.do(wanted, label="stages, side by side")
-    scores = compare(run)
-    run.save_manifest()
-    print(text_table(scores))
-    print(f"\nwhat each method costs\n{columns(_cost_rows(run, scores))}\n")
-    print(f"all accuracies: {run.folder / 'scores.json'}")
-
-
-def _cost_rows(run: Run, scores: Scores) -> list[list[str]]:
-    stages = run.graph.of_a_run()
-    inputs = {stage.name: stage.inputs for stage in stages}
-    return cost_rows(costs(scores, run.stages.seconds(), inputs))
+    print_comparison(call.run(), call.flags.jobs)
 
 
 def _tune(call: Call) -> None:
@@ -214,21 +189,8 @@ def _doctor(call: Call) -> None:
     print(doctor(recipe, folder=call.flags.out))
 
 
-def _whole_run(call: Call) -> None:
-    run = call.run()
-    if run.recipe.compare.tasks:
-        _print_comparison(run, call.flags.jobs)
-    else:
-        method = run.recipe.method
-        _known(method, lambda kind: kind.keeps_encoder)
-        run.check()
-        run.save_recipe()
-        (_distil if method_kind(method).makes_set else _encode)(run, method)
-    print(f"report: {write_report(run.folder)}")
-
-
 RECIPE_VERBS: dict[str, Callable[[Call], None]] = {
-    "run": _whole_run,
+    "run": whole_run,
     "compare": _compare,
     "ablate": _ablate,
     "tune": _tune,

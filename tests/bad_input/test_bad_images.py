@@ -51,7 +51,9 @@ def test_folder_of_which_some_cannot_be_read_goes_on(
     (folder / "broken.png").write_bytes((folder / "0.png").read_bytes()[:200])
     flags = ("--images.source", folder, "--out", data / "run")
     assert main(["stage", "load-images", *map(str, (data / "mine.yaml", *flags))]) == 0
-    assert "broken.png" in capsys.readouterr().err
+    (report,) = (data / "run").glob("images-*/unreadable.txt")
+    assert report.read_text().startswith("broken.png: ")
+    assert f"1 of 4 pictures cannot be read: see {report}" in capsys.readouterr().err
 
 
 def test_images_that_differ_in_channels(refused: Refused, data: Path) -> None:

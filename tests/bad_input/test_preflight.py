@@ -13,6 +13,7 @@ from decoct.core.errors import DecoctError
 from decoct.data.sources import load_images
 from decoct.data.tasks import Task
 from decoct.evaluation.probe import ProbeConfig
+from decoct.models.network import Network
 from decoct.models.registry import NetworkConfig
 from decoct.run.graph import Graph
 from decoct.run.preflight import check_run
@@ -48,6 +49,11 @@ def _too_deep(recipe: Recipe) -> Recipe:
     return replace(recipe, pretrain=replace(recipe.pretrain, network=NetworkConfig(depth=5)))
 
 
+def _larger_than_16_px(recipe: Recipe) -> Recipe:
+    network = NetworkConfig(name="timm:mixer_s32_224")
+    return replace(recipe, pretrain=replace(recipe.pretrain, network=network))
+
+
 @pytest.mark.parametrize(
     "change, sentence",
     [
@@ -55,6 +61,7 @@ def _too_deep(recipe: Recipe) -> Recipe:
         (lambda r: replace(r, probe=ProbeConfig(fractions=(), per_class=(11,))), "has 10 training"),
         (lambda r: replace(r, targets=replace(r.targets, components=5)), "have 4 dimensions"),
         (_with_own_teacher, "components is 33, .* have 32 dimensions"),
+        (_larger_than_16_px, "timm:mixer_s32_224 cannot take images of 16 px .* 32 px"),
         (_too_deep, "depth 5 halves 16 px to nothing"),
     ],
 )
@@ -63,6 +70,17 @@ def test_late_failures_are_found_early(
 ) -> None:
     with pytest.raises(DecoctError, match=sentence):
         _check(change(recipe), tiny_task)
+
+
+def test_a_batch_runs_through_every_network(
+    recipe: Recipe, tiny_task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(network: Network, images: torch.Tensor) -> None:
+        raise RuntimeError("shapes cannot be multiplied")
+
+    monkeypatch.setattr(Network, "features", fail)
+    with pytest.raises(DecoctError, match=r"network convnet cannot be trained .* multiplied"):
+        _check(recipe, tiny_task)
 
 
 def test_tasks_of_one_name(recipe: Recipe, tiny_task: Task) -> None:

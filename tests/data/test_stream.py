@@ -34,7 +34,7 @@ def stored(file: Path, monkeypatch: pytest.MonkeyPatch) -> Images:
 
 
 def threads() -> list[str]:
-    return [t.name for t in threading.enumerate() if t.name.startswith("decoct-stream")]
+    return [t.name for t in threading.enumerate() if t.name.startswith("decoct-ahead")]
 
 
 def test_small_sets_are_read_into_memory(file: Path, tiny_images: Images) -> None:

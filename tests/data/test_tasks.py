@@ -53,12 +53,14 @@ def test_folders_with_a_class_unknown_in_training(tmp_path: Path) -> None:
 
 
 def test_a_source_without_parts_is_no_task(tmp_path: Path) -> None:
-    _folder(tmp_path, "", "ab")
     np.save(tmp_path / "a.npy", PIXELS)
     _images([0, 1] * 6).save(tmp_path / "images.safetensors")
-    for source in (tmp_path, tmp_path / "a.npy", tmp_path / "images.safetensors"):
+    for source in (tmp_path / "a.npy", tmp_path / "images.safetensors"):
         with pytest.raises(DecoctError, match="is no task: it lacks a train and a test part"):
             load_task(str(source))
+    Image.fromarray(PIXELS[0]).save(tmp_path / "loose.png")
+    with pytest.raises(DecoctError, match="is no task: it lacks labels; give every class a sub-"):
+        load_task(str(tmp_path))
     with pytest.raises(DecoctError, match="does not exist"):
         load_task(str(tmp_path / "nowhere.npz"))
 

@@ -401,11 +401,16 @@ def test_every_encoder_gets_the_same_labelled_examples(
     seen: list[list[list[int]]] = []
 
     def record(
-        train: Tensor, labels: Tensor, index: Tensor, *_: Tensor, **__: int | str
-    ) -> list[float]:
+        train: Tensor,
+        labels: Tensor,
+        index: Tensor,
+        _: Tensor,
+        test_labels: Tensor,
+        **__: int | str,
+    ) -> Tensor:
         seen[-1] += labels[index].tolist()
         assert train.isfinite().all()
-        return [0.0] * len(index)
+        return torch.zeros(len(index), len(test_labels), dtype=torch.bool)
 
     chosen: list[list[Tensor]] = []
     real: Callable[..., Tensor] = module.labelled_indices
@@ -415,7 +420,7 @@ def test_every_encoder_gets_the_same_labelled_examples(
         chosen[-1].append(index)
         return index
 
-    monkeypatch.setattr(module, "probe_accuracies", record)
+    monkeypatch.setattr(module, "probe_hits", record)
     monkeypatch.setattr(module, "labelled_indices", keep)
     bright = replace(encoder, std=encoder.std * 2)
     for one in (encoder, bright):
@@ -454,3 +459,12 @@ def test_a_task_of_a_single_class_is_refused(tiny_task: Task) -> None:
     ]
     with pytest.raises(DecoctError, match="single class"):
         Task(name="x", train=one[0], test=one[1])
+
+
+def test_accuracies_by_class_make_up_the_whole(tiny_task: Task, encoder: Encoder) -> None:
+    labels = tiny_task.test_labels
+    members = {tiny_task.class_name(int(c)): int((labels == c).sum()) for c in labels.unique()}
+    for score in probe(encoder=encoder, task=tiny_task, config=CONFIG):
+        assert set(score.by_class) == set(members)
+        parts = sum(share * members[name] for name, share in score.by_class.items())
+        assert parts / len(labels) == pytest.approx(score.accuracy, abs=0.01)

@@ -1,5 +1,10 @@
 """Networks have the sizes that arithmetic gives, and the names that published checkpoints use."""
 
+import copy
+import io
+import pickle
+from collections.abc import Callable
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -219,18 +224,43 @@ def test_a_convnet_that_halves_its_images_to_nothing_is_refused(size: int, depth
     assert convnet(size=1 << depth, outputs=1, width=2, depth=depth).feature_count == 2
 
 
-@pytest.mark.parametrize(
-    "name, layout",
-    [("resnet10-small", torch.channels_last), ("convnet", torch.contiguous_format)],
-)
-def test_the_layout_of_the_images_changes_the_speed_alone(
-    name: str, layout: torch.memory_format
+@pytest.mark.parametrize("name, last", [("resnet10-small", True), ("convnet", False)])
+def test_the_layout_of_the_images_changes_the_speed_alone(name: str, last: bool) -> None:
+    net = create_network(NetworkConfig(name=name, width=4), channels=3, size=16, outputs=5).eval()
+    images = torch.randn(3, 3, 16, 16)
+    assert net.channels_last == last
+    assert all(p.is_contiguous() for p in net.parameters())  # stored as every network's are
+    expected = net(images)
+    for other in (True, False):
+        net.channels_last = other
+        layout = torch.channels_last if other else torch.contiguous_format
+        assert torch.allclose(net(images.contiguous(memory_format=layout)), expected, atol=1e-5)
+
+
+def copied(net: Network) -> Network:
+    return copy.deepcopy(net)
+
+
+def pickled(net: Network) -> Network:
+    again: Network = pickle.loads(pickle.dumps(net))
+    return again
+
+
+def saved_whole(net: Network) -> Network:
+    file = io.BytesIO()
+    torch.save(net, file)
+    file.seek(0)
+    again: Network = torch.load(file, weights_only=False)
+    return again
+
+
+@pytest.mark.parametrize("through", [copied, pickled, saved_whole])
+@pytest.mark.parametrize("name", ["resnet10-small", "convnet"])
+def test_a_network_can_be_copied_and_pickled(
+    name: str, through: Callable[[Network], Network]
 ) -> None:
     net = create_network(NetworkConfig(name=name, width=4), channels=3, size=16, outputs=5).eval()
     images = torch.randn(3, 3, 16, 16)
-    assert net.layout == layout
-    assert all(p.is_contiguous() for p in net.parameters())  # stored as every network's are
-    expected = net(images)
-    for other in (torch.channels_last, torch.contiguous_format):
-        net.layout = other
-        assert torch.allclose(net(images.contiguous(memory_format=other)), expected, atol=1e-5)
+    again = through(net)
+    assert again is not net and torch.equal(again(images), net(images))
+    assert again.channels_last == net.channels_last

@@ -40,25 +40,29 @@ def test_a_teacher_trained_here_gives_its_losses(tmp_path: Path) -> None:
     teacher.save(tmp_path / "teacher-0/teacher.safetensors")
     content = {"stages": {"teacher": "teacher-0"}, "seconds": {}}
     storage.save_json(tmp_path / "run.json", content, kind="run")
-    assert read_contents(tmp_path).teacher_losses == (3.0, 2.0)
+    found = read_contents(tmp_path).teacher
+    assert found.losses == (3.0, 2.0)
+    assert found.text.startswith("The teacher was trained here")
 
 
 @pytest.mark.parametrize(
-    ("recipe", "shown"),
+    ("recipe", "said"),
     [
-        ("teacher: {source: embedded}", True),
-        ("teacher: {source: 'timm:resnet18'}", False),
-        ("{teacher: {source: embedded}, targets: {source: targets.npy}}", False),
-        ("teacher: [", False),
-        ("just text", False),
+        ("teacher: {source: embedded}", "in the box"),
+        ("teacher: {source: 'timm:resnet18'}", "resnet18, from timm"),
+        ("teacher: {source: mine.pt}", "brought along: mine.pt"),
+        ("{teacher: {source: embedded}, targets: {source: targets.npy}}", "targets.npy"),
+        ("teacher: [", ""),
+        ("just text", ""),
     ],
 )
-def test_the_embedded_teacher_is_shown_where_it_was_used(
-    tmp_path: Path, recipe: str, shown: bool
+def test_a_teacher_of_elsewhere_has_a_sentence_and_no_curve(
+    tmp_path: Path, recipe: str, said: str
 ) -> None:
     storage.save_json(tmp_path / "run.json", {"stages": {}, "seconds": {}}, kind="run")
     (tmp_path / "recipe.yaml").write_text(recipe)
     contents = read_contents(tmp_path)
-    assert bool(contents.teacher_losses) == shown
+    assert said in contents.teacher.text and bool(said) == bool(contents.teacher.text)
+    assert not contents.teacher.losses
     assert contents.name == tmp_path.name
     assert contents.recipe == recipe

@@ -13,7 +13,7 @@ from decoct.methods.registry import METHODS
 from decoct.methods.views import Views
 from decoct.run import graph as graph_module
 from decoct.run.graph import Graph
-from decoct.run.method_stages import encoder_of, probe_of, set_of
+from decoct.run.method_stages import encoder_of, label_free_of, probe_of, set_of
 from decoct.run.recipe import Recipe
 from decoct.run.stage import Stage
 from decoct.training.ssl_pretrain import SSLPretrainConfig
@@ -80,16 +80,28 @@ def test_no_two_stages_have_one_key() -> None:
         ("sas", ["sas-seed0"]),
     ],
 )
-def test_without_tasks_a_run_is_the_one_methods_set(method: str, made: list[str]) -> None:
+def test_if_nothing_judges_a_run_is_the_one_methods_set_and_encoder(
+    method: str, made: list[str]
+) -> None:
     shared = ["images", "split", "images learnt from", "teacher", "targets", "targets learnt from"]
     found = names_of(Recipe(method=method).set("compare.tasks", ()))
-    assert sorted(found) == sorted(shared + made)
-    assert found[-1] == f"{method}-seed0"
+    assert sorted(found) == sorted([*shared, *made, encoder_of(method, 0)])
+    assert found[-1] == encoder_of(method, 0)
+
+
+def test_with_images_held_out_methods_are_judged_without_labels() -> None:
+    recipe = Recipe().set("compare.methods", ("random", "teacher")).set("compare.seeds", 2)
+    judged = [label_free_of(m, seed) for seed in (0, 1) for m in ("random", "teacher")]
+    held_out = recipe.set("images.holdout", 0.1)
+    assert [name for name in Graph(held_out).asked_for()] == judged
+    both = held_out.set("compare.tasks", ("emoji",))
+    assert {*judged, probe_of("random", 1)} < set(Graph(both).asked_for())
+    assert "label-free" not in str(list(Graph(recipe.set("compare.tasks", ("emoji",))).asked_for()))
 
 
 def test_without_tasks_mtt_ssl_asks_no_teacher() -> None:
     found = names_of(Recipe(method="mtt-ssl", seed=3).set("compare.tasks", ()))
-    own = ["ssl-experts", "mtt-ssl-seed3"]
+    own = ["ssl-experts", "mtt-ssl-seed3", "encoder-mtt-ssl-seed3"]
     assert found == ["images", "split", "images learnt from", *own]
 
 

@@ -141,6 +141,17 @@ def test_sources_are_looked_for_in_the_data_folder_first(tmp_path: Path) -> None
     assert recipe.source("") == ""
 
 
+def test_the_users_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    photos, recipe = str(tmp_path / "photos"), Recipe(data="~/data")
+    assert recipe.source("~/photos") == photos
+    assert recipe.source("hf:~/photos") == f"hf:{photos}"
+    assert recipe.source("timm:local-dir:~/photos") == f"timm:local-dir:{photos}"
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "pool.npz").touch()
+    assert recipe.source("pool.npz") == str(tmp_path / "data" / "pool.npz")
+
+
 def test_a_written_recipe_says_everything(tmp_path: Path) -> None:
     """The defaults too: they may be others in the next version."""
     sparse = load_recipe(_write(tmp_path, "experts: {count: 3}\nviews: {count: 5}"))

@@ -13,8 +13,10 @@ import torch
 from torch import nn
 
 from decoct.artefacts.encoder import Encoder
+from decoct.artefacts.targets import TargetsConfig, compute_targets
 from decoct.core.errors import DecoctError
 from decoct.data.images import Images, resize_and_crop
+from decoct.data.sources import load_images
 from decoct.models.network import Network
 from decoct.models.registry import NetworkConfig, create_network
 from decoct.training.pretrained import load_teacher
@@ -267,9 +269,91 @@ def test_timms_teacher_comes_back_from_its_file_alone(
     )
 
 
+def saved_by_timm(name: str, folder: Path, **arguments: Any) -> nn.Module:
+    """A network of timm's with weights drawn here, in a folder as timm writes it."""
+    import timm
+    from timm.models import save_for_hf
+
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        made: nn.Module = timm.create_model(name, **arguments)
+    save_for_hf(made, folder)
+    return made.eval()
+
+
+def pretrained_features(made: Any, images: Images, size: int) -> torch.Tensor:
+    """What timm's network says of images that are resized to `size`, by its own configuration."""
+    pixels = resize_and_crop(images.pixels, size) / 255
+    mean, std = (torch.tensor(made.pretrained_cfg[key]).view(1, 3, 1, 1) for key in ("mean", "std"))
+    with torch.no_grad():
+        features: torch.Tensor = made.forward_head(
+            made.forward_features((pixels - mean) / std), pre_logits=True
+        )
+    return features
+
+
+@pytest.mark.parametrize(
+    "name, changes",
+    [
+        ("test_resnet", {"pretrained_cfg_overlay": {"input_size": (3, 224, 224)}}),
+        ("test_vit", {"img_size": 224}),
+    ],
+)
+def test_a_teacher_from_timms_own_folder_gives_targets(
+    name: str, changes: dict[str, Any], tmp_path: Path
+) -> None:
+    emoji = load_images("emoji").part(torch.arange(0, 30, 10))
+    made = saved_by_timm(name, tmp_path / "net", **changes)
+    source = f"timm:local-dir:{tmp_path / 'net'}"
+    teacher = load_teacher(source, images=emoji, network=RESNET)
+    assert (teacher.size, teacher.config) == (224, NetworkConfig(name=f"timm:{name}"))
+    found = compute_targets(images=emoji, teacher=teacher, config=TargetsConfig(scaling="none"))
+    assert torch.allclose(found.values, pretrained_features(made, emoji, 224), atol=1e-4)
+    teacher.save(tmp_path / "e.safetensors")
+    shutil.rmtree(tmp_path / "net")  # what was saved stands alone
+    loaded = Encoder.load(tmp_path / "e.safetensors")
+    assert torch.equal(loaded.embed(emoji, device="cpu"), teacher.embed(emoji, device="cpu"))
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_vit", "test_convnext"])
+def test_a_state_dict_of_a_timm_network_is_fed_as_timm_says(
+    name: str, tiny_images: Images, tmp_path: Path
+) -> None:
+    made = saved_by_timm(name, tmp_path / "net")
+    path = write({f"module.{k}": v for k, v in made.state_dict().items()}, tmp_path / "t.pt")
+    teacher = load_teacher(
+        str(path), images=tiny_images, network=NetworkConfig(name=f"timm:{name}")
+    )
+    assert teacher.size == 160
+    expected = pretrained_features(made, tiny_images, 160)
+    assert torch.allclose(teacher.embed(tiny_images, device="cpu"), expected, atol=1e-4)
+
+
+def test_a_vit_may_see_images_of_another_size(tiny_images: Images, tmp_path: Path) -> None:
+    saved_by_timm("test_vit", tmp_path / "net")
+    source = f"timm:local-dir:{tmp_path / 'net'}"
+    teacher = load_teacher(source, images=tiny_images, network=RESNET, size=64)
+    teacher.save(tmp_path / "e.safetensors")
+    loaded = Encoder.load(tmp_path / "e.safetensors")
+    assert loaded.size == 64
+    assert torch.equal(
+        loaded.embed(tiny_images, device="cpu"), teacher.embed(tiny_images, device="cpu")
+    )
+
+
+def test_a_network_that_its_folder_changes_needs_the_folder(
+    tiny_images: Images, tmp_path: Path
+) -> None:
+    saved_by_timm("test_vit", tmp_path / "net", depth=1)
+    source = f"timm:local-dir:{tmp_path / 'net'}"
+    teacher = load_teacher(source, images=tiny_images, network=RESNET)
+    assert teacher.config == NetworkConfig(name=source)
+
+
 @pytest.mark.parametrize(
     "name, why",
     [
+        ("local-dir:nowhere", "Config file not found: nowhere"),
         ("nonesuch", "Unknown model"),
         ("test_resnet.nonesuch", "Invalid pretrained tag"),
         ("test_vit", "cannot find the requested files in the local cache"),  # nor is asked the hub

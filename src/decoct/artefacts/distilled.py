@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from decoct.artefacts.assistant import Assistant
 from decoct.artefacts.codes import Coded, pack, unpack
+from decoct.artefacts.hub import PREFIX, download
 from decoct.artefacts.old_formats import upgraded
 from decoct.artefacts.rule import TrainingRule
 from decoct.core import seeding, storage
@@ -297,7 +298,9 @@ def _dequantise(pixels: Tensor, limits: Tensor) -> Tensor:
 def load_distilled(path: Path | str) -> DistilledSet:
     """A distilled set from its file, ready for a `torch.utils.data.DataLoader`.
 
-    Raises `DecoctError` for a file that is missing, damaged or of another kind.
+    `hf:OWNER/NAME` is a set on the Hugging Face hub, `hf:OWNER/NAME@REVISION` one version of it;
+    it is downloaded once and then kept in the cache of `huggingface_hub`. Raises `DecoctError` for
+    a file that is missing, damaged or of another kind.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "distilled.safetensors"
@@ -307,7 +310,7 @@ def load_distilled(path: Path | str) -> DistilledSet:
     >>> len(load_distilled(path))
     2
     """
-    return DistilledSet.load(path)
+    return DistilledSet.load(download(str(path)) if str(path).startswith(PREFIX) else path)
 
 
 def resolve_size(*, size: int, fraction: float, total: int) -> int:

@@ -12,7 +12,8 @@ import torch
 from decoct.artefacts.old_formats import upgraded
 from decoct.core import checkpoint, storage
 from decoct.core.console import progress
-from decoct.core.shapes import ByChannel, Features
+from decoct.core.errors import DecoctError
+from decoct.core.shapes import ByChannel, Features, Pixels
 from decoct.data.images import Images, convert_channels, normalise, resize_and_crop
 from decoct.data.stream import stream_pixels
 from decoct.models.network import Network
@@ -36,21 +37,26 @@ class Encoder:
         return len(self.mean)
 
     @torch.no_grad()  # not inference_mode: users may train on the result
-    def embed(self, images: Images, *, device: torch.device | str, batch: int = 512) -> Features:
+    def embed(
+        self, images: Images, *, device: torch.device | str = "cpu", batch: int = 512
+    ) -> Features:
         """Representations of the un-augmented images, in eval mode: N x F float32, on the CPU."""
-        device = torch.device(device)
-        network = self.network.to(device).eval()
-        mean, std = self.mean.to(device), self.std.to(device)
-        rows = []
+        device, rows = torch.device(device), []
         batches = torch.arange(len(images)).split(batch)
         fits = images.size == self.size  # otherwise resize on the CPU: same result on every device
         with progress("representing images", total=len(batches)) as advance:
             for _, chunk in stream_pixels(images, batches, device=device if fits else "cpu"):
-                pixels = convert_channels(chunk, self.channels)
-                pixels = resize_and_crop(pixels, self.size).to(device)
-                rows.append(network.features(normalise(pixels, mean, std)).float().cpu())
+                rows.append(self.embed_pixels(chunk, device=device))
                 advance("")
         return torch.cat(rows)
+
+    @torch.no_grad()
+    def embed_pixels(self, pixels: Pixels, *, device: torch.device | str = "cpu") -> Features:
+        """As `embed`, for one batch of uint8 pixels, B x C x H x W, of any size: B x F."""
+        network = self.network.to(device).eval()
+        mean, std = self.mean.to(device), self.std.to(device)
+        pixels = resize_and_crop(convert_channels(pixels, self.channels), self.size).to(device)
+        return network.features(normalise(pixels, mean, std)).float().cpu()
 
     def save(self, path: Path | str, *, dtype: torch.dtype = torch.float32) -> None:
         """Write one safetensors file; with `dtype` float16 it is half as large."""
@@ -76,3 +82,36 @@ class Encoder:
             std=std,
             provenance=meta["provenance"],
         )
+
+
+def load_encoder(path: Path | str) -> Encoder:
+    """An encoder from its file, or from a folder (a stage's, a run's) that holds exactly one.
+
+    Raises `DecoctError` if there is none, or more than one, or it is damaged.
+    """
+    return Encoder.load(encoder_file(Path(path)))
+
+
+def encoder_file(path: Path) -> Path:
+    """The file that `load_encoder` reads."""
+    if not path.is_dir():
+        return path
+    for pattern in _PLACES:
+        found = sorted(path.glob(pattern))
+        if len(found) == 1:
+            return found[0]
+        if found:
+            names = ", ".join(str(file.parent.relative_to(path)) for file in found)
+            raise DecoctError(
+                f"{path} holds {len(found)} encoders; name the folder of one: {names}"
+            )
+    raise DecoctError(f"{path} holds no encoder; name its file, or the run that made it")
+
+
+# Where a folder's encoder is looked for, until one is found.
+_PLACES = (
+    "encoder.safetensors",
+    "teacher.safetensors",
+    "*/encoder.safetensors",
+    "*/teacher.safetensors",
+)

@@ -1,41 +1,83 @@
 """A digest of a source's files: equal files give equal digests, wherever and whenever they are."""
 
 import hashlib
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
 from decoct.core import storage
 from decoct.core.errors import DecoctError
+from decoct.data.catalogue import catalogue_of, has_part_folders, part_named
+from decoct.data.idx import idx_files, labels_beside
+from decoct.data.listing import list_pictures
+from decoct.data.table import SUFFIXES as TABLES
 
 EMBEDDED = ("emoji", "emoji-subgroups", "embedded")  # names that take precedence over such files
+_READING = 2  # raise it when pictures are decoded otherwise, so that stored pools are made again
+_NOWHERE = (0, 0)
 _READ_UP_TO = 2**30  # bytes: takes a second or two; of larger sources we digest the files' times
 
 
 def fingerprint(source: str | Path) -> str:
-    """A digest that changes when the files behind a source change.
+    """A digest that changes when the pictures or the file behind a source change.
 
-    It covers names and contents or, above a gigabyte, names, sizes and times. If the source is no
-    file or folder, only its name counts. Raises `DecoctError` for a file that cannot be read.
+    It covers contents and, of a folder, the names of its pictures and IDX files within it; of a
+    CSV, the pictures that it names. Above a gigabyte, sizes and times stand for contents. It does
+    not cover where the source lies, nor what it is called. If the source is no file or folder, only
+    its name counts. Raises `DecoctError` for a file that cannot be read.
 
     >>> fingerprint("emoji") == fingerprint("hf:mnist")
     False
     """
-    path = Path(source)
-    if str(source) in EMBEDDED or not path.exists():
+    whole, part = part_named(source)
+    path = Path(whole)
+    if whole in EMBEDDED or not path.exists():
         return storage.digest(str(source), [])
-    root = path if path.is_dir() else path.parent
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if root == path else [path]
-    names = [file.relative_to(root).as_posix() for file in files]
-    marks = [(stat.st_size, stat.st_mtime_ns) for stat in map(Path.stat, files)]
+    if part and has_part_folders(path):
+        return fingerprint(path / part)
+    found = _digest(_files(path))
+    return storage.digest(found, part) if part else found
+
+
+def _files(path: Path) -> dict[Path, str]:
+    """The files behind a path, each with the name that counts for it."""
+    if path.is_dir():
+        files = {*list_pictures(path).pictures, *idx_files(path)}
+        return {file: file.relative_to(path).as_posix() for file in files}
+    names = {path: path.suffix}
+    if path.suffix in TABLES:
+        table = catalogue_of(path)
+        names |= {file: table.name_of(file) for file in table.files}
+    if (labels := labels_beside(path)) is not None:
+        names[labels] = "labels"
+    return names
+
+
+def _digest(names: Mapping[Path, str]) -> str:
+    """The digest of files by their names and contents."""
+    files = sorted(names, key=lambda file: names[file])
+    marks = [_mark(file) for file in files]
+    said = [_READING, [names[file] for file in files]]
     if sum(size for size, _ in marks) > _READ_UP_TO:
-        return storage.digest(names, marks)
+        return storage.digest(*said, marks)
     contents = [_contents(file, *mark) for file, mark in zip(files, marks, strict=True)]
-    return storage.digest(names, contents)
+    return storage.digest(*said, contents)
+
+
+def _mark(file: Path) -> tuple[int, int]:
+    """A file's size and time; zeros for a link that leads nowhere."""
+    try:
+        stat = file.stat()
+    except FileNotFoundError:
+        return _NOWHERE
+    return stat.st_size, stat.st_mtime_ns
 
 
 @cache
 def _contents(file: Path, size: int, time: int) -> str:
     """The digest of a file, cached until its size or time changes."""
+    if (size, time) == _NOWHERE:
+        return ""
     try:
         with file.open("rb") as opened:
             return hashlib.file_digest(opened, "sha256").hexdigest()

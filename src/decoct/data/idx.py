@@ -25,17 +25,26 @@ def find_idx(folder: Path, split: str) -> Path | None:
     return next(iter(sorted(folder.glob(f"{prefix}-images*idx3-ubyte*"))), None)
 
 
+def idx_files(folder: Path) -> list[Path]:
+    """All IDX files of a folder, with images or labels."""
+    return sorted(folder.glob("*idx[13]-ubyte*"))
+
+
 def open_idx(path: Path) -> SourceArrays:
     """The images of a file, with the labels from the file next to it."""
-    labels_path = path.with_name(
-        path.name.replace("-images", "-labels").replace("idx3-ubyte", "idx1-ubyte")
-    )
-    has_labels = labels_path != path and labels_path.exists()
+    labels = labels_beside(path)
     with _opened(path) as file:
         count = _read_shape(path, file)[0]
     return SourceArrays(
-        _pieces(path), count, lambda: (read_idx(labels_path) if has_labels else None, ())
+        _pieces(path), count, lambda: (None if labels is None else read_idx(labels), ())
     )
+
+
+def labels_beside(path: Path) -> Path | None:
+    """The file with the labels of the images in an IDX file; None if there is none."""
+    name = path.name.replace("-images", "-labels").replace("idx3-ubyte", "idx1-ubyte")
+    labels = path.with_name(name)
+    return labels if labels != path and labels.exists() else None
 
 
 def read_idx(path: Path) -> NDArray[np.uint8]:

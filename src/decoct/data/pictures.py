@@ -1,94 +1,175 @@
-"""A folder of pictures of any size and format, decoded one by one."""
+"""Pictures of any size and format, decoded one by one into squares of pixels."""
 
-from collections.abc import Iterator
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from decoct.core import storage
+from decoct.core.ahead import ahead
 from decoct.core.console import note, progress
 from decoct.core.errors import DecoctError
-from decoct.data.source_arrays import Labels, SourceArrays, stacked
+from decoct.data.catalogue import Catalogue
+from decoct.data.source_arrays import SourceArrays, stacked
 
-_MAX_UNREADABLE = 0.5  # if a larger share of a folder cannot be read, refuse the folder
+_MAX_UNREADABLE = 0.5  # if a larger share of a source cannot be read, refuse the source
+_THREADS = min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
+_AHEAD = 16  # pictures per thread
+_HUGE = 2**24  # pixels: of such pictures only one is decoded at a time, to bound the memory
+_one_huge = Lock()
+_LONGEST = 4  # shorter sides: what a picture has beyond them is cut off before it is scaled
+_DEPTHS = (8, 10, 12, 14, 16, 24, 32)  # bits that cameras and scanners give a pixel
+_TIFF_BITS, _TIFF_MAXIMUM = 258, 281  # the tags BitsPerSample and MaxSampleValue
 
 
-def read_folder(folder: Path, *, size: int, channels: int) -> SourceArrays:
-    """The pictures of a folder; class sub-folders give labels.
+def read_pictures(
+    found: Catalogue, *, size: int, channels: int, report: Path | None = None
+) -> SourceArrays:
+    """The pictures of a catalogue; their classes give labels.
 
-    Lists and skips unreadable pictures. Raises `DecoctError` if too few can be read.
+    Unreadable pictures are skipped and said, in a file `report` if it is given. Raises
+    `DecoctError` if too few can be read.
     """
-    extensions = Image.registered_extensions()
-    files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in extensions and f.is_file())
-    if not files:
-        raise DecoctError(f"{folder} holds no pictures that Pillow can read")
-    kept: list[Path] = []
-    pictures = _decoded(folder, files, kept, size, channels)
-    return SourceArrays(stacked(pictures), len(files), lambda: _folder_labels(folder, kept))
+    kept: list[int] = []
+    pictures = _readable(found, kept, size=size, channels=channels, report=report)
+    return SourceArrays(stacked(pictures), len(found.files), lambda: found.labels(kept))
 
 
-def _decoded(
-    folder: Path, files: list[Path], kept: list[Path], size: int, channels: int
+def _readable(
+    found: Catalogue, kept: list[int], *, size: int, channels: int, report: Path | None
 ) -> Iterator[NDArray[np.uint8]]:
-    """The pictures that can be read; appends their files to `kept`."""
-    unreadable = []
-    with progress(f"reading {folder.name}", total=len(files)) as advance:
-        for file in files:
-            advance("")
-            try:
-                with Image.open(file) as picture:
-                    pixels = fit(picture, size=size, channels=channels)
-            except Exception as error:  # Pillow's plugins raise many types for a damaged file
-                unreadable.append(f"{file.relative_to(folder)}: {_reason(error)}")
-                continue
-            kept.append(file)
+    """The pictures that can be read; appends their rows to `kept`."""
+    unreadable = [f"{name}: {why}" for name, why in found.closed.items()]
+    doing = f"reading {found.name}"
+    for i, pixels in enumerate(decoded(found.files, size=size, channels=channels, doing=doing)):
+        if isinstance(pixels, str):
+            unreadable.append(f"{found.name_of(found.files[i])}: {pixels}")
+        else:
+            kept.append(i)
             yield pixels
-    _report_unreadable(folder, unreadable, len(files))
+    _report_unreadable(found, unreadable, report)
 
 
-def _reason(error: Exception) -> str:
-    return "not a picture" if isinstance(error, UnidentifiedImageError) else str(error)
-
-
-def _report_unreadable(folder: Path, unreadable: list[str], total: int) -> None:
+def _report_unreadable(found: Catalogue, unreadable: list[str], report: Path | None) -> None:
     if not unreadable:
         return
+    total = len(found.files) + len(found.closed)
+    count = f"{found.path}: {len(unreadable)} of {total} pictures cannot be read"
     shown = "\n  ".join(unreadable[:10]) + ("\n  ..." if len(unreadable) > 10 else "")
-    text = f"{folder}: {len(unreadable)} of {total} pictures cannot be read:\n  {shown}"
+    if report is not None:
+        storage.write_text(report, "\n".join(unreadable) + "\n")
     if len(unreadable) > _MAX_UNREADABLE * total:
-        raise DecoctError(f"{text}\ntoo few are left to continue")
-    note(f"{text}\ncontinuing with the other {total - len(unreadable)}")
+        raise DecoctError(f"{count}:\n  {shown}\ntoo few are left to continue")
+    if report is not None:
+        note(f"{count}: see {report}")
+    else:
+        note(f"{count}:\n  {shown}\ncontinuing with the other {total - len(unreadable)}")
 
 
-def _folder_labels(folder: Path, files: list[Path]) -> Labels:
-    parents = [file.relative_to(folder).parts[0] for file in files if file.parent != folder]
-    if len(parents) < len(files):
-        return None, ()
-    class_names = tuple(sorted(set(parents)))
-    number = {name: i for i, name in enumerate(class_names)}
-    return np.array([number[parent] for parent in parents]), class_names
+def decoded(
+    files: Sequence[Path], *, size: int, channels: int, doing: str
+) -> Iterator[NDArray[np.uint8] | str]:
+    """Every file as `fit` makes it, in order, or why it cannot be read; decoded in threads."""
+    decode = partial(_decode, size=size, channels=channels)
+    most = _AHEAD * _THREADS
+    with without_warnings(), progress(doing, total=len(files)) as advance:
+        for _, pixels in ahead(decode, files, most=most, threads=_THREADS):
+            advance("")
+            yield pixels
+
+
+def _decode(file: Path, *, size: int, channels: int) -> NDArray[np.uint8] | str:
+    try:
+        with Image.open(file) as picture:
+            return fit(picture, size=size, channels=channels)
+    except Exception as error:  # Pillow's plugins raise many types for a damaged file
+        return reason(error)
+
+
+@contextmanager
+def without_warnings() -> Iterator[None]:
+    """Pillow's warnings of odd files are not shown; that of decompression bombs is an error."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield
+
+
+def reason(error: Exception) -> str:
+    """Why a file cannot be read, in a few words."""
+    if isinstance(error, UnidentifiedImageError):
+        return "not a picture"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror  # without the path, which is named beside it
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def fit(picture: Image.Image, *, size: int, channels: int) -> NDArray[np.uint8]:
     """One picture upright on white, shorter side scaled to `size`, centre-cropped: size x size x C.
 
-    Raises `ValueError` for a picture of floating-point numbers, whose range is unknown.
+    Of an animation it is the first frame. Grey of more than 8 bits is scaled by the range that the
+    file declares or, if it declares none, by the least of 8, 10, 12, 14, 16, 24 and 32 bits that
+    holds all of its values. Raises `ValueError` for a picture of floating-point numbers, whose
+    range is unknown.
     """
     picture.draft("RGB", (size, size))  # lets JPEG decode at a lower resolution; no-op elsewhere
+    huge = picture.width * picture.height > _HUGE
+    with _one_huge if huge else nullcontext():
+        return _square(picture, size=size, channels=channels)
+
+
+def _square(picture: Image.Image, *, size: int, channels: int) -> NDArray[np.uint8]:
+    bits = _declared_bits(picture)
     if picture.getexif().get(ExifTags.Base.Orientation, 1) != 1:
         picture = ImageOps.exif_transpose(picture)
+    picture = _without_far_ends(picture)
     if picture.mode == "F":
         raise ValueError("its pixels are floating-point; save it with 8 or 16 bits")
-    if picture.mode.startswith("I"):  # 16 bits: Pillow would clip values above 255
-        picture = Image.fromarray((np.asarray(picture) >> 8).clip(0, 255).astype(np.uint8))
+    if picture.mode.startswith("I"):  # more than 8 bits: Pillow would clip values above 255
+        picture = Image.fromarray(_eight_bits(np.asarray(picture), bits))
     if picture.has_transparency_data:
         rgba = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
-    picture = picture.convert("RGB" if channels == 3 else "L")
+    mode = "RGB" if channels == 3 else "L"
+    picture = picture if picture.mode == mode else picture.convert(mode)
     scale = size / min(picture.size)
     width, height = (max(size, round(side * scale)) for side in picture.size)
     picture = picture.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3.0)
     left, top = (width - size) // 2, (height - size) // 2
     array = np.asarray(picture.crop((left, top, left + size, top + size)), dtype=np.uint8)
     return array.reshape(size, size, channels)
+
+
+def _without_far_ends(picture: Image.Image) -> Image.Image:
+    """Cut off what lies far from the centre square, which scaling would blow up to gigabytes."""
+    longest = _LONGEST * min(picture.size)
+    cuts = [max(0, (side - longest) // 2) for side in picture.size]
+    if not any(cuts):
+        return picture
+    left, top = cuts
+    return picture.crop((left, top, picture.width - left, picture.height - top))
+
+
+def _declared_bits(picture: Image.Image) -> int | None:
+    """The bits of a pixel's range, if the file says so."""
+    if picture.format in ("PPM", "JPEG2000"):
+        return 16  # to which Pillow has scaled what is more than 8
+    tags = getattr(picture, "tag_v2", {})
+    if _TIFF_MAXIMUM in tags:
+        return int(np.max(tags[_TIFF_MAXIMUM])).bit_length()
+    bits = int(np.max(tags.get(_TIFF_BITS, 0)))
+    return bits if 8 < bits < 16 else None  # 16 and 32 are also those of what is stored in them
+
+
+def _eight_bits(values: NDArray[np.integer], bits: int | None) -> NDArray[np.uint8]:
+    """The upper eight of the `bits` bits of a range; what is below or above it is clipped."""
+    if bits is None:
+        bits = next(depth for depth in _DEPTHS if int(values.max()) < 2**depth)
+    return (values >> max(0, bits - 8)).clip(0, 255).astype(np.uint8)

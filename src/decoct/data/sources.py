@@ -13,15 +13,19 @@ from torch import Tensor
 from decoct.core.console import progress
 from decoct.core.errors import DecoctError
 from decoct.core.on_disk import CHUNK, DiskTensor, rows_a_chunk, too_large
+from decoct.data.catalogue import called, catalogue_of, part_named, say_what_is_left_out
 from decoct.data.emoji import load_emoji_arrays
-from decoct.data.hubs import read_hugging_face, read_torchvision
+from decoct.data.hugging_face import read_hugging_face
 from decoct.data.idx import find_idx, open_idx
 from decoct.data.images import Images, to_pixels, write_images
-from decoct.data.pictures import read_folder
+from decoct.data.listing import is_picture
+from decoct.data.parts import part_of
+from decoct.data.pictures import read_pictures
 from decoct.data.source_arrays import SourceArrays
+from decoct.data.table import SUFFIXES as TABLES
+from decoct.data.torchvision_sets import read_torchvision
 
 Split = Literal["train", "test", "all"]
-_ARRAY_SUFFIXES = (".npz", ".npy")
 
 
 def load_images(
@@ -34,12 +38,15 @@ def load_images(
 ) -> Images:
     """Images of `size` x `size` pixels and 1 or 3 `channels` from a source.
 
-    A source is a folder of pictures (class sub-folders give labels), a `.npz` or `.npy` file, an
-    IDX file or a folder of them, an `images.safetensors` of ours, `emoji`, `torchvision:CIFAR10`
-    or `hf:NAME`. Raises `DecoctError` if it cannot be read.
+    A source is a folder of pictures (class sub-folders give labels), a `.csv` that names pictures,
+    a `.npz` or `.npy` file, an IDX file or a folder of them, an `images.safetensors` of ours,
+    `emoji`, `torchvision:CIFAR10` (`@part`) or `hf:NAME` (`:config@split#column`). `photos@train`
+    and `photos@test` are the two parts that `load_task("photos")` has. Raises `DecoctError` if it
+    cannot be read.
 
     With `file`, the images are also written to it; if they are too large for memory, they are
-    written while they are read, and stay there. Without it, all are held in memory.
+    written while they are read, and stay there. `unreadable.txt` beside it then lists the pictures
+    that cannot be read, if there are any. Without it, all images are held in memory.
 
     >>> images = load_images("emoji", size=32)
     >>> images.channels, images.size
@@ -49,8 +56,10 @@ def load_images(
         raise DecoctError(f"channels is {channels}; images are grey (1) or colour (3)")
     if size < 1:
         raise DecoctError(f"size is {size}; it is a number of pixels, at least 1")
-    found = _read(str(source), size=size, channels=channels, split=split)
-    name = str(source) if split == "train" else f"{source} ({split})"
+    report = None if file is None else Path(file).with_name("unreadable.txt")
+    found = _read(str(source), size=size, channels=channels, split=split, report=report)
+    name = called(Path(source)) if Path(source).exists() else str(source)
+    name = name if split == "train" else f"{name} ({split})"
     if file is not None and too_large(found.most * channels * size**2):
         _write(found, Path(file), size=size, channels=channels, name=name)
         return Images.load(file)
@@ -81,8 +90,11 @@ def _write(found: SourceArrays, file: Path, *, size: int, channels: int, name: s
     write_images(file, pieces(), most=found.most, describe=describe)
 
 
-def _read(source: str, *, size: int, channels: int, split: Split) -> SourceArrays:
-    path = Path(source)
+def _read(
+    source: str, *, size: int, channels: int, split: Split, report: Path | None = None
+) -> SourceArrays:
+    source, part = part_named(source)
+    path, split = Path(source), cast(Split, part or split)
     if source == "emoji":
         emoji = load_emoji_arrays(split)
         return SourceArrays.one(emoji.images, emoji.groups, emoji.group_names)
@@ -94,16 +106,28 @@ def _read(source: str, *, size: int, channels: int, split: Split) -> SourceArray
         return read_hugging_face(name, size=size, channels=channels, split=split)
     if not path.exists():
         raise DecoctError(
-            f"{source} does not exist; a source is a folder, a .npz, .npy, IDX or .safetensors "
-            "file, emoji, torchvision:NAME or hf:NAME"
+            f"{source} does not exist; a source is a folder, a .csv, .npz, .npy, IDX or "
+            ".safetensors file, emoji, torchvision:NAME or hf:NAME"
         )
-    if path.is_dir():
-        idx = find_idx(path, split)
-        return open_idx(idx) if idx else read_folder(path, size=size, channels=channels)
-    if path.suffix in _ARRAY_SUFFIXES:
-        return _read_numpy(path, split)
+    idx = find_idx(path, split) if path.is_dir() else None
+    if idx:
+        return open_idx(idx)
+    if path.is_dir() or path.suffix in TABLES:
+        found = catalogue_of(path)
+        if part != "test":  # of a task, say it once
+            say_what_is_left_out(found)
+        found = part_of(found, part) if part else found
+        return read_pictures(found, size=size, channels=channels, report=report)
+    if path.suffix == ".npz":
+        return _read_npz(path, split, part)
+    if part:
+        raise DecoctError(f"{source} has no parts, so there is no {source}@{part}")
+    if path.suffix == ".npy":
+        return _read_npy(path)
     if path.suffix == ".safetensors":
         return _read_ours(Images.load(path))
+    if is_picture(path):
+        raise DecoctError(f"{source} is one picture; give the folder of all pictures")
     return open_idx(path)
 
 
@@ -128,14 +152,19 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         raise DecoctError(f"{path} cannot be read as numpy data: {error}") from error
 
 
-def _read_numpy(path: Path, split: Split) -> SourceArrays:
-    if path.suffix == ".npy" and path.stat().st_size > CHUNK:
+def _read_npy(path: Path) -> SourceArrays:
+    if path.stat().st_size > CHUNK:
         return _read_large_npy(path)
+    return SourceArrays.one(read_arrays(path)[""])
+
+
+def _read_npz(path: Path, split: Split, part: str) -> SourceArrays:
     data = read_arrays(path)
-    names = ("", f"{split}_images", "images", "x", "arr_0")
+    names = (f"{split}_images",) if part else (f"{split}_images", "images", "x", "arr_0")
     key = next((name for name in names if name in data), None)
     if key is None:
-        raise DecoctError(f"{path} holds {', '.join(data)}; an array called images is needed")
+        wanted = names[0] if part else "images"
+        raise DecoctError(f"{path} holds {', '.join(data)}; an array called {wanted} is needed")
     label_key = next((n for n in (f"{split}_labels", "labels", "y") if n in data), None)
     class_names = tuple(map(str, data["class_names"])) if "class_names" in data else ()
     return SourceArrays.one(data[key], None if label_key is None else data[label_key], class_names)

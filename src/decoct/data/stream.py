@@ -1,12 +1,11 @@
 """Batches of images in a given order; a thread reads ahead if they are on another device."""
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
 
+from decoct.core.ahead import ahead
 from decoct.data.images import Images, normalise
 
 _AHEAD = 2  # batches to read ahead
@@ -46,23 +45,5 @@ def stream_pixels(
         rows = pixels[index.cpu()]
         return rows.pin_memory() if pinned else rows
 
-    for index, rows in _ahead(read, batches):
+    for index, rows in ahead(read, batches, most=_AHEAD):
         yield index.to(device), rows.to(device, non_blocking=pinned)
-
-
-def _ahead(
-    read: Callable[[Tensor], Tensor], batches: Iterable[Tensor]
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Each batch with the result of `read`, which starts `_AHEAD` batches before it is needed."""
-    pending: deque[tuple[Tensor, Future[Tensor]]] = deque()
-    thread = ThreadPoolExecutor(1, thread_name_prefix="decoct-stream")
-    try:
-        for index in batches:
-            pending.append((index, thread.submit(read, index)))
-            if len(pending) > _AHEAD:
-                first, rows = pending.popleft()
-                yield first, rows.result()
-        for first, rows in pending:
-            yield first, rows.result()
-    finally:
-        thread.shutdown(cancel_futures=True)

@@ -10,10 +10,12 @@ from torch import Tensor
 
 from decoct.core import seeding
 from decoct.core.errors import DecoctError
+from decoct.data.catalogue import PARTS, called, part_named
 from decoct.data.emoji import load_emoji_arrays
 from decoct.data.idx import find_idx
 from decoct.data.images import Images
-from decoct.data.sources import Split, load_images, read_arrays
+from decoct.data.sources import load_images, read_arrays
+from decoct.data.table import SUFFIXES as TABLES
 
 
 @dataclass(frozen=True)
@@ -65,62 +67,71 @@ class Task:
 
 
 def load_task(source: str, *, size: int = 32, channels: int = 3) -> Task:
-    """A task from a source that has a training and a test split.
+    """A task from a source of labelled images.
 
     A source is a `.npz` with `train_images`, `train_labels`, `test_images` and `test_labels`, a
     folder with `train` and `test` folders of class sub-folders, a folder of IDX files, `emoji` (9
     groups), `emoji-subgroups` (the emoji's larger subgroups), `torchvision:NAME` or `hf:NAME`.
+
+    A folder of class sub-folders alone is split, always in the same way: about a quarter of each
+    class is the test part, and near-duplicates lie on one side. So is a `.csv` with a column of
+    files and one of labels, unless a third column says which part each file belongs to.
 
     >>> load_task("emoji").classes
     9
     """
     if source == "emoji-subgroups":
         return _emoji_subgroups(size, channels)
+    whole, part = part_named(source)
+    if part:
+        raise DecoctError(f"{source} is one part of a task; give {whole}")
     path = Path(source)
-    if path.is_dir() and (path / "train").is_dir() and (path / "test").is_dir():
+    if source != "emoji" and _is_catalogue(path):  # the name takes precedence over such a folder
         train, test = (
-            load_images(path / part, size=size, channels=channels) for part in ("train", "test")
+            load_images(f"{source}@{part}", size=size, channels=channels) for part in PARTS
         )
-        test = _with_numbers_of(train, test, source)
     else:
         _check_splits(source, path)
         train, test = (
-            load_images(source, size=size, channels=channels, split=part) for part in _SPLITS
+            load_images(source, size=size, channels=channels, split=part) for part in PARTS
         )
-    return Task(name=path.stem or source, train=train, test=test)
+    return Task(name=task_name(source), train=train, test=test)
 
 
-_SPLITS: tuple[Split, Split] = ("train", "test")
+def task_name(source: str) -> str:
+    """What a task is called in tables, and its draws of labels: the name of its folder or file.
+
+    >>> task_name("data/labelled.npz"), task_name("hf:mnist")
+    ('labelled', 'hf:mnist')
+    """
+    path = Path(source)
+    return Path(called(path)).stem if path.exists() else path.stem or source
+
+
+def _is_catalogue(path: Path) -> bool:
+    """Whether a task's pictures are files, in a folder or named by a CSV."""
+    if path.is_dir():
+        return all(find_idx(path, part) is None for part in PARTS)
+    return path.is_file() and path.suffix in TABLES
 
 
 def _check_splits(source: str, path: Path) -> None:
     """Refuse a source whose training and test images would be the same."""
-    if source == "emoji" or not path.exists():  # the name takes precedence over such a folder
+    if source == "emoji" or not path.exists():
         return
     missing: list[str] = []
     if path.suffix == ".npz":
-        needed = (f"{part}_{what}" for part in _SPLITS for what in ("images", "labels"))
+        needed = (f"{part}_{what}" for part in PARTS for what in ("images", "labels"))
         missing = sorted(set(needed) - set(read_arrays(path)))
-    elif not path.is_dir() or any(find_idx(path, part) is None for part in _SPLITS):
+    elif not path.is_dir() or any(find_idx(path, part) is None for part in PARTS):
         missing = ["a train and a test part (a folder each, or IDX files, or one .npz of both)"]
     if missing:
         raise DecoctError(f"{source} is no task: it lacks {', '.join(missing)}")
 
 
-def _with_numbers_of(train: Images, test: Images, source: str) -> Images:
-    """Give the test folder's classes the same numbers as the training folder's."""
-    if train.labels is None or test.labels is None:
-        return test
-    unknown = sorted(set(test.class_names) - set(train.class_names))
-    if unknown:
-        raise DecoctError(f"task {source}: test labels unknown in training: {', '.join(unknown)}")
-    numbers = torch.tensor([train.class_names.index(name) for name in test.class_names])
-    return replace(test, labels=numbers[test.labels], class_names=train.class_names)
-
-
 def _emoji_subgroups(size: int, channels: int, at_least: int = 40) -> Task:
     """The emoji's subgroups with at least `at_least` training images, so that 5 % is a few."""
-    train, test = (load_emoji_arrays(split) for split in _SPLITS)
+    train, test = (load_emoji_arrays(split) for split in PARTS)
     counts = np.bincount(train.subgroups, minlength=len(train.subgroup_names))
     kept = np.flatnonzero(counts >= at_least)
     names = tuple(train.subgroup_names[i] for i in kept)

@@ -1,17 +1,19 @@
 """Linear probes: how accurate a linear classifier on an encoder's features is with few labels."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
 import torch
-from jaxtyping import Float, Int64
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from decoct.artefacts.encoder import Encoder
 from decoct.core.console import progress
 from decoct.core.errors import DecoctError
 from decoct.core.settings import Bounds, Count, Settings
+from decoct.core.shapes import Index
 from decoct.data.tasks import Task, labelled_indices
 from decoct.evaluation.logistic import Logistic
 from decoct.evaluation.penalty import cross_validated_penalty
@@ -56,6 +58,7 @@ class ProbeScore:
     labels: str  # "5%", or "10 a class"
     draw: int
     accuracy: float
+    by_class: dict[str, float] = field(default_factory=dict)  # of each class's test images
 
 
 def probe(
@@ -71,21 +74,19 @@ def probe(
     The labelled examples depend on the seed and the task alone, so that encoders compare in pairs.
     """
     config = config or ProbeConfig()
-    choices = [(f"{100 * f:g}%", {"fraction": f}) for f in config.fractions]
-    choices += [(f"{n} a class", {"per_class": n}) for n in config.per_class]
-    labelled = {
-        label: [
-            labelled_indices(task, seed=seed, draw=draw, **choice)  # type: ignore[arg-type]
-            for draw in range(config.draws)
-        ]
-        for label, choice in choices
-    }
+    labelled = label_draws(
+        task,
+        fractions=config.fractions,
+        per_class=config.per_class,
+        draws=config.draws,
+        seed=seed,
+    )
     features = (encoder.embed(part, device=device) for part in (task.train, task.test))
     train, test = (part.to(_arithmetic(device)) for part in features)
     scores = []
     with progress(f"probing {task.name}", total=len(labelled)) as advance:
         for label, draws in labelled.items():
-            found = probe_accuracies(
+            hits = probe_hits(
                 train,
                 task.train_labels,
                 torch.stack(draws),  # stratified, so every draw has as many
@@ -94,9 +95,48 @@ def probe(
                 classes=task.classes,
                 protocol=config.protocol,
             )
-            scores += [ProbeScore(task.name, label, draw, a) for draw, a in enumerate(found)]
-            advance(f"{sum(found) / len(found):.1f} %")
+            found = _scores(task, label, hits)
+            advance(f"{sum(score.accuracy for score in found) / len(found):.1f} %")
+            scores += found
     return scores
+
+
+def label_draws(
+    task: Task,
+    *,
+    fractions: tuple[float, ...],
+    per_class: tuple[int, ...],
+    draws: int,
+    seed: int,
+) -> dict[str, list[Index]]:
+    """The training images whose labels are seen: by the choice of labels in words, for each draw.
+
+    >>> from decoct.data.tasks import load_task
+    >>> drawn = label_draws(load_task("emoji"), fractions=(), per_class=(2,), draws=3, seed=0)
+    >>> [(labels, len(draws), len(draws[0])) for labels, draws in drawn.items()]
+    [('2 a class', 3, 18)]
+    """
+    choices = [(f"{100 * f:g}%", {"fraction": f}) for f in fractions]
+    choices += [(f"{n} a class", {"per_class": n}) for n in per_class]
+    return {
+        label: [
+            labelled_indices(task, seed=seed, draw=draw, **choice)  # type: ignore[arg-type]
+            for draw in range(draws)
+        ]
+        for label, choice in choices
+    }
+
+
+def _scores(task: Task, label: str, hits: Bool[Tensor, "probe image"]) -> list[ProbeScore]:
+    """One score for each draw of the labelled examples."""
+    classes, members = task.test_labels.unique(return_counts=True)
+    own = F.one_hot(task.test_labels).double()[:, classes]  # image x class
+    by_class = (100 * hits.cpu().double() @ own / members).round(decimals=2)
+    names = [task.class_name(label) for label in classes.tolist()]
+    return [
+        ProbeScore(task.name, label, draw, accuracy, dict(zip(names, shares.tolist(), strict=True)))
+        for draw, (accuracy, shares) in enumerate(zip(_accuracies(hits), by_class, strict=True))
+    ]
 
 
 def _arithmetic(device: torch.device | str) -> torch.device:
@@ -115,7 +155,28 @@ def probe_accuracies(
     classes: int,
     protocol: str,
 ) -> list[float]:
-    """Accuracies in per cent of D probes, fitted on the device of the features.
+    """Accuracies in per cent of D probes, as `probe_hits` fits them."""
+    hits = probe_hits(
+        train, train_labels, index, test, test_labels, classes=classes, protocol=protocol
+    )
+    return _accuracies(hits)
+
+
+def _accuracies(hits: Bool[Tensor, "probe image"]) -> list[float]:
+    return [100 * share for share in hits.double().mean(1).tolist()]
+
+
+def probe_hits(
+    train: Float[Tensor, "train feature"],
+    train_labels: Int64[Tensor, " train"],
+    index: Int64[Tensor, "probe example"],
+    test: Float[Tensor, "test feature"],
+    test_labels: Int64[Tensor, " test"],
+    *,
+    classes: int,
+    protocol: str,
+) -> Bool[Tensor, "probe test"]:
+    """Which test images D probes get right, fitted on the device of the features.
 
     Each sees the training rows that a line of `index` names (D x n).
     """
@@ -125,7 +186,7 @@ def probe_accuracies(
         first = index[: max(_PENALTY_DRAWS, math.ceil(_PENALTY_LABELS / index.shape[1]))]
         x, _ = _standardised(train[first].double())
         penalty = cross_validated_penalty(x, labels[first], classes=classes)
-    found: list[float] = []
+    found: list[Tensor] = []
     for rows in index.split(max(1, _NUMBERS // (index.shape[1] * train.shape[1]))):
         x = train[rows].double()
         scale = torch.ones_like(x[:, :1])
@@ -136,9 +197,8 @@ def probe_accuracies(
             x.new_full((len(x),), penalty), tolerance=_ENOUGH if standard else _EXACT
         )
         predicted = (test.double() @ (weights / scale.mT) + intercepts).argmax(2)
-        right = (predicted == test_labels.to(predicted.device)).double().mean(1)
-        found += [100 * share for share in right.tolist()]
-    return found
+        found.append(predicted == test_labels.to(predicted.device))
+    return torch.cat(found)
 
 
 def _standardised(features: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,7 @@
 """How well an encoder's features predict the teacher's targets: quality without labels or tasks."""
 
 import torch
+from jaxtyping import Float
 from sklearn.linear_model import RidgeCV
 from torch import Tensor
 
@@ -12,6 +13,7 @@ from decoct.core.seeding import random_subset
 from decoct.core.shapes import Index
 from decoct.data.images import Images
 
+MOST_KNOWN = 2000  # images on which the linear map is fitted
 _PENALTIES = tuple(10.0**e for e in range(-2, 6))  # of ridge regression on standardised features
 
 
@@ -22,7 +24,7 @@ def target_probe_error(
     targets: Targets,
     known: Index,
     left_out: Index,
-    most: int = 2000,
+    most: int = MOST_KNOWN,
     seed: int = 0,
     device: torch.device | str = "cpu",
 ) -> float:
@@ -45,16 +47,54 @@ def target_probe_error(
     >>> 0 <= error < 0.5
     True
     """
+    known, x, unseen = seen_and_unseen(
+        encoder=encoder,
+        images=images,
+        known=known,
+        left_out=left_out,
+        most=most,
+        seed=seed,
+        device=device,
+    )
+    return unexplained(x, targets.values[known], unseen, targets.values[left_out])
+
+
+def seen_and_unseen(
+    *,
+    encoder: Encoder,
+    images: Images,
+    known: Index,
+    left_out: Index,
+    most: int = MOST_KNOWN,
+    seed: int,
+    device: torch.device | str,
+) -> tuple[Index, Float[Tensor, "seen feature"], Float[Tensor, "unseen feature"]]:
+    """At most `most` of the rows `known`, the encoder's features of those, and of `left_out`.
+
+    Raises `DecoctError` if fewer than two images are left out.
+    """
     check_left_out(left_out)
     draws = seeding.derive(seed, "pool error")
     known = known[random_subset(total=len(known), count=min(most, len(known)), seed=draws)]
     x, unseen = (encoder.embed(images.part(rows), device=device) for rows in (known, left_out))
+    return known, x, unseen
+
+
+def unexplained(
+    x: Float[Tensor, "known feature"],
+    y: Float[Tensor, "known dimension"],
+    unseen: Float[Tensor, "unseen feature"],
+    truth: Float[Tensor, "unseen dimension"],
+) -> float:
+    """The fraction of the variance of `truth` that ridge regression of `y` on `x` leaves.
+
+    Raises `DivergedError` if the features are not finite.
+    """
     mean, std = x.mean(0), x.std(0).clamp_min(1e-6)
     x, unseen = (x - mean) / std, (unseen - mean) / std
     if not bool(x.isfinite().all() and unseen.isfinite().all()):
         raise DivergedError("the encoder's features are not finite; lower its learning rate")
-    fit = RidgeCV(alphas=_PENALTIES).fit(x.numpy(), targets.values[known].numpy())
-    truth = targets.values[left_out]
+    fit = RidgeCV(alphas=_PENALTIES).fit(x.numpy(), y.numpy())
     error = truth - torch.as_tensor(fit.predict(unseen.numpy()))
     return float(error.square().sum() / (truth - truth.mean(0)).square().sum())
 

@@ -109,7 +109,7 @@ def ssl_step(config: SSLConfig) -> Unit:
 
     def prepare(bench: Bench) -> tuple[Action, float]:
         batch = bench.sample(config.batch, at_most=16)
-        one = replace(config, epochs=1, batch=batch)
+        one = replace(config, epochs=1, steps=0, batch=batch)
         images = bench.images(batch)
         return partial(train_teacher, images=images, config=one, device=bench.device), batch
 

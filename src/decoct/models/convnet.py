@@ -17,6 +17,12 @@ def convnet(
     side = size >> depth
     if side < 1:
         raise DecoctError(f"a ConvNet of depth {depth} halves {size} px to nothing; use less depth")
+    body = convnet_body(channels=channels, width=width, depth=depth)
+    return Network(body, features=width * side**2, outputs=outputs)
+
+
+def convnet_body(*, channels: int, width: int, depth: int) -> nn.Sequential:
+    """The blocks: B x C x H x W to B x F."""
     blocks: list[nn.Module] = []
     for i in range(depth):
         blocks += [
@@ -25,5 +31,4 @@ def convnet(
             nn.ReLU(),
             nn.AvgPool2d(2),
         ]
-    body = nn.Sequential(*blocks, nn.Flatten())
-    return Network(body, features=width * side**2, outputs=outputs)
+    return nn.Sequential(*blocks, nn.Flatten())

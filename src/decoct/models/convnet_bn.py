@@ -20,6 +20,12 @@ def convnet_bn(
     side = size >> depth
     if side < 1:
         raise DecoctError(f"a ConvNet of depth {depth} halves {size} px to nothing; use less depth")
+    body = convnet_bn_body(channels=channels, width=width, depth=depth)
+    return Network(body, features=(width << depth - 1) * side**2, outputs=outputs)
+
+
+def convnet_bn_body(*, channels: int, width: int, depth: int) -> nn.Sequential:
+    """The blocks: B x C x H x W to B x F."""
     blocks: list[nn.Module] = []
     for i in range(depth):
         blocks += [
@@ -29,5 +35,4 @@ def convnet_bn(
             nn.AvgPool2d(2),
         ]
         channels = width << i
-    body = nn.Sequential(*blocks, nn.Flatten())
-    return Network(body, features=channels * side**2, outputs=outputs)
+    return nn.Sequential(*blocks, nn.Flatten())

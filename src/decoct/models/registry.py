@@ -42,7 +42,8 @@ def create_network(config: NetworkConfig, *, channels: int, size: int, outputs: 
     if config.name.startswith("timm:"):
         from decoct.models.timm_network import timm_network
 
-        return timm_network(config.name.partition(":")[2], channels=channels, outputs=outputs)
+        name = config.name.partition(":")[2]
+        return timm_network(name, channels=channels, outputs=outputs, size=size)
     return _BUILDERS[config.name](config, channels, size, outputs)
 
 

@@ -43,7 +43,7 @@ class ResNetBody(nn.Module):
         self.bn1 = nn.BatchNorm2d(width)
         widths = [width, *(width << i for i in range(4))]
         self.layer1, self.layer2, self.layer3, self.layer4 = (
-            _stage(widths[i], widths[i + 1], blocks[i], strides[i]) for i in range(4)
+            stage(widths[i], widths[i + 1], blocks[i], strides[i]) for i in range(4)
         )
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -56,7 +56,8 @@ class ResNetBody(nn.Module):
         return x.mean((2, 3))
 
 
-def _stage(inputs: int, outputs: int, blocks: int, stride: int) -> nn.Sequential:
+def stage(inputs: int, outputs: int, blocks: int, stride: int) -> nn.Sequential:
+    """Blocks in a row, of which the first changes the number of channels and the size."""
     rest = [BasicBlock(outputs, outputs, 1) for _ in range(blocks - 1)]
     return nn.Sequential(BasicBlock(inputs, outputs, stride), *rest)
 

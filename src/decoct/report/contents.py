@@ -8,13 +8,20 @@ from typing import Any, TypeVar
 
 import yaml
 
+from decoct.artefacts.assistant import Assistant
 from decoct.artefacts.distilled import DistilledSet
-from decoct.artefacts.embedded_teacher import embedded_teacher
 from decoct.artefacts.encoder import Encoder
+from decoct.artefacts.targets import Targets
 from decoct.core import storage
 from decoct.core.errors import DecoctError
-from decoct.evaluation.scores import Scores
+from decoct.data.images import Images
+from decoct.evaluation.label_free import LabelFreeScores
+from decoct.evaluation.probe import ProbeScore
+from decoct.evaluation.scores import REFERENCE, Scores
 from decoct.methods.registry import METHODS
+from decoct.methods.teacher import Teacher
+from decoct.report.teacher_story import TeacherStory, teacher_story
+from decoct.run.method_stages import encoder_of, probe_of, read_probe, set_of
 from decoct.run.recipe import Recipe
 from decoct.studies.ablation import Ablation
 from decoct.studies.frontier.cells import Frontier
@@ -30,10 +37,17 @@ class Contents:
     name: str  # of the recipe, otherwise of the folder
     recipe: str = ""  # YAML
     scores: Scores | None = None
+    label_free: LabelFreeScores | None = None
     hero: str = ""  # the recipe's own method
-    sets: dict[int, DistilledSet] = field(default_factory=dict)  # of synthetic images, by seed
-    views: DistilledSet | None = None  # the first set that has views
-    teacher_losses: tuple[float, ...] = ()
+    probes: dict[str, list[ProbeScore]] = field(default_factory=dict)  # by method, of all seeds
+    # The sets to show, by method and seed: the recipe's own, then those of the proposed methods.
+    sets: dict[str, dict[int, DistilledSet]] = field(default_factory=dict)
+    teacher: TeacherStory = field(default_factory=TeacherStory)
+    assistant_losses: tuple[float, ...] = ()  # by epoch
+    pool: Images | None = None
+    targets: Targets | None = None  # of every image of the pool
+    encoder: Encoder | None = None  # the recipe's own
+    files: dict[str, Path] = field(default_factory=dict)  # "distilled" and "encoder", to be used
     variance: Variance | None = None
     ablation: Ablation | None = None
     frontier: Frontier | None = None
@@ -56,22 +70,35 @@ def read_contents(folder: Path) -> Contents:
     notes: list[str] = []
     text, recipe = _recipe(folder / "recipe.yaml")
     hero = str(recipe.get("method", Recipe.method))
-    shown = [_sets(folder, stages, method, notes) for method in _shown_first(hero)]
-    viewed = (found for sets in shown for found in sets.values() if found.has_views)
-    scores, variance = folder / "scores.json", folder / "variance.json"
-    ablation, frontier = folder / "ablation.json", folder / "frontier.json"
-    losses = _attempt(partial(_teacher_losses, folder, stages, recipe), notes)
+    seed = recipe.get("seed") or 0
+    own = {"distilled": set_of(hero, seed), "encoder": encoder_of(hero, seed)}
+
+    def read(load: Callable[[Path], T], file: Path | None) -> T | None:
+        return _attempt(partial(load, file), notes) if file and file.is_file() else None
+
+    def of(stage: str, file: str = "") -> Path | None:
+        return folder / stages[stage] / f"{file or stage}.safetensors" if stage in stages else None
+
+    sets = {method: _sets(folder, stages, method, notes) for method in _shown_first(hero)}
+    trained = read(Encoder.load, of("teacher"))
+    assistant = read(Assistant.load, of("assistant"))
     return Contents(
         name=str(recipe.get("name") or folder.resolve().name),
         recipe=text,
-        scores=_attempt(partial(Scores.load, scores), notes) if scores.exists() else None,
+        scores=read(Scores.load, folder / "scores.json"),
+        label_free=read(LabelFreeScores.load, folder / "label_free.json"),
         hero=hero,
-        sets=next((sets for sets in shown if any(map(_is_learnt, sets.values()))), {}),
-        views=next(viewed, None),
-        teacher_losses=tuple(losses or ()),
-        variance=_attempt(partial(Variance.load, variance), notes) if variance.exists() else None,
-        ablation=_attempt(partial(Ablation.load, ablation), notes) if ablation.exists() else None,
-        frontier=_attempt(partial(Frontier.load, frontier), notes) if frontier.exists() else None,
+        probes={m: _probes(folder, stages, m, notes) for m in (REFERENCE, hero, Teacher.name)},
+        sets={method: found for method, found in sets.items() if found},
+        teacher=teacher_story(recipe, trained),
+        assistant_losses=tuple(assistant.provenance.get("losses", ())) if assistant else (),
+        pool=read(Images.load, of("images")),
+        targets=read(Targets.load, of("targets")),
+        encoder=read(Encoder.load, of(own["encoder"], "encoder")),
+        files=_files(folder, {kind: of(stage, kind) for kind, stage in own.items()}),
+        variance=read(Variance.load, folder / "variance.json"),
+        ablation=read(Ablation.load, folder / "ablation.json"),
+        frontier=read(Frontier.load, folder / "frontier.json"),
         seconds=manifest["seconds"],
         inputs=manifest.get("inputs", {}),
         sorts=manifest.get("sorts", {}),
@@ -80,16 +107,21 @@ def read_contents(folder: Path) -> Contents:
     )
 
 
+def _files(folder: Path, stages: dict[str, Path | None]) -> dict[str, Path]:
+    """The files to use: those at the top of the folder, else those of the stages."""
+    found = {}
+    for kind, made in stages.items():
+        top = folder / f"{kind}.safetensors"
+        there = next((path for path in (top, made) if path and path.is_file()), None)
+        if there:
+            found[kind] = there
+    return found
+
+
 def _shown_first(hero: str) -> list[str]:
     """The methods whose sets are shown: the recipe's own, then the other proposed ones."""
     proposed = [name for name, kind in METHODS.items() if kind.proposed]
     return list(dict.fromkeys([hero, *proposed]))
-
-
-def _is_learnt(distilled: DistilledSet) -> bool:
-    """Whether the images of a set are synthetic."""
-    kind = METHODS.get(distilled.method)
-    return kind.synthetic if kind else distilled.initial is not None
 
 
 def _sets(
@@ -104,6 +136,16 @@ def _sets(
         if label.startswith(f"{method}-seed")
     }
     return {seed: distilled for seed, distilled in sorted(found.items()) if distilled}
+
+
+def _probes(
+    folder: Path, stages: dict[str, str], method: str, notes: list[str]
+) -> list[ProbeScore]:
+    """A method's probes on all seeds."""
+    label = probe_of(method, 0).removesuffix("0")
+    files = (folder / at / "probe.json" for name, at in stages.items() if name.startswith(label))
+    found = (_attempt(partial(read_probe, file), notes) for file in files if file.is_file())
+    return [score for scores in found if scores for score in scores]
 
 
 def _attempt(read: Callable[[], T], notes: list[str]) -> T | None:
@@ -124,14 +166,3 @@ def _recipe(path: Path) -> tuple[str, dict[str, Any]]:
     except yaml.YAMLError:
         return text, {}
     return text, content if isinstance(content, dict) else {}
-
-
-def _teacher_losses(folder: Path, stages: dict[str, str], recipe: dict[str, Any]) -> list[float]:
-    """The loss per epoch of the teacher trained in this run, or of the embedded one."""
-    if "teacher" in stages:
-        provenance = Encoder.load(folder / stages["teacher"] / "teacher.safetensors").provenance
-        return list(provenance.get("losses", []))
-    teacher, targets = recipe.get("teacher") or {}, recipe.get("targets") or {}
-    if teacher.get("source") == "embedded" and not targets.get("source"):
-        return list(embedded_teacher().provenance.get("losses", []))
-    return []

@@ -148,32 +148,35 @@ def _describe_difficulty(path: Path) -> str:
 
 def _describe_distilled(path: Path) -> str:
     distilled = DistilledSet.load(path)
-    rule, provenance, history = distilled.rule, distilled.provenance, distilled.history
-    shape = f"{distilled.channels} x {distilled.size} x {distilled.size}"
     real = " (real images)" if distilled.initial is None and distilled.index is not None else ""
     return lines(
         f"{path.name}: distilled set by {distilled.method}, {len(distilled.images)} images{real}",
-        {
-            "images": shape,
-            "views": _views(distilled),
-            "labeller": _labeller(distilled),
-            "targets": f"{distilled.dimensions} dimensions each"
-            if distilled.has_targets
-            else f"none: {provenance['objective']['algorithm']} loss of two views",
-            "coded": ", ".join(f"{n} as {part.code}" for n, part in distilled.coded.items()),
-            "to keep": size_text(distilled.bytes),
-            "on disk": size_text(path.stat().st_size),
-            "train with": rule,
-            "made with": _network(asdict(distilled.network)),
-            "from": provenance.get("images", ""),
-            "seed": provenance.get("seed", ""),
-            "iterations": len(history.get("loss", [])) or "",
-            "STOPPED EARLY": distilled.stopped and f"{distilled.stopped}: its loss was not finite",
-            "loss": course(history.get("loss", [])),
-            "learning rate": course(history.get("lr", [])),
-            "written by": _versions(provenance),
-        },
+        {**distilled_facts(distilled), "on disk": size_text(path.stat().st_size)},
     )
+
+
+def distilled_facts(distilled: DistilledSet) -> dict[str, object]:
+    """What is known of a set, by name; what does not apply to it is empty."""
+    rule, provenance, history = distilled.rule, distilled.provenance, distilled.history
+    return {
+        "images": f"{distilled.channels} x {distilled.size} x {distilled.size}",
+        "views": _views(distilled),
+        "labeller": _labeller(distilled),
+        "targets": f"{distilled.dimensions} dimensions each"
+        if distilled.has_targets
+        else f"none: {provenance['objective']['algorithm']} loss of two views",
+        "coded": ", ".join(f"{n} as {part.code}" for n, part in distilled.coded.items()),
+        "to keep": size_text(distilled.bytes),
+        "train with": rule,
+        "made with": _network(asdict(distilled.network)),
+        "from": provenance.get("images", ""),
+        "seed": provenance.get("seed", ""),
+        "iterations": len(history.get("loss", [])) or "",
+        "STOPPED EARLY": distilled.stopped and f"{distilled.stopped}: its loss was not finite",
+        "loss": course(history.get("loss", [])),
+        "learning rate": course(history.get("lr", [])),
+        "written by": _versions(provenance),
+    }
 
 
 def _views(distilled: DistilledSet) -> str:

@@ -64,7 +64,7 @@ def export(path: Path, *, out: Path, uint8: bool = False) -> Path:
     nothing, so train on that one if you can. Returns the folder or the file. Raises `DecoctError`
     if `path` is not a complete distilled set, or `out` already contains something.
     """
-    distilled = load_distilled(path)
+    distilled = load_distilled(_set_file(Path(path)))
     if uint8:
         return _export_file(distilled, Path(out))
     out = Path(out)
@@ -74,7 +74,7 @@ def export(path: Path, *, out: Path, uint8: bool = False) -> Path:
         with storage.atomic_path(out / f"{number:05d}.png") as temporary:
             to_picture(pixels).save(temporary, format="PNG")
     with storage.atomic_path(out / "targets.npy") as temporary, temporary.open("wb") as file:
-        np.save(file, _targets(distilled).numpy().astype(np.float32))
+        np.save(file, plain_targets(distilled).numpy().astype(np.float32))
     if distilled.views is not None:
         with storage.atomic_path(out / "views.npy") as temporary, temporary.open("wb") as file:
             np.save(file, distilled.views.numpy())
@@ -86,7 +86,17 @@ def export(path: Path, *, out: Path, uint8: bool = False) -> Path:
     return out
 
 
-def _targets(distilled: DistilledSet) -> Tensor:
+def _set_file(path: Path) -> Path:
+    """The set's file; `path` may be the folder that holds it."""
+    file = path / "distilled.safetensors" if path.is_dir() else path
+    if path.is_dir() and not file.exists():
+        raise DecoctError(f"{path} holds no distilled.safetensors; name a set, or its folder")
+    if file.exists() and storage.read_header(file).get("kind") == "encoder":
+        raise DecoctError(f"{file} is an encoder; say --to timm, torch, onnx or safetensors")
+    return file
+
+
+def plain_targets(distilled: DistilledSet) -> Tensor:
     """The stored targets; if there is a labeller, its targets for the images themselves."""
     if distilled.labeller is None:
         return distilled.targets

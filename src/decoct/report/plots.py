@@ -1,60 +1,18 @@
-"""Plots as inline SVG with the page's colours and fonts, in light and dark mode."""
+"""The plots of the page."""
 
-import io
 import math
-import re
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from markupsafe import Markup, escape
+from markupsafe import Markup
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from decoct.evaluation.interval import Interval, is_sure
-
-_SEEDS = 5  # number of colours for series; further series reuse them with broken lines
-# matplotlib has no CSS: each of these stands for a variable of the page and is replaced later.
-_VARIABLES = {
-    "#010101": "--ink",
-    "#020202": "--muted",
-    "#030303": "--line",
-    "#040404": "--accent",
-    "#060606": "--paper",
-    **{f"#0505{i:02x}": f"--series-{i}" for i in range(_SEEDS)},
-}
-_COLOURS = {variable: sentinel for sentinel, variable in _VARIABLES.items()}
-_INK, _MUTED, _LINE = (_COLOURS[f"--{name}"] for name in ("ink", "muted", "line"))
-_ACCENT, _PAPER = (_COLOURS[f"--{name}"] for name in ("accent", "paper"))
-_WIDTH = 4.3  # inches; the page scales it to its column
-_STYLE: Any = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "decoct",
-    "text.parse_math": False,
-    "font.family": "DejaVu Sans",
-    "font.size": 9.5,
-    "text.color": _INK,
-    "axes.labelcolor": _MUTED,
-    "axes.edgecolor": _LINE,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "xtick.color": _LINE,
-    "ytick.color": _LINE,
-    "xtick.labelcolor": _MUTED,
-    "ytick.labelcolor": _MUTED,
-    "xtick.major.size": 3,
-    "ytick.major.size": 0,
-    "axes.grid": True,
-    "grid.color": _LINE,
-    "grid.linewidth": 0.6,
-    "axes.axisbelow": True,
-    "legend.frameon": False,
-}
+from decoct.report.svg import ACCENT, COLOURS, INK, MUTED, PAPER, SERIES, STYLE, new_figure, svg_of
 
 
 @dataclass(frozen=True)
@@ -81,10 +39,10 @@ def curves(
     series: Mapping[str, Sequence[float]], *, title: str, x: str, y: str, smooth: bool = False
 ) -> Markup:
     """Series over their index, overlaid; with `smooth`, a running mean is drawn over them."""
-    with mpl.rc_context(_STYLE):
-        figure, axes = _figure(2.75)
+    with mpl.rc_context(STYLE):
+        figure, axes = new_figure(2.75)
         for i, (name, values) in enumerate(series.items()):
-            colour = _COLOURS[f"--series-{i % _SEEDS}"]
+            colour = COLOURS[f"--series-{i % SERIES}"]
             steps = np.arange(1, len(values) + 1)
             window = len(values) // 25 if smooth else 0
             if window > 1:
@@ -106,7 +64,7 @@ def curves(
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         if len(series) > 1:
             axes.legend(fontsize=9)
-        return _svg(figure, title)
+        return svg_of(figure, title)
 
 
 def lines(
@@ -117,15 +75,15 @@ def lines(
     With `by_doubling` the x axis is logarithmic too. Series are shifted a little so that whiskers
     do not cover each other.
     """
-    with mpl.rc_context(_STYLE):
-        figure, axes = _figure(3.1)
+    with mpl.rc_context(STYLE):
+        figure, axes = new_figure(3.1)
         every = sorted({p.x for points in series.values() for p in points})
         step = min((b - a for a, b in pairwise(every)), default=1.0)
         for i, (name, points) in enumerate(series.items()):
             shift = 0.05 * (i - (len(series) - 1) / 2)
             shown = [p for p in points if 0 < p.y < math.inf]
             at = [p.x * 2**shift if by_doubling else p.x + step * shift for p in shown]
-            colour = _COLOURS[f"--series-{i % _SEEDS}"]
+            colour = COLOURS[f"--series-{i % SERIES}"]
             axes.plot(
                 at,
                 [p.y for p in shown],
@@ -150,7 +108,7 @@ def lines(
         axes.set_ylabel(y)
         axes.grid(visible=False, axis="x")
         figure.legend(fontsize=8, ncols=3, loc="outside upper left")
-        return _svg(figure, title)
+        return svg_of(figure, title)
 
 
 def rising(
@@ -165,16 +123,16 @@ def rising(
 
     `levels` are values without an x: broken lines across the plot.
     """
-    with mpl.rc_context(_STYLE):
-        figure, axes = _figure(3.4)
+    with mpl.rc_context(STYLE):
+        figure, axes = new_figure(3.4)
         every = sorted({p.x for points in series.values() for p in points})
         for i, points in enumerate(series.values()):
-            colour, at = _COLOURS[f"--series-{i % _SEEDS}"], [p.x for p in points]
+            colour, at = COLOURS[f"--series-{i % SERIES}"], [p.x for p in points]
             axes.plot(at, [p.y for p in points], "o", color=colour, linestyle=_line(i), ms=3.5)
             low, high = [p.low for p in points], [p.high for p in points]
             axes.fill_between(at, low, high, color=colour, alpha=0.12, linewidth=0)
         for value in levels.values():
-            axes.axhline(value, color=_MUTED, linewidth=0.9, linestyle=":")
+            axes.axhline(value, color=MUTED, linewidth=0.9, linestyle=":")
         axes.set_xscale("log", base=2)
         axes.set_xticks(every, [f"{value:g}" for value in every], minor=False)
         axes.set_xlabel(x)
@@ -182,9 +140,9 @@ def rising(
         axes.grid(visible=False, axis="x")
         ends = {name: (points[-1].x, points[-1].y) for name, points in series.items()}
         ends |= {name: (every[-1], value) for name, value in levels.items()}
-        colours = [_COLOURS[f"--series-{i % _SEEDS}"] for i in range(len(series))]
-        _name(axes, ends, [*colours, *[_MUTED] * len(levels)])
-        return _svg(figure, title)
+        colours = [COLOURS[f"--series-{i % SERIES}"] for i in range(len(series))]
+        _name(axes, ends, [*colours, *[MUTED] * len(levels)])
+        return svg_of(figure, title)
 
 
 def _name(axes: Axes, ends: Mapping[str, tuple[float, float]], colours: Sequence[str]) -> None:
@@ -214,7 +172,7 @@ def _limits(points: Sequence[Point]) -> tuple[float, float]:
 
 def _line(i: int) -> str:
     """Solid, or broken if the colours repeat."""
-    return "-" if i < _SEEDS else "--"
+    return "-" if i < SERIES else "--"
 
 
 def intervals(whiskers: Sequence[Whisker], *, title: str, x: str, zero: bool = False) -> Markup:
@@ -223,21 +181,21 @@ def intervals(whiskers: Sequence[Whisker], *, title: str, x: str, zero: bool = F
     With `zero` a line marks zero, and a dot is hollow if its interval includes zero or comes from
     one seed.
     """
-    with mpl.rc_context(_STYLE):
-        figure, axes = _figure(0.7 + 0.34 * len(whiskers))
+    with mpl.rc_context(STYLE):
+        figure, axes = new_figure(0.7 + 0.34 * len(whiskers))
         for row, whisker in enumerate(whiskers):
             _draw(axes, row, whisker, hollow=zero and not is_sure(whisker.interval))
         if zero:
-            axes.axvline(0, color=_MUTED, linewidth=1)
+            axes.axvline(0, color=MUTED, linewidth=1)
         axes.set_yticks(range(len(whiskers)), [w.name for w in whiskers])
         for label, whisker in zip(axes.get_yticklabels(), whiskers, strict=True):
-            label.set_color(_ACCENT if whisker.emphasis else _INK)
+            label.set_color(ACCENT if whisker.emphasis else INK)
         axes.set_ylim(len(whiskers) - 0.4, -0.6)
         axes.grid(visible=False, axis="y")
         axes.spines["left"].set_visible(False)
         axes.xaxis.set_major_locator(MaxNLocator(7))
         axes.set_xlabel(x)
-        return _svg(figure, title)
+        return svg_of(figure, title)
 
 
 def running_mean(values: Sequence[float], window: int) -> list[float]:
@@ -251,37 +209,12 @@ def running_mean(values: Sequence[float], window: int) -> list[float]:
 
 
 def _draw(axes: Axes, row: int, whisker: Whisker, *, hollow: bool) -> None:
-    colour = _ACCENT if whisker.emphasis else _INK
+    colour = ACCENT if whisker.emphasis else INK
     below = [row + 0.26] * len(whisker.points)
     axes.plot(whisker.points, below, ".", color=colour, alpha=0.4, markersize=5, markeredgewidth=0)
     mean, half_width = whisker.interval.mean, whisker.interval.half_width
     if not math.isnan(half_width):
         ends = [mean - half_width, mean + half_width]
         axes.plot(ends, [row, row], color=colour, linewidth=1.8, solid_capstyle="round")
-    face = _PAPER if hollow else colour
+    face = PAPER if hollow else colour
     axes.plot(mean, row, "o", color=colour, markerfacecolor=face, markersize=7, markeredgewidth=1.5)
-
-
-def _figure(height: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(_WIDTH, height), layout="constrained")
-    return figure, figure.subplots()
-
-
-def _svg(figure: Figure, title: str) -> Markup:
-    """The figure as an SVG element that fits its column and uses the page's colours."""
-    buffer = io.StringIO()
-    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph")  # the page's font may have the glyph
-        figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
-    svg = buffer.getvalue()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL)  # it would affect the whole page
-    svg = re.sub(r'(<svg [^>]*?)width="[^"]*" height="[^"]*"', r"\1", svg, count=1)
-    svg = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", svg)
-    svg = re.sub(r"font-family: [^;\"]*;? ?", "", svg)
-    svg = re.sub(r' id="(?![mp][0-9a-f]{10}")[^"]*"', "", svg)  # keeps ids that are referred to
-    for sentinel, variable in _VARIABLES.items():
-        svg = svg.replace(sentinel, f"var({variable})")
-    label = escape(title)
-    return Markup(svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1))

@@ -40,10 +40,10 @@ def show(path: Path | str, *, out: Path | None = None) -> str:
     `DecoctError` as `describe`.
     """
     path = _artefact(Path(path))
-    text, picture = describe(path), picture_of(path)
-    if picture is None:
+    text, drawn = describe(path), picture(path)
+    if drawn is None:
         return text
-    image, caption = picture
+    image, caption = drawn
     target = out or path.with_suffix(".png")
     if target.is_dir():
         target /= path.with_suffix(".png").name
@@ -55,7 +55,7 @@ def show(path: Path | str, *, out: Path | None = None) -> str:
     return f"{text}\n{caption}: {target}"
 
 
-def picture_of(path: Path) -> tuple[Image.Image, str] | None:
+def picture(path: Path) -> tuple[Image.Image, str] | None:
     """The image grid of an artefact that has one, and its caption."""
     kind = "" if path.is_dir() else _kind(path)
     if kind not in ("images", "distilled"):

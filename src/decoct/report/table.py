@@ -2,12 +2,15 @@
 
 import math
 import statistics
+import textwrap
 from collections.abc import Iterable, Sequence
 
 from decoct.evaluation.interval import Interval, mark
-from decoct.evaluation.scores import ALL, REFERENCE, Row, Scores
+from decoct.evaluation.scores import ALL, REFERENCE, UPPER, Row, Scores
+from decoct.report.weak_teacher import weak_teacher
 
 _COLUMNS = ("method", "images", "steps", "mean", "over random", "gap recovered")
+_LINE = 100  # characters
 _DETECTABLE = "smallest detectable"
 _BRIEF = {"within noise": "~", "one seed": "?", "above": "", "below": ""}
 
@@ -86,6 +89,40 @@ def detectable_note(scores: Scores, labels: str) -> str:
     return f"{_DETECTABLE} difference to random: {size} points" if size else ""
 
 
+def gap_note(scores: Scores, labels: str) -> str:
+    """Why a table gives no gap recovered, as a line; empty if it gives one.
+
+    >>> from decoct.evaluation.scores import Score
+    >>> found = {"random": 40.0, "carried": 42.0}
+    >>> scores = Scores(tuple(Score(m, 0, "emoji", "5%", 0, a) for m, a in found.items()))
+    >>> gap_note(scores, "5%")
+    'gap recovered is blank, because full was not run'
+    """
+    methods = _methods(scores)
+    others = [row for row in scores.rows(labels) if row.method not in (REFERENCE, UPPER)]
+    if not others or any(row.gap_recovered for row in others):
+        return ""
+    missing = [method for method in (REFERENCE, UPPER) if method not in methods]
+    if missing:
+        why = f"{' and '.join(missing)} {'were' if len(missing) > 1 else 'was'} not run"
+    else:
+        why = f"{UPPER} is not surely above {REFERENCE}, so there is no gap"
+    return f"gap recovered is blank, because {why}"
+
+
+def one_seed_note(scores: Scores, labels: str) -> str:
+    """That a whole table of differences comes from one seed, as a line; empty if it does not."""
+    found = [row.over_random for row in scores.rows(labels) if row.over_random]
+    alone = found and all(mark(over) == "one seed" for over in found)
+    return "differences come from one seed: they may be noise" if alone else ""
+
+
+def table_notes(scores: Scores, labels: str) -> list[str]:
+    """What to know about a table, each once: lines to write below it."""
+    found = (detectable_note, gap_note, one_seed_note)
+    return [said for note in found if (said := note(scores, labels))]
+
+
 def _detectable_row(lines: Sequence[Sequence[Interval | None]]) -> list[list[str]]:
     """One row under a table of differences, or none if no size is known."""
     cells = [detectable(column) for column in zip(*lines, strict=True)]
@@ -117,14 +154,15 @@ def text_table(scores: Scores) -> str:
     for name, part in scores.terms():
         for labels in part.labels():
             title = labels_phrase(labels) + f", {name}" * bool(name)
-            note = detectable_note(part, labels)
-            parts.append(f"{title}\n{columns(table_rows(part, labels))}" + f"\n{note}" * bool(note))
+            table = columns(table_rows(part, labels))
+            parts.append("\n".join([title, table, *table_notes(part, labels)]))
     for name, part in scores.terms():
         rows = summary_rows(part)
         if len(rows) > 1 and len(part.labels()) > 1:
             title = "difference to random, mean over tasks" + f", {name}" * bool(name)
             parts.append(f"{title} (~ within noise)\n{columns(rows)}")
-    return "\n\n".join(parts) + f"\n\n{legend(scores)}"
+    weak = textwrap.fill(weak_teacher(scores), _LINE)
+    return "\n\n".join(filter(None, [*parts, legend(scores), weak]))
 
 
 def columns(rows: Sequence[Sequence[str]]) -> str:

@@ -10,9 +10,10 @@ from decoct.evaluation.interval import Interval, mark
 from decoct.evaluation.scores import REFERENCE, Row, Scores
 from decoct.methods.registry import METHODS
 from decoct.report.plots import Whisker, intervals
-from decoct.report.table import detectable_note, table_rows
+from decoct.report.table import one_seed_note, table_notes, table_rows
 
 UNSURE = ("within noise", "one seed")
+_WITHIN_NOISE = "within noise: the 95 % interval of the difference includes zero"
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Comparison:
     labels: str
     header: list[str]
     lines: list[Line]
-    note: str  # below the table: what it could have detected
+    notes: list[str]  # below the table, each once
     verdicts: list[Verdict]
     rows: list[Row]
     accuracy: Markup
@@ -60,25 +61,29 @@ def comparisons(scores: Scores, hero: str = "") -> list[Comparison]:
 
 
 def headline(comparison: Comparison, hero: str = "") -> Iterator[tuple[str, str, str]]:
-    """The difference to random of `hero` and of the proposed methods: the key numbers."""
-    for row in sorted(comparison.rows, key=lambda row: row.method != hero):
-        if (row.method == hero or _is_proposed(row.method)) and row.over_random:
+    """The key number: the difference to random of `hero`, or else of the proposed methods."""
+    own = [row for row in comparison.rows if row.method == hero]
+    for row in own or [row for row in comparison.rows if _is_proposed(row.method)]:
+        if row.over_random:
             how_sure = mark(row.over_random)
             remark = f", {how_sure}" if how_sure in UNSURE else ""
             name = f"{row.method} over {REFERENCE}, {comparison.labels}"
             yield name, signed(row.over_random), f"points{remark}"
 
 
-def verdict(row: Row) -> Verdict | None:
-    """The sentence on the paired difference of a row; None if there is no difference."""
+def verdict(row: Row, *, alone: bool = False) -> Verdict | None:
+    """The sentence on the paired difference of a row; None if there is no difference.
+
+    `alone`: a note below the table says that all differences come from one seed.
+    """
     over = row.over_random
     if over is None:
         return None
     what = mark(over)
     text = {
-        "one seed": f"{signed(over)} points to random, from one seed: this may be noise.",
-        "within noise": f"{signed(over)} points to random: within noise, the 95 % interval "
-        "includes zero.",
+        "one seed": f"{signed(over)} points to random"
+        + ("." if alone else ", from one seed: this may be noise."),
+        "within noise": f"{signed(over)} points to random, within noise.",
     }.get(what, f"{signed(over).lstrip('+-−')} points {what} random.")
     return Verdict(row.method, text, what)
 
@@ -102,33 +107,32 @@ def phrase(labels: str) -> str:
     return f"{labels} of the labels" if labels.endswith("%") else labels.replace(" ", " labels ", 1)
 
 
-def _line(row: Row, text: list[str]) -> Line:
+def _line(row: Row, text: list[str], *, alone: bool) -> Line:
+    """`alone` as in `verdict`."""
     cells = [*text[:-2], *(cell.replace("-", "−") for cell in text[-2:])]
     how_sure = mark(row.over_random) if row.over_random else ""
-    return Line(row.method, cells, how_sure if how_sure in UNSURE else "")
+    return Line(row.method, cells, how_sure if how_sure in UNSURE and not alone else "")
 
 
 def _is_proposed(method: str) -> bool:
     return method in METHODS and METHODS[method].proposed
 
 
-def _another_network(method: str) -> bool:
-    return method in METHODS and METHODS[method].another_network
-
-
 def _comparison(scores: Scores, labels: str, terms: str, hero: str) -> Comparison:
     header, *texts = table_rows(scores, labels)
     rows = scores.rows(labels)
-    lines = [_line(row, text) for row, text in zip(rows, texts, strict=True)]
-    # The teacher is a different, larger network: it would dwarf the differences between the others.
-    differing = [r for r in rows if r.over_random and not _another_network(r.method)]
+    alone = bool(one_seed_note(scores, labels))
+    lines = [_line(row, text, alone=alone) for row, text in zip(rows, texts, strict=True)]
+    differing = [row for row in rows if row.over_random]
+    verdicts = [found for row in rows if (found := verdict(row, alone=alone))]
+    unsure = any(found.mark == "within noise" for found in verdicts)
     return Comparison(
         labels=phrase(labels) + f", {terms}" * bool(terms),
         header=header,
         lines=lines,
-        note=detectable_note(scores, labels),
+        notes=table_notes(scores, labels) + [_WITHIN_NOISE] * unsure,
         rows=rows,
-        verdicts=[found for row in rows if (found := verdict(row))],
+        verdicts=verdicts,
         accuracy=_accuracy(scores, rows, labels, hero),
         difference=_difference(scores, differing, labels, hero) if differing else None,
     )

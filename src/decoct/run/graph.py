@@ -7,8 +7,7 @@ from typing import Any
 from decoct.core import storage
 from decoct.core.errors import DecoctError
 from decoct.methods.inputs import chooser
-from decoct.methods.registry import method_kind
-from decoct.run.method_stages import encoder_of, method_stages, probe_of, set_of
+from decoct.run.method_stages import encoder_of, label_free_of, method_stages, probe_of
 from decoct.run.recipe import Recipe
 from decoct.run.stage import Stage
 from decoct.run.stages import shared_stages
@@ -32,7 +31,8 @@ class Graph:
             return self._shared[name]
         if name not in self._stages:
             method, _, seed = name.rpartition("-seed")
-            method = method.removeprefix("encoder-").removeprefix("probe-")
+            for use in ("encoder-", "probe-", "label-free-"):
+                method = method.removeprefix(use)
             if not seed.isdecimal():
                 raise DecoctError(f"there is no stage {name}")
             made = method_stages(self.recipe, method, int(seed))
@@ -78,15 +78,17 @@ class Graph:
         return list(found.values())
 
     def asked_for(self) -> Iterator[str]:
-        """The final stages of a run of the recipe."""
+        """The final stages of a run of the recipe: all scores, or if nothing judges, an encoder."""
         recipe = self.recipe
-        if not recipe.compare.tasks:
-            ends_in = set_of if method_kind(recipe.method).makes_set else encoder_of
-            yield ends_in(recipe.method, recipe.seed)
+        if not recipe.judged:
+            yield encoder_of(recipe.method, recipe.seed)
             return
         for seed in self.seeds:
             for method in self.methods:
-                yield probe_of(method, seed)
+                if recipe.compare.tasks:
+                    yield probe_of(method, seed)
+                if recipe.images.holdout:
+                    yield label_free_of(method, seed)
 
     @property
     def methods(self) -> list[str]:

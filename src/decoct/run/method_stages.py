@@ -11,6 +11,7 @@ from decoct.artefacts.distilled import DistilledSet
 from decoct.artefacts.encoder import Encoder
 from decoct.core import storage
 from decoct.core.place import Place
+from decoct.evaluation.label_free import LabelFree, label_free_scores
 from decoct.evaluation.probe import ProbeScore, probe
 from decoct.methods.inputs import Inputs, chooser, maker
 from decoct.methods.method import Method, without_rule
@@ -18,7 +19,7 @@ from decoct.methods.sizes import Sizes
 from decoct.methods.units import Unit
 from decoct.run.recipe import Recipe
 from decoct.run.stage import LEARNT, Artefact, Stage
-from decoct.run.unit_costs import fitting
+from decoct.run.unit_costs import fitting, judging
 
 
 def set_of(method: str, seed: int) -> str:
@@ -40,11 +41,17 @@ def probe_of(method: str, seed: int) -> str:
     return f"probe-{set_of(method, seed)}"
 
 
+def label_free_of(method: str, seed: int) -> str:
+    """The stage that measures what a method's encoder is worth without labels."""
+    return f"label-free-{set_of(method, seed)}"
+
+
 def method_stages(recipe: Recipe, name: str, seed: int) -> list[Stage[Any]]:
     """A method's set (if it makes one), its encoder, and the encoder's scores."""
     method = recipe.configured(name)
     sets = [_set(recipe, method, seed)] if method.makes_set else []
-    return [*sets, _encoder(recipe, method, seed), _probe(recipe, method, seed)]
+    encoder = _encoder(recipe, method, seed)
+    return [*sets, encoder, _probe(recipe, method, seed), _label_free(recipe, method, seed)]
 
 
 def _needed(method: Method, seed: int) -> dict[str, str]:
@@ -125,6 +132,11 @@ def _encoder(recipe: Recipe, method: Method, seed: int) -> Stage[Encoder]:
     )
 
 
+def read_probe(path: Path) -> list[ProbeScore]:
+    """One encoder's scores, from its file; those of earlier versions have none by class."""
+    return [ProbeScore(**s) for s in storage.load_json(path, kind="probe")["scores"]]
+
+
 def _probe(recipe: Recipe, method: Method, seed: int) -> Stage[list[ProbeScore]]:
     encoder = encoder_of(method.name, seed)
 
@@ -136,9 +148,6 @@ def _probe(recipe: Recipe, method: Method, seed: int) -> Stage[list[ProbeScore]]
                 encoder=judged, task=task, config=recipe.probe, seed=seed, device=place.device
             )
         return found
-
-    def load(path: Path) -> list[ProbeScore]:
-        return [ProbeScore(**s) for s in storage.load_json(path, kind="probe")["scores"]]
 
     def save(scores: list[ProbeScore], path: Path) -> None:
         storage.save_json(path, {"scores": [asdict(s) for s in scores]}, kind="probe")
@@ -152,9 +161,45 @@ def _probe(recipe: Recipe, method: Method, seed: int) -> Stage[list[ProbeScore]]
         aliases={"encoder": encoder},
         settings=(recipe.probe, seed),
         make=make,
-        artefact=Artefact("probe.json", "probe", load, save),
+        artefact=Artefact("probe.json", "probe", read_probe, save),
         work=work,
         sort="probing",
         seed=seed,
         version=2,
+    )
+
+
+def _label_free(recipe: Recipe, method: Method, seed: int) -> Stage[LabelFree]:
+    encoder = encoder_of(method.name, seed)
+
+    def make(inputs: Inputs, place: Place) -> LabelFree:
+        known, left_out = inputs.get("split")
+        return label_free_scores(
+            encoder=inputs.encoder,
+            images=inputs.get("images"),
+            targets=inputs.targets,
+            known=known,
+            left_out=left_out,
+            seed=seed,
+            device=place.device,
+        )
+
+    def save(scores: LabelFree, path: Path) -> None:
+        storage.save_json(path, asdict(scores), kind="label-free")
+
+    return Stage(
+        name=label_free_of(method.name, seed),
+        inputs=(encoder, "images", "targets", "split"),
+        aliases={"encoder": encoder},
+        settings=(seed,),
+        make=make,
+        artefact=Artefact(
+            "label_free.json",
+            "label-free",
+            lambda path: LabelFree(**storage.load_json(path, kind="label-free")),
+            save,
+        ),
+        work=partial(judging, recipe.pretrain.network),
+        sort="judging without labels",
+        seed=seed,
     )

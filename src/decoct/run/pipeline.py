@@ -2,7 +2,6 @@
 
 import platform
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,9 @@ from decoct.core.device import resolve_device
 from decoct.core.errors import DecoctError
 from decoct.core.place import Place
 from decoct.data.images import Images
+from decoct.data.listing import SAVED_RECIPE
 from decoct.data.tasks import Task
+from decoct.evaluation.label_free import LabelFree
 from decoct.evaluation.probe import ProbeScore
 from decoct.evaluation.scores import Score
 from decoct.methods.inputs import Inputs, Made, chooser
@@ -29,14 +30,12 @@ from decoct.methods.registry import method_kind
 from decoct.methods.sizes import Sizes
 from decoct.run.folder import StageFolders
 from decoct.run.graph import Graph
-from decoct.run.method_stages import encoder_of, probe_of, set_of
+from decoct.run.method_stages import encoder_of, label_free_of, probe_of, set_of
 from decoct.run.preflight import check_run
 from decoct.run.recipe import Recipe
 from decoct.run.sizes import sizes_of
 from decoct.run.stage import Stage
 from decoct.run.stages import Split
-
-_SAVED = "# every setting of this run; decoct wrote it, and will write it again\n"
 
 
 class Run:
@@ -57,7 +56,7 @@ class Run:
         """`alike` is a run with the same pool and tasks, whose loaded data this run shares."""
         if recipe.budget:
             raise DecoctError("a run has no budget, but a size: see decoct.within_budget")
-        self.recipe, self.folder = recipe, Path(folder)
+        self.recipe, self.folder = recipe, Path(folder).expanduser()
         self.device = resolve_device(recipe.device)
         self.graph, self.stages = Graph(recipe), StageFolders(self.folder)
         self._made: dict[str, Any] = {}
@@ -166,7 +165,15 @@ class Run:
     def probe_scores(self, method: str, seed: int) -> list[Score]:
         """A method's accuracies on every task, with one seed's labelled examples."""
         found: list[ProbeScore] = self.get(probe_of(method, seed))
-        return [Score(method=method, seed=seed, **asdict(score)) for score in found]
+        return [
+            Score(method, seed, score.task, score.labels, score.draw, score.accuracy)
+            for score in found
+        ]
+
+    def label_free(self, method: str, seed: int) -> LabelFree:
+        """What a method's encoder is worth without labels."""
+        found: LabelFree = self.get(label_free_of(method, seed))
+        return found
 
     def facts(self, method: str) -> dict[str, Any]:
         """How many images a method keeps, their bytes with the targets, and how long it trains."""
@@ -180,6 +187,21 @@ class Run:
             facts["bytes"] = self.distilled(method, self.recipe.seed).bytes
         return facts
 
+    def publish(self) -> list[Path]:
+        """Give the recipe's own set and encoder names at the top of the folder; returns these."""
+        method, seed = self.recipe.method, self.recipe.seed
+        names = [set_of(method, seed)] if method_kind(method).makes_set else []
+        found = []
+        for name in (*names, encoder_of(method, seed)):
+            artefact = self.graph.stage(name).artefact
+            if artefact is None:
+                continue
+            made = self.folder / f"{name}-{self.graph.key(name)}" / artefact.file
+            if made.is_file():
+                storage.link(made, self.folder / artefact.file)
+                found.append(self.folder / artefact.file)
+        return found
+
     def check_folder(self) -> None:
         """Raise `DecoctError` if the folder holds a recipe that a person wrote."""
         path = self._recipe_file
@@ -192,7 +214,7 @@ class Run:
         Raises `DecoctError` rather than overwrite a recipe that a person wrote there.
         """
         self.check_folder()
-        storage.write_text(self._recipe_file, _SAVED + self.recipe.to_yaml())
+        storage.write_text(self._recipe_file, SAVED_RECIPE + self.recipe.to_yaml())
 
     @property
     def _recipe_file(self) -> Path:
@@ -219,4 +241,4 @@ class Run:
 def _was_saved(text: str) -> bool:
     """Whether a recipe's text is one that a run wrote, here or in an earlier version."""
     complete = all(f"\n{section}:\n" in text for section in ("images", "pretrain", "compare"))
-    return text.startswith(_SAVED) or (complete and "#" not in text)
+    return text.startswith(SAVED_RECIPE) or (complete and "#" not in text)

@@ -4,13 +4,16 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from decoct.artefacts.targets import read_representations
 from decoct.core import seeding
 from decoct.core.console import note
 from decoct.core.errors import DecoctError
 from decoct.data.images import Images
 from decoct.data.tasks import Task, labelled_indices
-from decoct.models.registry import create_network
+from decoct.methods.sizes import Sizes
+from decoct.models.registry import NetworkConfig, create_network
 from decoct.run.graph import Graph
 from decoct.run.recipe import Recipe
 from decoct.run.sizes import disk_warning, sizes_of
@@ -33,9 +36,24 @@ def check_run(graph: Graph, *, images: Images, tasks: Sequence[Task], folder: Pa
         stage.check(sizes)
     networks = [network for stage in stages for network in stage.networks(dimensions)]
     for config, outputs in dict.fromkeys(networks):
-        sizes.network(config, outputs)  # raises if it cannot take the images
+        _check_network(sizes, config, outputs)
     if warning := disk_warning(stages, sizes, folder):
         note(warning)
+
+
+def _check_network(sizes: Sizes, config: NetworkConfig, outputs: int) -> None:
+    """Run two images through a network, forward and back."""
+    network = sizes.network(config, outputs)
+    with seeding.seeded(0, "preflight", "step"):
+        try:
+            output = network(torch.rand(2, sizes.channels, sizes.size, sizes.size))
+            output.square().mean().backward()
+        except Exception as error:  # each network fails in its own way
+            reason = " ".join(str(error).split())
+            raise DecoctError(
+                f"network {config.name} cannot be trained on images of {sizes.size} px ({reason}); "
+                "choose another network or images.size"
+            ) from error
 
 
 def _check_tasks(recipe: Recipe, tasks: Sequence[Task]) -> None:

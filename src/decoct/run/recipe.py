@@ -31,6 +31,8 @@ from decoct.training.pretrain import PretrainConfig, Trainer
 from decoct.training.ssl_pretrain import SSLPretrainConfig
 from decoct.training.teacher import SSLConfig
 
+_BEFORE_PATHS = ("timm:local-dir:", "hf:", "")  # what may stand before the path in a source
+
 
 @dataclass(frozen=True)
 class ImagesConfig(Settings):
@@ -54,9 +56,9 @@ class TeacherConfig(Settings):
 
     section: ClassVar[str] = "teacher"
 
-    source: str = "embedded"  # embedded, timm:NAME, or a checkpoint file
+    source: str = "embedded"  # embedded, timm:NAME, timm:local-dir:FOLDER, or a checkpoint file
     train: bool = False  # train a new one by `ssl`, and ignore `source`
-    size: CountOrNone = 0  # input size in pixels of a state dict's network; 0: that of the images
+    size: CountOrNone = 0  # input size in pixels of timm:NAME or a state dict; 0: its own
     ssl: SSLConfig = field(default_factory=SSLConfig)
 
 
@@ -68,7 +70,7 @@ class CompareConfig(Settings):
 
     methods: tuple[str, ...] = field(default_factory=compared_by_default)  # what is compared
     seeds: Count = 3  # each with its own sets, encoders and labelled examples
-    tasks: tuple[str, ...] = ("emoji",)  # labelled sets to probe on; none: no comparison
+    tasks: tuple[str, ...] = ()  # labelled sets to probe on; none: only images held out judge
     full_epochs: CountOrNone = 20  # of training on all images; 0: as many as on the small sets
     lr_factors: dict[str, float] = field(default_factory=dict)  # by method; multiplies its rate
     optimisers: dict[str, Trainer] = field(default_factory=dict)  # by method; else pretrain's
@@ -193,8 +195,11 @@ class Recipe(Settings):
         return configured(method, self.methods, shared)
 
     def source(self, name: str) -> str:
-        """A source's path: in the data folder, if it exists there."""
-        path = Path(self.data) / name
+        """A source's path: in the data folder, if it exists there; `~` is the user's folder."""
+        place = next(prefix for prefix in _BEFORE_PATHS if name.startswith(prefix))
+        if (inner := name.removeprefix(place)).startswith("~"):
+            name = f"{place}{Path(inner).expanduser()}"
+        path = Path(self.data).expanduser() / name
         return str(path) if name and self.data and path.exists() else name
 
     def pretraining(self, method: str) -> PretrainConfig:
@@ -211,6 +216,11 @@ class Recipe(Settings):
     def set_size(self, total: int) -> int:
         """How many images a set made from `total` images has."""
         return resolve_size(size=self.size, fraction=self.fraction, total=total)
+
+    @property
+    def judged(self) -> bool:
+        """Whether encoders are compared: on tasks, on images held out, or on both."""
+        return bool(self.compare.tasks or self.images.holdout)
 
     @property
     def has_teacher(self) -> bool:

@@ -21,7 +21,7 @@ from decoct.core.seeding import random_subset
 from decoct.data.fingerprint import fingerprint
 from decoct.data.images import Images
 from decoct.data.sources import load_images
-from decoct.data.tasks import Task, load_task
+from decoct.data.tasks import Task, load_task, task_name
 from decoct.methods.inputs import Inputs
 from decoct.methods.method import FLOAT
 from decoct.methods.sizes import Sizes
@@ -31,7 +31,7 @@ from decoct.run.recipe import Recipe
 from decoct.run.stage import LEARNT, Artefact, Stage
 from decoct.run.unit_costs import embedding
 from decoct.training.assistant import train_assistant
-from decoct.training.pretrained import load_teacher
+from decoct.training.pretrained import load_teacher, weights_of
 from decoct.training.teacher import train_teacher
 
 Split = tuple[Tensor, Tensor]  # rows of the pool (int64, increasing): for training, and held out
@@ -109,7 +109,7 @@ def _tasks(recipe: Recipe) -> Stage[list[Task]]:
     def make(inputs: Inputs, place: Place) -> list[Task]:
         return [load_task(s, size=config.size, channels=config.channels) for s in sources]
 
-    named = [(Path(source).name, fingerprint(source)) for source in sources]
+    named = [(task_name(source), fingerprint(source)) for source in sources]
     settings = (named, config.size, config.channels)
     return Stage(name="tasks", inputs=(), settings=settings, make=make)
 
@@ -137,7 +137,7 @@ def _teacher(recipe: Recipe) -> Stage[Encoder]:
         )
 
     if not config.train:
-        settings = (fingerprint(source), config.size, config.ssl.network)
+        settings = (fingerprint(weights_of(source)), config.size, config.ssl.network)
         return Stage(name="teacher", inputs=("images",), settings=settings, make=brought)
     return Stage(
         name="teacher",
@@ -146,7 +146,7 @@ def _teacher(recipe: Recipe) -> Stage[Encoder]:
         settings=(config.ssl, recipe.seed),
         make=trained,
         artefact=Artefact("teacher.safetensors", "encoder", Encoder.load, Encoder.save),
-        work=lambda sizes: {ssl_step(config.ssl): config.ssl.epochs * sizes.images},
+        work=lambda sizes: {ssl_step(config.ssl): config.ssl.seen(sizes.images)},
         networks=lambda dimensions: ((config.ssl.network, 1),),
     )
 

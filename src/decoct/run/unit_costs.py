@@ -1,20 +1,19 @@
 """The units of work that need a whole recipe: embedding by its teacher, and probing."""
 
 from functools import partial
-from typing import Any
 
 import torch
 
 from decoct.artefacts.encoder import Encoder
 from decoct.core import seeding
-from decoct.core.extras import import_extra
 from decoct.data.images import Images
 from decoct.evaluation.probe import ProbeConfig, probe_accuracies
+from decoct.evaluation.target_probe import MOST_KNOWN
 from decoct.methods.method import total
 from decoct.methods.sizes import Sizes
 from decoct.methods.units import Action, Bench, Unit, training_step
 from decoct.models.registry import NetworkConfig, create_network
-from decoct.models.timm_network import timm_network
+from decoct.models.timm_network import timm_input, timm_network
 from decoct.run.recipe import Recipe
 from decoct.training.pretrained import load_teacher
 
@@ -48,10 +47,10 @@ def stand_in_teacher(recipe: Recipe) -> Encoder:
         with seeding.seeded(0, "estimate", "network"):
             model = create_network(network, channels=channels, size=size, outputs=1)
     else:
-        network = NetworkConfig(name=config.source)
-        model = timm_network(network.name.partition(":")[2], channels=channels, outputs=1)
-        timm_data: Any = import_extra("timm.data", extra="timm", package="timm")
-        size = timm_data.resolve_model_data_config(model.body)["input_size"][-1]
+        network = NetworkConfig(name=recipe.source(config.source))
+        name = network.name.partition(":")[2]
+        size = config.size or timm_input(name).size
+        model = timm_network(name, channels=channels, outputs=1, size=size)
     model.remove_head()
     return Encoder(network=model, config=network, size=size, mean=images.mean, std=images.std)
 
@@ -66,6 +65,12 @@ def fitting(config: ProbeConfig, network: NetworkConfig, sizes: Sizes) -> dict[U
         fits = {_fit(config, network, task.classes): sum(labelled)}
         found = total(found, features, fits)
     return found
+
+
+def judging(network: NetworkConfig, sizes: Sizes) -> dict[Unit, float]:
+    """The features by which one encoder is judged without labels."""
+    embedded = min(sizes.images, MOST_KNOWN) + sizes.pool - sizes.images
+    return {training_step(network, _BATCH): embedded / 3}
 
 
 def _fit(config: ProbeConfig, network: NetworkConfig, classes: int) -> Unit:

@@ -211,7 +211,7 @@ def _train(
 
     def losses(epoch: int) -> Iterator[tuple[Tensor, int]]:
         order = torch.randperm(count, generator=seeding.generator(seed, "pretrain", epoch))
-        batches = _batches(order, rule.batch)[: length.steps_of(epoch)]
+        batches = split_batches(order, rule.batch)[: length.steps_of(epoch)]
         with seeding.seeded(seed, "pretrain", epoch, "views"):
             for images, targets in read(batches):
                 yield loss_of(network, images, targets), len(images)
@@ -237,11 +237,11 @@ def steps_an_epoch(count: int, batch: int) -> int:
     >>> steps_an_epoch(16, 8), steps_an_epoch(17, 8), steps_an_epoch(18, 8)
     (2, 2, 3)
     """
-    return len(_batches(torch.arange(count), batch))
+    return len(split_batches(torch.arange(count), batch))
 
 
-def _batches(order: Tensor, size: int) -> list[Tensor]:
-    """Split an order into batches; a single leftover image joins the last, for batch norm."""
+def split_batches(order: Tensor, size: int) -> list[Tensor]:
+    """An order in batches; a single leftover image joins the last, for batch norm."""
     batches = list(order.split(size))
     if len(batches) > 1 and len(batches[-1]) == 1:
         batches[-2:] = [torch.cat(batches[-2:])]

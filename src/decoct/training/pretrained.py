@@ -13,10 +13,9 @@ from decoct.artefacts.embedded_teacher import embedded_teacher
 from decoct.artefacts.encoder import Encoder
 from decoct.core import storage
 from decoct.core.errors import DecoctError
-from decoct.core.extras import import_extra
 from decoct.data.images import Images
 from decoct.models.registry import NetworkConfig, create_network
-from decoct.models.timm_network import timm_network
+from decoct.models.timm_network import TimmInput, timm_input, timm_network
 
 _WRAPPERS = ("module.", "backbone.", "encoder.", "body.", "net.")  # prefixes from training code
 _HEADS = ("fc.", "head.", "projector.", "projection_head.", "classifier.")
@@ -28,14 +27,15 @@ def load_teacher(
     """A teacher from `embedded`, `timm:NAME`, an encoder file of ours, or a state dict.
 
     A `.safetensors` or `.pt` state dict is loaded into `network` with `weights_only=True`. Such a
-    file does not contain its preprocessing, so its input is normalised by the statistics of
-    `images`, at `size` (default: theirs). Raises `DecoctError` if it cannot be read or does not
-    fit.
+    file does not contain its preprocessing: for a network of timm's it is that of timm's own
+    weights, otherwise the input has the size and the statistics of `images`. `size`, in pixels,
+    replaces the size of either, and of `timm:NAME`. Raises `DecoctError` if it cannot be read or
+    does not fit.
     """
     if source == "embedded":
         return embedded_teacher()
     if source.startswith("timm:"):
-        return _timm_teacher(source.partition(":")[2], channels=images.channels)
+        return _timm_teacher(source.partition(":")[2], channels=images.channels, size=size)
     path = Path(source)
     if not path.is_file():
         raise DecoctError(
@@ -43,7 +43,10 @@ def load_teacher(
         )
     if path.suffix == ".safetensors" and _is_ours(path):
         return Encoder.load(path)
-    side = size or images.size
+    side, mean, std = size or images.size, images.mean, images.std
+    if network.name.startswith("timm:"):
+        given = timm_input(network.name.partition(":")[2])
+        side, (mean, std) = size or given.size, _statistics(given, images.channels)
     model = create_network(network, channels=images.channels, size=side, outputs=1)
     model.remove_head()
     _load_body(model.body, _read_state(path), path)
@@ -51,10 +54,19 @@ def load_teacher(
         network=model.eval(),
         config=network,
         size=side,
-        mean=images.mean,
-        std=images.std,
+        mean=mean,
+        std=std,
         provenance={"source": str(path)},
     )
+
+
+def weights_of(source: str) -> str:
+    """The file or folder that a teacher's weights are in; the source itself if it names none.
+
+    >>> weights_of("timm:local-dir:my-network"), weights_of("timm:resnet18")
+    ('my-network', 'timm:resnet18')
+    """
+    return source.removeprefix("timm:local-dir:")
 
 
 def _is_ours(path: Path) -> bool:
@@ -84,8 +96,8 @@ def _read_state(path: Path) -> dict[str, Tensor]:
 
 def _load_body(body: torch.nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
     wanted = body.state_dict()
-    given = {_bare(name): value for name, value in state.items()}
-    given = {name: value for name, value in given.items() if not name.startswith(_HEADS)}
+    given = {_bare(name, wanted): value for name, value in state.items()}
+    given = {n: value for n, value in given.items() if n in wanted or not n.startswith(_HEADS)}
     missing = sorted(set(wanted) - set(given))
     wrong = [n for n in wanted if n in given and wanted[n].shape != given[n].shape]
     parts = {name.partition(".")[0] for name in wanted}  # if present, these must be used fully
@@ -100,25 +112,30 @@ def _load_body(body: torch.nn.Module, state: Mapping[str, Tensor], path: Path) -
     body.load_state_dict({name: given[name] for name in wanted})
 
 
-def _bare(name: str) -> str:
-    while name.startswith(_WRAPPERS):
+def _bare(name: str, wanted: Mapping[str, Tensor]) -> str:
+    while name.startswith(_WRAPPERS) and name not in wanted:
         name = name.partition(".")[2]
     return name
 
 
-def _timm_teacher(name: str, *, channels: int) -> Encoder:
-    timm_data: Any = import_extra("timm.data", extra="timm", package="timm")
-    network = timm_network(name, channels=channels, outputs=1, pretrained=True)
+def _timm_teacher(name: str, *, channels: int, size: int | None) -> Encoder:
+    given = timm_input(name)
+    side, (mean, std) = size or given.size, _statistics(given, channels)
+    network = timm_network(name, channels=channels, outputs=1, size=side, pretrained=True)
     network.remove_head()
-    data: dict[str, Any] = timm_data.resolve_model_data_config(network.body)
-    mean, std = (torch.tensor(data[key]) for key in ("mean", "std"))
-    if channels == 1:
-        mean, std = mean.mean(0, keepdim=True), std.mean(0, keepdim=True)
     return Encoder(
         network=network.eval(),
-        config=NetworkConfig(name=f"timm:{name}"),
-        size=data["input_size"][-1],
+        config=NetworkConfig(name=f"timm:{given.architecture}"),
+        size=side,
         mean=mean,
         std=std,
         provenance={"source": f"timm:{name}"},
     )
+
+
+def _statistics(given: TimmInput, channels: int) -> tuple[Tensor, Tensor]:
+    """The mean and standard deviation of each channel; of grey images they are the average."""
+    mean, std = (torch.tensor(values) for values in (given.mean, given.std))
+    if channels == 1:
+        return mean.mean(0, keepdim=True), std.mean(0, keepdim=True)
+    return mean, std

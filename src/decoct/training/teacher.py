@@ -34,6 +34,7 @@ class SSLConfig(Settings):
     network: NetworkConfig = field(default_factory=lambda: NetworkConfig(name="resnet18"))
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     epochs: Count = 400  # of the pool
+    steps: CountOrNone = 0  # gradient steps, in place of epochs
     warm_up: CountOrNone = 10  # epochs of linear warm-up before the cosine
     batch: Annotated[int, Bounds(at_least=2)] = 512  # images in a step, each in two views
     optimiser: SSLOptimiser = "adam"  # its rate is lr
@@ -54,6 +55,14 @@ class SSLConfig(Settings):
             warm_up=self.warm_up,
         )
 
+    def seen(self, total: int) -> int:
+        """How many images training on `total` images looks at, in two views each.
+
+        >>> SSLConfig(epochs=3).seen(1000), SSLConfig(steps=10, batch=32).seen(1000)
+        (3000, 320)
+        """
+        return self.steps * min(self.batch, total) or self.epochs * total
+
 
 def train_teacher(
     *,
@@ -69,7 +78,7 @@ def train_teacher(
     """Train `config.network` on `images` without labels.
 
     `network` is an initial network of that kind, which is trained in place; default: a fresh one.
-    `steps`, the total number of gradient steps, replaces `config.epochs`; the last epoch may be
+    `steps`, the total number of gradient steps, replaces the config's length; the last epoch may be
     short. `state` is the checkpoint's path; if one exists, training resumes from it,
     bit-identically. Raises `DecoctError` for fewer than two images, or if the loss is not finite.
     """
@@ -80,7 +89,7 @@ def train_teacher(
         raise DecoctError("self-supervised training cannot learn from a single image")
     network = _with_projector(config, images, seed, network).to(device)
     whole = len(images) // batch  # leftover images of an epoch wait for the next shuffle
-    length = Length(steps or config.epochs * whole, whole)
+    length = Length(steps or config.steps or config.epochs * whole, whole)
     augment = augmenter(config.augment, images)
 
     def losses(epoch: int) -> Iterator[tuple[Tensor, int]]:

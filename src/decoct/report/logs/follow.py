@@ -17,7 +17,7 @@ from decoct.core.console import note
 from decoct.core.errors import DecoctError
 from decoct.evaluation.scores import Scores
 from decoct.report.logs.logger import Logger, LoggerName, Start, open_logger
-from decoct.report.show import picture_of
+from decoct.report.show import picture
 from decoct.run.folder import stage_folders
 from decoct.run.graph import Graph
 from decoct.run.recipe import Recipe
@@ -110,9 +110,8 @@ class _Follower:
             path = folder / "distilled.safetensors"
             if folder.name not in self.seen and path.exists():
                 with suppress(DecoctError):  # it is damaged, and will be made again
-                    picture = picture_of(path)
-                    if picture:
-                        self.logger.picture(folder.name.rpartition("-")[0], picture[0])
+                    if drawn := picture(path):
+                        self.logger.picture(folder.name.rpartition("-")[0], drawn[0])
                     self.seen.append(folder.name)
         self._log_scores(self.run / "scores.json")
         self.logger.close()

@@ -1,0 +1,74 @@
+"""`decoct distill FOLDER`: from a folder of pictures to a set and an encoder in use."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import tyro
+
+from decoct.core import storage
+from decoct.core.console import note
+from decoct.core.errors import DecoctError
+from decoct.data.survey import survey
+from decoct.flags import settings_said, source_name, with_flags
+from decoct.run.plan import Draft, Wishes, plan
+from decoct.run.recipe import Recipe, load_recipe
+from decoct.whole_run import whole_run
+
+_PLAN, _RECIPE = "plan.json", "plan.yaml"
+
+
+def distil_folder(arguments: list[str]) -> None:
+    """Look at a folder, say what will be done, and do it; an interrupted run goes on."""
+    folder = _folder(arguments)
+    wishes, flags = tyro.cli(
+        Wishes, prog=f"decoct distill {folder}", args=arguments[1:], return_unknown_args=True
+    )
+    base = load_recipe("pictures").having(name=source_name(str(folder)))
+    call = with_flags(base, "run", flags, of=str(folder))
+    wanted = storage.digest(call.recipe, wishes)
+    recipe = _begun(call.flags.out, folder, wanted)
+    if recipe is None:
+        draft = Draft(call.recipe, settings_said(flags))
+        found = plan(draft, folder=folder, found=survey(folder), wishes=wishes)
+        print("\n".join(found.lines), flush=True)
+        recipe = _kept(call.flags.out, folder, wanted, found.recipe)
+    whole_run(replace(call, recipe=recipe).fitted())
+
+
+def _folder(arguments: list[str]) -> Path:
+    name = arguments[0] if arguments else "-"
+    if name.startswith("-"):
+        raise DecoctError("decoct distill needs a folder of pictures: decoct distill ~/photos")
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.suffix in (".yaml", ".yml"):
+        raise DecoctError(f"{name} is a recipe; for its set alone: decoct stage distill {name}")
+    raise DecoctError(
+        f"{name} is no folder of pictures; for other sources: decoct run pictures "
+        f"--images.source {name}"
+    )
+
+
+def _begun(out: Path, folder: Path, wanted: str) -> Recipe | None:
+    """The recipe of a run that was begun with the same wishes, whose plan must not change."""
+    file = out / _PLAN
+    if not storage.is_valid(file, kind="plan"):
+        return None
+    known = storage.load_json(file, kind="plan")
+    if known["folder"] != str(folder.resolve()):
+        raise DecoctError(
+            f"{out} holds a run of {known['folder']}; choose another folder with --out"
+        )
+    if known["wanted"] != wanted:
+        return None
+    note(f"going on with the plan in {out}")
+    return load_recipe(out / _RECIPE)
+
+
+def _kept(out: Path, folder: Path, wanted: str, recipe: Recipe) -> Recipe:
+    """Keep the plan, for a run that is interrupted."""
+    storage.write_text(out / _RECIPE, recipe.to_yaml())
+    content = {"folder": str(folder.resolve()), "wanted": wanted}
+    storage.save_json(out / _PLAN, content, kind="plan")
+    return recipe

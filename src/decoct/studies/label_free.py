@@ -1,0 +1,21 @@
+"""Judge a run's methods without labels, on the images that it holds out."""
+
+from dataclasses import asdict
+
+from decoct.evaluation.label_free import LabelFreeRow, LabelFreeScores
+from decoct.run.pipeline import Run
+
+
+def judge_without_labels(run: Run) -> LabelFreeScores:
+    """The label-free scores of the recipe's methods by seed; also writes `label_free.json`.
+
+    Scores that are already in the run's folder are reused.
+    """
+    rows = (
+        LabelFreeRow(method=method, seed=seed, **asdict(run.label_free(method, seed)))
+        for method in run.graph.methods
+        for seed in run.graph.seeds
+    )
+    found = LabelFreeScores(tuple(rows), left_out=len(run.split[1]))
+    found.save(run.folder / "label_free.json")
+    return found

@@ -1,0 +1,83 @@
+"""A whole run: every stage, all scores, the report, and where the results lie."""
+
+from collections.abc import Callable
+
+from decoct.core.errors import DecoctError
+from decoct.core.spelling import suggest
+from decoct.evaluation.scores import Scores
+from decoct.flags import Call
+from decoct.methods.method import Method
+from decoct.methods.registry import METHODS
+from decoct.report.costs import cost_rows, costs
+from decoct.report.label_free import label_free_text
+from decoct.report.page import write_report
+from decoct.report.show import describe
+from decoct.report.table import columns, text_table
+from decoct.run.pipeline import Run
+from decoct.run.workers import stage_jobs, workers
+from decoct.studies.compare import compare
+from decoct.studies.label_free import judge_without_labels
+
+
+def whole_run(call: Call) -> None:
+    """Make and judge everything that the recipe asks for, and say where it lies."""
+    run = call.run()
+    if run.recipe.judged:
+        print_comparison(run, call.flags.jobs)
+    else:
+        _make_encoder(run)
+    made = run.publish()
+    for file in made:
+        print(f"{file}\n  {describe(file).splitlines()[0]}")
+    print(f"report: {write_report(run.folder)}")
+    if made:
+        encoder, out = made[-1], run.folder
+        print(
+            f"next: decoct embed {encoder} FOLDER --out features.npy\n"
+            f"      decoct export {encoder} --to onnx --out {out / 'onnx'}"
+        )
+
+
+def _make_encoder(run: Run) -> None:
+    method, seed = run.recipe.method, run.recipe.seed
+    known(method, lambda kind: kind.keeps_encoder)
+    run.check()
+    run.save_recipe()
+    run.encoder(method, seed)
+    run.save_manifest()
+
+
+def known(method: str, fits: Callable[[type[Method]], bool]) -> None:
+    """Raise `DecoctError` for a method that a verb cannot work with."""
+    names = [name for name, kind in METHODS.items() if fits(kind)]
+    if method not in names:
+        raise DecoctError(f"--method {method} is unknown here;{suggest(method, names)}")
+
+
+def print_comparison(run: Run, jobs: int) -> None:
+    """Judge the recipe's methods on its tasks, and on images held out; print the tables."""
+    if not run.recipe.judged:
+        raise DecoctError(
+            "nothing judges the methods: give labelled images (--compare.tasks), or hold some of "
+            "the pool out (--images.holdout 0.1)"
+        )
+    run.check()
+    run.save_recipe()
+    if jobs != 1:
+        with workers(jobs) as pool:
+            wanted = stage_jobs(run, run.graph.asked_for())
+            pool.do(wanted, label="stages, side by side")
+    if run.recipe.compare.tasks:
+        scores = compare(run)
+        print(text_table(scores))
+        print(f"\nwhat each method costs\n{columns(_cost_rows(run, scores))}\n")
+        print(f"all accuracies: {run.folder / 'scores.json'}")
+    if run.recipe.images.holdout:
+        print(label_free_text(judge_without_labels(run)))
+    run.save_manifest()
+
+
+def _cost_rows(run: Run, scores: Scores) -> list[list[str]]:
+    stages = run.graph.of_a_run()
+    inputs = {stage.name: stage.inputs for stage in stages}
+    return cost_rows(costs(scores, run.stages.seconds(), inputs))
