@@ -23,6 +23,7 @@ class Verb:
 
 
 _JOBS = ("--jobs N", "processes that share the work")
+_LOG = ("--log LOGGER", "tensorboard, wandb or mlflow, in the run's logs/; repeatable")
 _MARKDOWN = ("--markdown", "print Markdown tables")
 
 GROUPS: dict[str, dict[str, Verb]] = {
@@ -49,17 +50,19 @@ GROUPS: dict[str, dict[str, Verb]] = {
             "and the report. decoct run --help lists the flags.",
         ),
         "run": Verb(
-            "RECIPE", "every stage of a recipe, the comparison and the report", flags=(_JOBS,)
+            "RECIPE", "every stage of a recipe, the comparison and the report", flags=(_JOBS, _LOG)
         ),
         "recipe": Verb(
             "NAME",
             "print a shipped recipe, to begin from: recipe demo > mine.yaml",
             "Change what you like in the file, and run it: decoct run mine.yaml",
         ),
-        "stage": Verb("NAME RECIPE", "one stage of a recipe, with everything that it needs"),
+        "stage": Verb(
+            "NAME RECIPE", "one stage of a recipe, with everything that it needs", flags=(_LOG,)
+        ),
     },
     "Measure": {
-        "compare": Verb("RECIPE", "every stage and the table of methods", flags=(_JOBS,)),
+        "compare": Verb("RECIPE", "every stage and the table of methods", flags=(_JOBS, _LOG)),
         "ablate": Verb(
             "RECIPE",
             "measure what each part of a method contributes",
