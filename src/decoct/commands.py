@@ -23,7 +23,7 @@ class Verb:
 
 
 _JOBS = ("--jobs N", "processes that share the work")
-_LOG = ("--log LOGGER", "tensorboard, wandb or mlflow, in the run's logs/; repeatable")
+_LOG = ("--log LOGGER", "tensorboard, wandb or mlflow; may be repeated")
 _MARKDOWN = ("--markdown", "print Markdown tables")
 
 GROUPS: dict[str, dict[str, Verb]] = {
@@ -107,7 +107,7 @@ GROUPS: dict[str, dict[str, Verb]] = {
         "embed": Verb(
             "ENCODER FOLDER --out FILE",
             "features of every picture: .npy, .csv or .parquet",
-            "Writes them with the pictures' names. ENCODER is an encoder's file, or the folder\n"
+            "Writes them with the pictures' names. ENCODER is an encoder's file, or a folder\n"
             "of a run or stage with one in it. FOLDER can be any source of images. The same\n"
             "command continues after an interruption.",
             flags=(

@@ -34,6 +34,11 @@ FILES = {
     "mine.yaml": "mine.yaml",
     "RUN": "run",
     "runs/demo": "run",
+    "runs/photos": "run",
+    "runs/photos/recipe.yaml": "mine.yaml",
+    "runs/photos/encoder.safetensors": "run/ENCODER",
+    "runs/a": "run",
+    "runs/b": "run",
     "FILE": "run/SET",
     "SET": "run/SET",
     "distilled.safetensors": "run/SET",
@@ -41,7 +46,7 @@ FILES = {
     "FOLDER": "photos",
 }
 # Words that stand for other words.
-WORDS = {"VERB": "run", "NAME": "me/my-set"}
+WORDS = {"VERB": "run", "NAME": "me/my-set", "STAGE": "load-images", "SHELL": "bash"}
 # Verbs that are run, for they are quick; of all others only the parsing is.
 QUICK = {"doctor", "show", "export", "report", "recipe", "runs", "completion"}
 # What commands begin with that are only parsed all the same, and why.
@@ -79,7 +84,8 @@ def world(
 
 def words_of(command: Command, world: Path) -> list[str]:
     """The arguments, with stand-ins; brackets only say that a flag may be left out."""
-    text = re.sub(r"\[flags\]|\.\.\.|[\[\]]", " ", command.text)
+    text = re.sub(r"\[flags\]|\.\.\.|[\[\]]", " ", command.text).partition(" > ")[0]
+    text = text.replace("stage NAME", "stage STAGE")
     words = shlex.split(text)[1:]
     after_out = {n + 1 for n, word in enumerate(words) if word == "--out"}
     return [_stand_in(word, world, is_output=n in after_out) for n, word in enumerate(words)]
@@ -131,6 +137,8 @@ def _without_effect(function: Callable[..., Any]) -> Callable[..., None]:
 def at_home(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("HOME", str(world))
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "a").symlink_to(world / "run")
     yield
 
 
