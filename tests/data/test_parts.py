@@ -63,7 +63,7 @@ def test_the_parts_are_pools(tmp_path: Path) -> None:
         assert torch.equal(pool.pixels, images.pixels)
         assert pool.labels is not None and images.labels is not None
         assert torch.equal(pool.labels, images.labels)
-        assert pool.class_names == ("cats", "dogs")
+        assert (pool.name, pool.class_names) == (f"photos@{part}", ("cats", "dogs"))
     assert len(load_images(folder, size=8)) == 9
     # a split does not depend on the size in pixels that it is read at, nor on what is added
     assert found(load_images(f"{folder}@test", size=8)) == found(task.test)

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -46,8 +47,9 @@ def _files(path: Path) -> dict[Path, str]:
         return {file: file.relative_to(path).as_posix() for file in files}
     names = {path: path.suffix}
     if path.suffix in TABLES:
-        table = catalogue_of(path)
-        names |= {file: table.name_of(file) for file in table.files}
+        with suppress(DecoctError):  # whoever reads it says what is wrong with it
+            table = catalogue_of(path)
+            names |= {file: table.name_of(file) for file in table.files}
     if (labels := labels_beside(path)) is not None:
         names[labels] = "labels"
     return names
