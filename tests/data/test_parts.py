@@ -83,6 +83,19 @@ def test_the_folders_train_and_test_are_the_parts(tmp_path: Path) -> None:
     assert counts(load_images(tmp_path, size=8).labels) == [3, 4, 5]
 
 
+def test_without_a_test_part_validation_is_it(tmp_path: Path) -> None:
+    for part, other in (("train", "val"), ("val", "train")):
+        photos(tmp_path / part, {"a": 2, "b": 2})
+        photos(tmp_path / part / "a" / other, {"deeper": 1})
+    task = load_task(str(tmp_path), size=8)
+    assert (counts(task.train_labels), counts(task.test_labels)) == ([3, 2], [3, 2])
+    photos(tmp_path / "test", {"b": 1})
+    assert counts(load_task(str(tmp_path), size=8).test_labels) == [0, 1]
+    rows = ["train/a/00.png,a,train", "train/b/00.png,b,train", "val/a/01.png,a,val"]
+    source = table(tmp_path / "labels.csv", "\n".join(["file,label,split", *rows]))
+    assert counts(load_task(source, size=8).test_labels) == [1]
+
+
 def test_parts_of_other_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arrays = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3), dtype=np.uint8)
     np.savez(tmp_path / "a.npz", train_images=arrays, test_images=arrays[:2])

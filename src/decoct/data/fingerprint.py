@@ -8,7 +8,7 @@ from pathlib import Path
 
 from decoct.core import storage
 from decoct.core.errors import DecoctError
-from decoct.data.catalogue import catalogue_of, has_part_folders, part_named
+from decoct.data.catalogue import catalogue_of, part_folders, part_named
 from decoct.data.idx import idx_files, labels_beside
 from decoct.data.listing import list_pictures
 from decoct.data.table import SUFFIXES as TABLES
@@ -34,8 +34,9 @@ def fingerprint(source: str | Path) -> str:
     path = Path(whole)
     if whole in EMBEDDED or not path.exists():
         return storage.digest(str(source), [])
-    if part and has_part_folders(path):
-        return fingerprint(path / part)
+    for name, own in part_folders(path).items():
+        if own == part:
+            return fingerprint(path / name)
     found = _digest(_files(path))
     return storage.digest(found, part) if part else found
 
