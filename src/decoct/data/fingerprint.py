@@ -14,7 +14,7 @@ from decoct.data.listing import list_pictures
 from decoct.data.table import SUFFIXES as TABLES
 
 EMBEDDED = ("emoji", "emoji-subgroups", "embedded")  # names that take precedence over such files
-_READING = 2  # raise it when pictures are decoded otherwise, so that stored pools are made again
+_READING = 2  # raise it when files are listed, decoded or split otherwise: pools are then made anew
 _NOWHERE = (0, 0)
 _READ_UP_TO = 2**30  # bytes: takes a second or two; of larger sources we digest the files' times
 
