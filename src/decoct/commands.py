@@ -23,6 +23,7 @@ class Verb:
 
 
 _JOBS = ("--jobs N", "processes that share the work")
+_LOG = ("--log LOGGER", "tensorboard, wandb or mlflow; may be repeated")
 _MARKDOWN = ("--markdown", "print Markdown tables")
 
 GROUPS: dict[str, dict[str, Verb]] = {
@@ -34,13 +35,11 @@ GROUPS: dict[str, dict[str, Verb]] = {
             "distilled set, an encoder, scores and the report in runs/FOLDER. The recipe it\n"
             "saves there repeats it: decoct run runs/FOLDER/recipe.yaml.",
             flags=(
-                ("--time 15min", "for everything: decides the teacher's length, the pixels"),
-                ("--teacher SOURCE", "timm:NAME, a checkpoint, or train; default: the best"),
-                ("", "at hand"),
-                ("--labels FOLDER", "class folders to judge on, or none; default: those in"),
-                ("", "FOLDER, if there are any"),
-                ("--pixels 64", "height and width at which pictures are learnt from"),
-                ("--out FOLDER", "where to keep the run"),
+                ("--time 30min", "for everything: sets the teacher's length; else 15min"),
+                ("--teacher SOURCE", "timm:NAME, a checkpoint, train; else the best at hand"),
+                ("--labels FOLDER", "class folders to judge on, or none; else FOLDER's own"),
+                ("--out FOLDER", "where to keep the run; default: runs/FOLDER"),
+                ("--jobs N", "processes that share the work"),
                 ("--SECTION.SETTING V", "any setting of a recipe, as of decoct run"),
             ),
         ),
@@ -51,17 +50,19 @@ GROUPS: dict[str, dict[str, Verb]] = {
             "and the report. decoct run --help lists the flags.",
         ),
         "run": Verb(
-            "RECIPE", "every stage of a recipe, the comparison and the report", flags=(_JOBS,)
+            "RECIPE", "every stage of a recipe, the comparison and the report", flags=(_JOBS, _LOG)
         ),
         "recipe": Verb(
             "NAME",
             "print a shipped recipe, to begin from: recipe demo > mine.yaml",
             "Change what you like in the file, and run it: decoct run mine.yaml",
         ),
-        "stage": Verb("NAME RECIPE", "one stage of a recipe, with everything that it needs"),
+        "stage": Verb(
+            "NAME RECIPE", "one stage of a recipe, with everything that it needs", flags=(_LOG,)
+        ),
     },
     "Measure": {
-        "compare": Verb("RECIPE", "every stage and the table of methods", flags=(_JOBS,)),
+        "compare": Verb("RECIPE", "every stage and the table of methods", flags=(_JOBS, _LOG)),
         "ablate": Verb(
             "RECIPE",
             "measure what each part of a method contributes",
@@ -106,7 +107,7 @@ GROUPS: dict[str, dict[str, Verb]] = {
         "embed": Verb(
             "ENCODER FOLDER --out FILE",
             "features of every picture: .npy, .csv or .parquet",
-            "Writes them with the pictures' names. ENCODER is an encoder's file, or the folder\n"
+            "Writes them with the pictures' names. ENCODER is an encoder's file, or a folder\n"
             "of a run or stage with one in it. FOLDER can be any source of images. The same\n"
             "command continues after an interruption.",
             flags=(
@@ -185,6 +186,14 @@ GROUPS: dict[str, dict[str, Verb]] = {
             "delete stages that a run's recipe no longer reaches",
             "Lists them with their sizes and asks; --yes deletes without asking. It keeps\n"
             "what the run's recipe.yaml and run.json name, and all that no stage made.",
+        ),
+        "completion": Verb(
+            "SHELL",
+            "print a script that completes words in bash, zsh or fish",
+            "In bash, for this shell and for all to come:\n\n"
+            "  source <(decoct completion bash)\n"
+            "  decoct completion bash > ~/.local/share/bash-completion/completions/decoct\n\n"
+            "In zsh the first line does; in fish: decoct completion fish | source",
         ),
         "doctor": Verb("[RECIPE]", "versions, devices, extras; what a recipe would take"),
     },

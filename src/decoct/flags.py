@@ -10,6 +10,7 @@ import tyro
 from decoct.core.console import note
 from decoct.core.errors import DecoctError
 from decoct.methods.registry import sections
+from decoct.report.logs.logger import LoggerName
 from decoct.run.budget import within_budget
 from decoct.run.old_recipes import upgraded_flags
 from decoct.run.pipeline import Run
@@ -113,7 +114,7 @@ def _flags_of(recipe: Recipe, verb: str) -> Any:
     parts: list[tuple[str, Any, Any]] = [("recipe", unnamed, default(recipe))]
     parts += [(name, kind, default(recipe.methods[name])) for name, kind in sections().items()]
     parts.append(("out", _OUT, default(None)))
-    for name, kind, value in _OWN_FLAGS.get(verb, ()):
+    for name, kind, value in _OWN_FLAGS.get(verb.split()[0], ()):
         parts.append((name, kind, default(value)))
     return make_dataclass("Flags", parts, frozen=True)
 
@@ -122,9 +123,16 @@ _OUT = Annotated[Path | None, tyro.conf.arg(help="where to keep the run; None: r
 _JOBS = ("jobs", Annotated[int, tyro.conf.arg(help="processes that share the work")], 1)
 _MARKDOWN = ("markdown", Annotated[bool, tyro.conf.arg(help="print Markdown tables")], False)
 _AXES = Annotated[tuple[str, ...], tyro.conf.arg(help="what to vary; none: all of the method's")]
+_LOGGERS = Annotated[
+    tuple[LoggerName, ...],
+    tyro.conf.UseAppendAction,
+    tyro.conf.arg(help="also write losses, sets and scores for a logger; may be repeated"),
+]
+_LOG = ("log", _LOGGERS, ())
 _OWN_FLAGS: dict[str, tuple[tuple[str, Any, Any], ...]] = {
-    "run": (_JOBS,),
-    "compare": (_JOBS,),
+    "run": (_JOBS, _LOG),
+    "compare": (_JOBS, _LOG),
+    "stage": (_LOG,),
     "tune": (("tune", TuneConfig, TuneConfig()),),
     "fit": (("fit", FitConfig, FitConfig()), _JOBS),
     "ablate": (("axes", _AXES, ()), _MARKDOWN),
@@ -133,5 +141,5 @@ _OWN_FLAGS: dict[str, tuple[tuple[str, Any, Any], ...]] = {
         _JOBS,
         _MARKDOWN,
     ),
-    "diagnose variance": (("diagnose", VarianceConfig, VarianceConfig()),),
+    "diagnose": (("diagnose", VarianceConfig, VarianceConfig()),),
 }

@@ -76,7 +76,7 @@ def _one(call: Call, section: str) -> Any:
                 f"--help {section}: there is no section {name};{suggest(name, known)}"
             )
         found = known[name]
-    named = Annotated[type(found), tyro.conf.arg(name=section)]  # type: ignore[misc]
+    named: Any = Annotated[type(found), tyro.conf.arg(name=section)]
     return make_dataclass("Flags", [("section", named, default(found))], frozen=True)()
 
 

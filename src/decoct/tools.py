@@ -9,6 +9,7 @@ import tyro
 from rich.filesize import decimal as size_text
 
 from decoct.artefacts.encoder import load_encoder
+from decoct.completion import completion_script
 from decoct.core.device import resolve_device
 from decoct.core.errors import DecoctError
 from decoct.data.tasks import load_task
@@ -148,6 +149,11 @@ def _agrees(question: str) -> bool:
     return sys.stdin.isatty() and input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
 
 
+def _completion(shell: tyro.conf.Positional[str]) -> None:
+    """Print a script that lets a shell complete verbs, recipes, stages, sections and flags."""
+    print(completion_script(shell))
+
+
 TOOLS: dict[str, Callable[..., None]] = {
     "report": _report,
     "show": _show,
@@ -159,4 +165,5 @@ TOOLS: dict[str, Callable[..., None]] = {
     "doctor": _doctor,
     "runs": _runs,
     "clean": _clean,
+    "completion": _completion,
 }

@@ -17,6 +17,7 @@ from decoct.methods.real_images import RealImages
 from decoct.methods.registry import METHODS, method_kind
 from decoct.report.ablation_table import ablation_markdown, ablation_text
 from decoct.report.frontier import frontier_tables
+from decoct.report.logs.follow import logged
 from decoct.report.page import write_report
 from decoct.report.show import describe
 from decoct.report.table import columns, labels_phrase, markdown
@@ -61,7 +62,9 @@ def dispatch(verb: str, arguments: list[str]) -> None:
     if call.help is not None:
         print_help(call, f"decoct {verb} {arguments[0]}", call.help)
         return
-    make(call if verb in _OWN_BUDGET else call.fitted())
+    call = call if verb in _OWN_BUDGET else call.fitted()
+    with logged(call.recipe, call.flags.out, getattr(call.flags, "log", ())):
+        make(call)
 
 
 _OWN_BUDGET = ("fit", "doctor")  # these divide a budget in their own way

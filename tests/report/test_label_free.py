@@ -68,10 +68,16 @@ def test_a_run_without_tasks_has_a_whole_report(tmp_path: Path) -> None:
 def test_a_teacher_without_content_is_said_to_be(
     method: str, error: float, rankme: float, said: str
 ) -> None:
-    found = LabelFreeScores((LabelFreeRow(method, 0, error, rankme, 0.1),), left_out=9)
+    row = LabelFreeRow(method=method, seed=0, error=error, rankme=rankme, agreement=0.1)
+    found = LabelFreeScores((row,), left_out=90)
     sentence = weak_without_labels(found)
     assert said in sentence and bool(said) == bool(sentence)
     assert ("--teacher.train" in label_free_text(found)) == bool(said)
+
+
+def test_few_images_say_nothing_about_a_collapse() -> None:
+    row = LabelFreeRow(method="teacher", seed=0, error=0.0, rankme=2.0, agreement=1.0)
+    assert weak_without_labels(LabelFreeScores((row,), left_out=3)) == ""
 
 
 def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import re
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -15,11 +15,15 @@ from decoct.artefacts.encoder import Encoder
 from decoct.artefacts.targets import TargetsConfig, fit_targets
 from decoct.core import storage
 from decoct.data.images import Images
+from decoct.evaluation.probe import ProbeScore
+from decoct.evaluation.scores import Score, Scores
 from decoct.models.registry import NetworkConfig, create_network
+from decoct.report.by_class import class_tables
 from decoct.report.contents import read_contents
 from decoct.report.embedding_map import spread, two_components
 from decoct.report.neighbours import neighbours
 from decoct.report.page import render
+from decoct.report.story import lede
 from decoct.report.usage import usage
 from decoct.training.pretrain import fresh_encoder
 
@@ -160,3 +164,28 @@ def picture(folder: Path, i: int) -> Path:
     image.putpixel((0, 0), (9, 9, 9))
     image.save(path)
     return path
+
+
+def test_what_follows_is_listed_as_it_is(run: Path) -> None:
+    contents = read_contents(run)
+    assert "Below are the images and how they were learnt." in lede(contents)
+    scores = Scores((Score("random", 0, "animals", "5%", 0, 40.0),))
+    assert "images, how they were learnt, and the accuracies of" in lede(
+        replace(contents, scores=scores)
+    )
+
+
+def test_classes_are_in_the_order_of_their_gain(run: Path) -> None:
+    for method, dogs in (("random", 40.0), ("carried", 55.0)):
+        score = ProbeScore("animals", "5%", 0, 50.0, {"<b>cats": 50.0, "dogs": dogs})
+        content = {"scores": [asdict(score), {**asdict(score), "by_class": {}}]}
+        storage.save_json(run / f"{method}-probe/probe.json", content, kind="probe")
+    manifest = storage.load_json(run / "run.json", kind="run")
+    manifest["stages"] |= {f"probe-{m}-seed3": f"{m}-probe" for m in ("random", "carried")}
+    storage.save_json(run / "run.json", manifest, kind="run")
+    Scores((Score("random", 0, "animals", "5%", 0, 50.0),)).save(run / "scores.json")
+    html = render(read_contents(run))
+    assert "<b>cats" not in html
+    assert "animals, with 5% of the labels: most over random: dogs (+15.0)" in html
+    old = [ProbeScore("animals", "5%", 0, 50.0)]  # of a file that an earlier version wrote
+    assert class_tables({"random": old, "carried": old}, "carried") == []

@@ -129,6 +129,7 @@ def test_pools_are_counted_where_they_are(tmp_path: Path, tiny_images: Images) -
     assert count("torchvision:CIFAR100") == 50_000
     assert count("hf:someone/tiny-imagenet") == 100_000
     assert count("hf:someone/else") is None
+    assert count("torchvision:STL10@unlabeled") is None
     with pytest.raises(DecoctError, match="does not exist"):
         count(str(tmp_path / "nowhere"))
 

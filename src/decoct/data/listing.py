@@ -96,7 +96,7 @@ def _files(folder: Path, closed: dict[str, str]) -> Iterator[Path]:
         except OSError as error:
             if here == folder:
                 raise DecoctError(f"{folder} cannot be read ({error.strerror})") from error
-            closed[here.relative_to(folder).as_posix()] = error.strerror
+            closed[here.relative_to(folder).as_posix()] = error.strerror or str(error)
             continue
         if here != folder and _is_run(here, {entry.name for entry in found}):
             continue

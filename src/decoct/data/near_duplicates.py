@@ -11,7 +11,7 @@ from decoct.core.console import progress
 THUMBNAIL = 16  # pixels
 _ALIKE = 0.1  # root mean square difference of two thumbnails, in their standard deviations
 _FLAT = 16.0  # grey levels: a thumbnail with a smaller deviation is taken to have this one
-_PAIRS = 2**24  # compared at a time
+_PAIRS = 2**23  # compared at a time
 
 
 def near_duplicates(
@@ -30,21 +30,25 @@ def near_duplicates(
     """
     count = len(thumbnails)
     flat = thumbnails.reshape(count, -1).astype(np.float32)
-    spread = np.maximum(flat.std(1), _FLAT)
-    squares = np.square(flat).sum(1)
-    rows, columns = [], []
+    limits = np.square(_ALIKE * np.maximum(flat.std(1), _FLAT)) * flat.shape[1]
+    squares, ones = np.square(flat).sum(1), np.ones(count, np.float32)
+    left = np.column_stack([-2 * flat, squares, ones])  # left @ right is |a - b|^2
+    right = np.column_stack([flat, ones, squares]).T
+    groups = np.arange(count)
     step = max(1, _PAIRS // max(1, count))
     with progress("looking for near-duplicates", total=-(-count // step)) as advance:
         for first in range(0, count, step):
-            own, others = slice(first, first + step), slice(first, None)
-            apart = squares[own, None] + squares[None, others] - 2 * flat[own] @ flat[others].T
-            least = np.minimum(spread[own, None], spread[None, others])
-            near = apart <= np.square(_ALIKE * least) * flat.shape[1]
-            row, column = near.nonzero()
-            rows.append(row + first)
-            columns.append(column + first)
+            apart = left[first : first + step] @ right[:, first:]
+            row, column = (apart <= limits[first : first + step, None]).nonzero()
+            near = apart[row, column] <= limits[column + first]
+            groups = _joined(groups, row[near] + first, column[near] + first)
             advance("")
-    row, column = np.concatenate(rows), np.concatenate(columns)
-    pairs = coo_array((np.ones(len(row), bool), (row, column)), shape=(count, count))
-    groups = connected_components(pairs, directed=False)[1]
-    return np.asarray(groups, dtype=np.int64)
+    return groups
+
+
+def _joined(
+    groups: Int64[ndarray, " picture"], one: Int64[ndarray, " pair"], other: Int64[ndarray, " pair"]
+) -> Int64[ndarray, " picture"]:
+    """The groups once those of each pair of pictures are one."""
+    pairs = coo_array((np.ones(len(one), bool), (groups[one], groups[other])), [len(groups)] * 2)
+    return connected_components(pairs, directed=False)[1].astype(np.int64)[groups]

@@ -15,7 +15,7 @@ from decoct.core.errors import DecoctError
 from decoct.core.on_disk import CHUNK, DiskTensor, rows_a_chunk, too_large
 from decoct.data.catalogue import called, catalogue_of, part_named, say_what_is_left_out
 from decoct.data.emoji import load_emoji_arrays
-from decoct.data.hubs import read_hugging_face, read_torchvision
+from decoct.data.hugging_face import read_hugging_face
 from decoct.data.idx import find_idx, open_idx
 from decoct.data.images import Images, to_pixels, write_images
 from decoct.data.listing import is_picture
@@ -23,6 +23,7 @@ from decoct.data.parts import part_of
 from decoct.data.pictures import read_pictures
 from decoct.data.source_arrays import SourceArrays
 from decoct.data.table import SUFFIXES as TABLES
+from decoct.data.torchvision_sets import read_torchvision
 
 Split = Literal["train", "test", "all"]
 
@@ -39,8 +40,9 @@ def load_images(
 
     A source is a folder of pictures (class sub-folders give labels), a `.csv` that names pictures,
     a `.npz` or `.npy` file, an IDX file or a folder of them, an `images.safetensors` of ours,
-    `emoji`, `torchvision:CIFAR10` or `hf:NAME`. `photos@train` and `photos@test` are the two parts
-    that `load_task("photos")` has. Raises `DecoctError` if it cannot be read.
+    `emoji`, `torchvision:CIFAR10` (`@part`) or `hf:NAME` (`:config@split#column`). `photos@train`
+    and `photos@test` are the two parts that `load_task("photos")` has. Raises `DecoctError` if it
+    cannot be read.
 
     With `file`, the images are also written to it; if they are too large for memory, they are
     written while they are read, and stay there. `unreadable.txt` beside it then lists the pictures

@@ -67,6 +67,6 @@ def survey(folder: str | Path) -> Survey:
         formats=dict(formats.most_common()),
         unreadable=unreadable,
         unsupported=found.unsupported,
-        classes=Counter(found.classes if found.classes and all(found.classes) else ()),
+        classes=dict(Counter(found.classes if found.classes and all(found.classes) else ())),
         parts={part: count for part, count in parts.items() if part in PARTS},
     )

@@ -1,7 +1,7 @@
 """A CSV of picture files, with their labels and parts if it has columns for them."""
 
 import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,7 +60,7 @@ def _rows(path: Path, reader: "csv.DictReader[str]") -> Iterator[Row]:
         yield Row(file, found.get("label", ""), _PARTS.get(part, part))
 
 
-def _columns(path: Path, header: "list[str] | tuple[str, ...]") -> Mapping[str, str]:
+def _columns(path: Path, header: Sequence[str]) -> Mapping[str, str]:
     """Which column holds what."""
     by_name = {name.strip().lower(): name for name in reversed(header) if name}
     found = {

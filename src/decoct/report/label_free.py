@@ -1,5 +1,6 @@
 """What encoders are worth without labels, as a table: for the report and for a terminal."""
 
+import math
 import statistics
 import textwrap
 from collections.abc import Callable, Sequence
@@ -36,6 +37,7 @@ CAVEAT = (
 )
 _EXPLAINED = 0.1  # the error of an untrained network below which the teacher says little more
 _COLLAPSED = 3.0  # directions: a teacher that uses no more has collapsed
+_ENOUGH = 30  # images left out: RankMe is never more than these, however good a teacher is
 
 
 def label_free_rows(found: LabelFreeScores) -> list[list[str]]:
@@ -80,7 +82,8 @@ def weak_without_labels(found: LabelFreeScores) -> str:
     untrained network's features predicts.
     """
     teacher, untrained = found.of(Teacher.name), found.of(NoPretraining.name)
-    if teacher and (rank := statistics.mean(row.rankme for row in teacher)) <= _COLLAPSED:
+    rank = statistics.mean(row.rankme for row in teacher) if teacher else math.inf
+    if rank <= _COLLAPSED and found.left_out >= _ENOUGH:
         return (
             f"The teacher has collapsed: it tells images apart by {rank:.1f} directions, so there "
             f"is nothing for a set to pass on: {ADVICE}."

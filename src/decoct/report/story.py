@@ -22,8 +22,10 @@ def lede(contents: Contents) -> str:
             f"From {pool}, decoct {_made(own)}, so that a network pre-trained on these few images "
             "learns what it would learn from all"
         )
-    shown = ["the images, how they were learnt"] * bool(contents.sets) + _judged(contents)
-    return f"{made}. Below are {', and '.join(shown)}." if shown else f"{made}."
+    shown = ["the images", "how they were learnt"] * bool(contents.sets) + _judged(contents)
+    *first, last = shown or [""]
+    listed = ", ".join(first) + (", and " if len(first) > 1 else " and ") * bool(first) + last
+    return f"{made}. Below are {listed}." if shown else f"{made}."
 
 
 def own_set(contents: Contents) -> DistilledSet | None:

@@ -24,7 +24,13 @@ from decoct.run.stage import Stage
 from decoct.run.timing import stage_seconds
 
 _PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "kornia", "safetensors", "pillow", "tyro")
-_EXTRAS = {"torchvision": "torchvision", "timm": "timm", "datasets": "hf", "huggingface_hub": "hf"}
+_EXTRAS = {
+    "torchvision": "torchvision",
+    "timm": "timm",
+    "datasets": "hf",
+    "huggingface_hub": "hf",
+    "pillow_heif": "heif",
+}
 
 
 def doctor(recipe: Recipe | None = None, *, folder: Path = Path()) -> str:

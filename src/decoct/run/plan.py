@@ -26,6 +26,7 @@ _STEPS = (200, 2000)  # of a teacher's training, at least and at most
 _CLASS = 8  # pictures that every class folder must have for its name to serve as a label
 _JUDGED = 2000  # pictures held out at most
 _TEST_SHARE = 0.25  # of labelled pictures
+_TEACHER_STEPS = "teacher.ssl.steps"
 _TRAIN = "@train"  # the part of a labelled folder that is not for testing
 
 
@@ -62,7 +63,7 @@ def plan(draft: "Draft", *, folder: Path, found: Survey, wishes: Wishes) -> Plan
     trial = next((t for t in trials if t.seconds(_STEPS[0]) <= allowed), trials[-1])
     draft = trial.draft
     if draft.recipe.teacher.train:
-        draft = draft.decide("teacher.ssl.steps", trial.steps_within(allowed))
+        draft = draft.decide(_TEACHER_STEPS, trial.steps_within(allowed))
         teacher = f"{draft.recipe.teacher.ssl.steps:,} steps of {teacher}"
     lines = (
         _found_line(found),
@@ -177,6 +178,8 @@ class _Trial:
 
     def seconds(self, teacher_steps: int) -> float:
         """The time of a whole run, with so many steps for a teacher that is trained here."""
+        if _TEACHER_STEPS in self.draft.said:
+            return self._others + self._teacher
         return self._others + teacher_steps * self._teacher / self.recipe.teacher.ssl.steps
 
     def steps_within(self, seconds: float) -> int:
@@ -207,11 +210,11 @@ class _Trial:
         """The counts, without reading a picture."""
         recipe, pool = self.recipe, self.survey.pictures
         if recipe.images.source.endswith(_TRAIN):
-            tasks = (_task_size(self.survey),)
+            tasks = [_task_size(self.survey)]
             pool = tasks[0].train
         else:
             labelled = filter(Path.is_dir, map(Path, recipe.compare.tasks))  # others: unknown yet
-            tasks = tuple(_task_size(survey(folder)) for folder in labelled)
+            tasks = [_task_size(survey(folder)) for folder in labelled]
         images = pool - recipe.images.left_out(pool)
         return Sizes(
             pool=pool,
@@ -222,7 +225,7 @@ class _Trial:
             dimensions=recipe.targets.components,
             student=recipe.experts.network,
             assistant=recipe.assistant.network,
-            tasks=tasks,
+            tasks=tuple(tasks),
         )
 
     @cached_property

@@ -23,6 +23,7 @@ _KNOWN = {
     "cifar100": (50_000, 10_000, 100),
     "cifar10": (50_000, 10_000, 10),
     "tinyimagenet": (100_000, 10_000, 200),
+    "emnist": (112_800, 18_800, 47),
     "fashionmnist": (60_000, 10_000, 10),
     "mnist": (60_000, 10_000, 10),
     "svhn": (73_257, 26_032, 10),
@@ -123,10 +124,13 @@ def disk_warning(stages: Iterable[Stage[Any]], sizes: Sizes, folder: Path) -> st
 
 
 def _is_remote(source: str) -> bool:
-    return source.startswith(("torchvision:", "hf:"))
+    place, _, name = source.partition(":")
+    return place == "torchvision" or (place == "hf" and not Path(name).exists())
 
 
 def _known(source: str) -> TaskSize | None:
+    if "@" in source:  # a part of a set
+        return None
     plain = source.lower().replace("-", "").replace("_", "")
     found = next((sizes for name, sizes in _KNOWN.items() if name in plain), None)
     return None if found is None else TaskSize(*found)

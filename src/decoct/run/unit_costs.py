@@ -47,7 +47,7 @@ def stand_in_teacher(recipe: Recipe) -> Encoder:
         with seeding.seeded(0, "estimate", "network"):
             model = create_network(network, channels=channels, size=size, outputs=1)
     else:
-        network = NetworkConfig(name=config.source)
+        network = NetworkConfig(name=recipe.source(config.source))
         name = network.name.partition(":")[2]
         size = config.size or timm_input(name).size
         model = timm_network(name, channels=channels, outputs=1, size=size)
