@@ -8,8 +8,6 @@ from types import ModuleType
 import griffe
 import pytest
 
-import decoct
-
 DOCS = Path(__file__).parents[2] / "docs"
 
 
@@ -21,26 +19,47 @@ def load(name: str) -> ModuleType:
     return module
 
 
-@pytest.fixture(scope="module")
-def config() -> griffe.Class:
-    """`MatchingConfig`, as mkdocstrings sees it."""
+EXAMPLE = '''
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+@dataclass(frozen=True)
+class Walk:
+    """How to walk.
+
+    >>> [Walk().steps]
+    [3]
+    """
+
+    section: ClassVar[str] = "walk"
+
+    steps: int = 3  # one foot after the other
+    # where to
+    goals: list[str] = field(default_factory=lambda: ["home"])
+    shoes: str = field(default="boots")
+    """What is worn."""
+    name: str
+
+    @property
+    def length(self) -> float:
+        """In metres."""
+        return self.steps * 0.7
+'''
+
+
+def test_a_dataclass_is_shown_with_its_fields_and_a_doctest_as_code(tmp_path: Path) -> None:
+    (tmp_path / "example.py").write_text(EXAMPLE)
     extensions = griffe.load_extensions(str(DOCS / "doctests.py"), str(DOCS / "fields.py"))
-    source = Path(decoct.__path__[0]) / "matching/loop.py"
-    loader = griffe.GriffeLoader(extensions=extensions, search_paths=[source.parent])
-    loop = loader.load("loop")
-    found = loop["MatchingConfig"]
-    assert isinstance(found, griffe.Class)
-    return found
-
-
-def test_a_config_is_shown_with_its_fields(config: griffe.Class) -> None:
-    assert config.docstring
-    table = config.docstring.parsed[-1]
-    assert isinstance(table, griffe.DocstringSectionParameters) and table.title == "Fields:"
-    rows = {row.name: (str(row.default), row.description) for row in table.value}
-    assert rows["inner_steps"] == ("40", "T")
-    assert rows["iterations"] == ("5000", "")
-    assert "section" not in rows and "last_epoch" not in rows
+    walk = griffe.load("example", search_paths=[tmp_path], extensions=extensions)["Walk"]
+    text, table = walk.docstring.parsed
+    assert "```python\n>>> [Walk().steps]\n[3]\n```" in text.value
+    rows = [(row.name, row.default and str(row.default), row.description) for row in table.value]
+    assert rows == [
+        ("steps", "3", "one foot after the other"),
+        ("goals", "['home']", "where to"),
+        ("shoes", "'boots'", "What is worn."),
+        ("name", None, ""),
+    ]
 
 
 @pytest.mark.parametrize("page", ["method", "variance"])
