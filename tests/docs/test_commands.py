@@ -76,7 +76,8 @@ def world(
     for name, kind in (("SET", "distilled"), ("ENCODER", "encoder")):
         found = sorted((home / "run").glob(f"*/{kind}.safetensors"))[0]
         shutil.copy(found, home / f"run/{name}.safetensors")
-    for name in ("a", "b", "demo"):
+        shutil.copy(found, home / f"run/{kind}.safetensors")
+    for name in ("a", "b", "demo", "photos"):
         shutil.copytree(home / "run", home / "desk/runs" / name)
     return home
 
