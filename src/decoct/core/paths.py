@@ -3,6 +3,9 @@
 import re
 from typing import Any
 
+# After words like `timm:local-dir:` whatever is before the last part of a path with a beginning.
+_FOLDERS = re.compile(r"^((?:[\w-]{2,}:)*)(?:~[^/\\]*|\.\.?|[A-Za-z]:)?[/\\](?:.*[/\\](?=.))?")
+
 
 def without_paths(value: Any) -> Any:
     """A header's content with the last part of each path of this machine.
@@ -16,4 +19,4 @@ def without_paths(value: Any) -> Any:
         return [without_paths(item) for item in value]
     if not isinstance(value, str) or "://" in value:
         return value
-    return re.sub(r"^((?:[\w-]{2,}:)*)(?:~[^/\\]*|\.\.?|[A-Za-z]:)?[/\\](?:.*[/\\](?=.))?", r"\1", value)
+    return _FOLDERS.sub(r"\1", value)
