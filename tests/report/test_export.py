@@ -128,6 +128,20 @@ def test_nothing_is_overwritten(path: Path, tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize("uint8", [True, False])
+def test_no_paths_of_this_machine_leave_it(
+    uint8: bool, distilled: DistilledSet, tmp_path: Path
+) -> None:
+    secret = {"images": "/home/ana/photos", "teacher": {"source": "~ana/nets/vit.pt"}, "lr": [0.1]}
+    replace(distilled, provenance=secret).save(tmp_path / "set/distilled.safetensors")
+    export(tmp_path / "set", out=tmp_path / "out", uint8=uint8)  # the folder will do
+    for file in (tmp_path / "out").iterdir():
+        assert b"ana/" not in file.read_bytes() and b"/home" not in file.read_bytes()
+    if not uint8:
+        said = json.loads((tmp_path / "out/set.json").read_text())["provenance"]
+        assert said["images"] == "photos" and said["lr"] == [0.1]
+
+
 def test_only_whole_sets_are_exported(path: Path, tmp_path: Path, tiny_images: Images) -> None:
     tiny_images.save(tmp_path / "images.safetensors")
     with pytest.raises(DecoctError, match="'distilled' is needed here"):

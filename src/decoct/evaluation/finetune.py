@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -98,7 +99,7 @@ def finetune(
             for draw, rows in enumerate(draws):
                 name = f"{labels.replace(' ', '-')}-seed{seed}-draw{draw}-{key}"
                 place = Path(folder) / name if folder else None
-                accuracy = _kept(place, lambda state, d=draw, r=rows: tuning.of(r, d, state))
+                accuracy = _kept(place, partial(tuning.of, rows, draw))
                 scores.append(ProbeScore(task.name, labels, draw, accuracy))
                 advance(f"{accuracy:.1f} %")
     return scores

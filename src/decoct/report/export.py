@@ -1,7 +1,7 @@
 """A distilled set in formats that do not need decoct: PNG images, targets, and how to train."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from decoct.artefacts.distilled import DistilledSet, load_distilled
 from decoct.artefacts.rule import TrainingRule
 from decoct.core import storage
 from decoct.core.errors import DecoctError
+from decoct.core.paths import without_paths
 from decoct.data.images import normalise
 
 _README = """\
@@ -64,7 +65,7 @@ def export(path: Path, *, out: Path, uint8: bool = False) -> Path:
     nothing, so train on that one if you can. Returns the folder or the file. Raises `DecoctError`
     if `path` is not a complete distilled set, or `out` already contains something.
     """
-    distilled = load_distilled(_set_file(Path(path)))
+    distilled = _for_others(load_distilled(_set_file(Path(path))))
     if uint8:
         return _export_file(distilled, Path(out))
     out = Path(out)
@@ -99,6 +100,15 @@ def _set_file(path: Path) -> Path:
     if file.exists() and storage.read_header(file).get("kind") == "encoder":
         raise DecoctError(f"{file} is an encoder; say --to timm, torch, onnx or safetensors")
     return file
+
+
+def _for_others(distilled: DistilledSet) -> DistilledSet:
+    """The set without the paths of this machine."""
+    labeller = distilled.labeller
+    if labeller is not None:
+        labeller = replace(labeller, provenance=without_paths(labeller.provenance))
+    provenance = without_paths(distilled.provenance)
+    return replace(distilled, labeller=labeller, provenance=provenance)
 
 
 def plain_targets(distilled: DistilledSet) -> Tensor:

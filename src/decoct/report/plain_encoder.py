@@ -102,9 +102,9 @@ def numbers(values: Tensor) -> list[float]:
 
 
 def _resnet_call(body: ResNetBody) -> str:
-    stages = (body.layer1, body.layer2, body.layer3, body.layer4)
+    stages: Any = (body.layer1, body.layer2, body.layer3, body.layer4)
     blocks = tuple(len(blocks) for blocks in stages)
-    strides = tuple(blocks[0].get_submodule("conv1").stride[0] for blocks in stages)
+    strides = tuple(blocks[0].conv1.stride[0] for blocks in stages)
     first = body.conv1
     return (
         f"ResNetBody(\n        channels={first.in_channels}, width={first.out_channels}, "

@@ -1,6 +1,5 @@
 """Share a distilled set: a data set repository on the Hugging Face hub, or in a folder."""
 
-import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from decoct.core import storage
 from decoct.core.console import note
 from decoct.core.errors import DecoctError
 from decoct.core.extras import import_extra
+from decoct.core.paths import without_paths
 from decoct.evaluation.scores import Scores
 from decoct.report.card import Measured, card
 from decoct.report.image_grid import png_bytes
@@ -91,21 +91,6 @@ def _write(file: Path, folder: Path, *, name: str, licence: str) -> None:
     measured = _measured(file, distilled.method)
     text = card(distilled, name=name, caption=drawn[1], licence=licence.strip(), measured=measured)
     storage.write_text(folder / "README.md", text)
-
-
-def without_paths(value: Any) -> Any:
-    """A header's content with the last part of each path of this machine.
-
-    >>> without_paths({"images": "/home/ana/photos (test)", "source": "timm:local-dir:~/nets/vit"})
-    {'images': 'photos (test)', 'source': 'timm:local-dir:vit'}
-    """
-    if isinstance(value, dict):
-        return {key: without_paths(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [without_paths(item) for item in value]
-    if not isinstance(value, str) or "://" in value:
-        return value
-    return re.sub(r"^((?:[\w-]{2,}:)*)(?:~|\.\.?|[A-Za-z]:)?[/\\](?:.*[/\\](?=.))?", r"\1", value)
 
 
 def _measured(file: Path, method: str) -> Measured:
