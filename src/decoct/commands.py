@@ -30,7 +30,7 @@ GROUPS: dict[str, dict[str, Verb]] = {
     "Make a set": {
         "distill": Verb(
             "FOLDER [flags]",
-            "from a folder of pictures to a set and an encoder in use",
+            "from a folder of pictures to a set and an encoder",
             "Looks at the folder, says what it found and what it will do, and does it: a\n"
             "distilled set, an encoder, scores and the report in runs/FOLDER. The recipe it\n"
             "saves there repeats it: decoct run runs/FOLDER/recipe.yaml.",
@@ -49,12 +49,11 @@ GROUPS: dict[str, dict[str, Verb]] = {
             "The same as decoct run demo: every stage of the embedded recipe, the comparison\n"
             "and the report. decoct run --help lists the flags.",
         ),
-        "run": Verb(
-            "RECIPE", "every stage of a recipe, the comparison and the report", flags=(_JOBS, _LOG)
-        ),
+        "run": Verb("RECIPE", "every stage, the comparison and the report", flags=(_JOBS, _LOG)),
         "recipe": Verb(
             "NAME",
-            "a shipped recipe's text: decoct recipe demo > mine.yaml",
+            "print a shipped recipe, to begin from",
+            "decoct recipe demo > mine.yaml\n\n"
             "Change what you like in the file, and run it: decoct run mine.yaml",
         ),
         "stage": Verb(
@@ -171,9 +170,9 @@ GROUPS: dict[str, dict[str, Verb]] = {
         ),
         "runs": Verb(
             "[FOLDER]",
-            "the runs in a folder (default: runs); runs compare A B",
+            "the runs in a folder; two of them compared",
             "For each run: its recipe, whether it is finished, stages done, size, the best\n"
-            "set with its accuracy, and when it changed.\n\n"
+            "set with its accuracy, and when it changed. FOLDER is runs unless you name one.\n\n"
             "decoct runs compare A B shows the settings in which two runs differ, and the\n"
             "accuracies of the methods that both have.",
         ),
@@ -186,7 +185,7 @@ GROUPS: dict[str, dict[str, Verb]] = {
         "doctor": Verb("[RECIPE]", "versions, devices, extras; what a recipe would take"),
         "completion": Verb(
             "SHELL",
-            "print a script that completes words in bash, zsh or fish",
+            "print a script for bash, zsh or fish",
             "In bash, for this shell and for all to come:\n\n"
             "  source <(decoct completion bash)\n"
             "  decoct completion bash > ~/.local/share/bash-completion/completions/decoct\n\n"
