@@ -16,6 +16,7 @@ from decoct.artefacts.targets import TargetsConfig, fit_targets
 from decoct.core import checkpoint, storage
 from decoct.core.errors import DecoctError
 from decoct.data.images import Images
+from decoct.evaluation.label_free import LabelFreeRow, LabelFreeScores
 from decoct.evaluation.scores import Score, Scores
 from decoct.models.registry import NetworkConfig
 from decoct.report.descriptions import DESCRIBERS
@@ -111,6 +112,10 @@ def folder(tmp_path: Path) -> Path:
         keys=("a",),
     )
     Frontier("mine", (cell,), {"a": 0.5}).save(tmp_path / "frontier.json")
+    free = LabelFreeScores((LabelFreeRow(0.5, 12.0, 0.25, "carried", 0),), left_out=20)
+    free.save(tmp_path / "label_free.json")
+    plan = {"folder": "/home/ana/photos", "wanted": "1234"}
+    storage.save_json(tmp_path / "plan.json", plan, kind="plan")
     Fit("1MB", "carried", (Candidate("convnet", 32, "int8", 50, 0.0, 9, 999, 0.5),)).save(
         tmp_path / "fit.json"
     )
@@ -145,6 +150,8 @@ def folder(tmp_path: Path) -> Path:
         ("mkdt/distilled.safetensors", ["5 images", "rate 0.125", "pictures", "0.75 at the end"]),
         ("mkdt", ["5 images"]),
         ("scores.json", ["animals", "61.2"]),
+        ("label_free.json", ["carried, judged without labels", "12.0", "On 20 images"]),
+        ("plan.json", ["decoct distill", "/home/ana/photos"]),
         ("probe/probe.json", ["animals, 5%", "61.2 %"]),
         ("run.json", ["1 stages", "1.5 s"]),
         ("assistant", ["assistant, convnet, width 4", "2 dimensions for any view"]),
