@@ -101,6 +101,14 @@ def _describe_target_probe(path: Path, kind: str = "target-probe") -> str:
     )
 
 
+def _describe_finetuned(path: Path) -> str:
+    accuracy = storage.load_json(path, kind="finetuned")["accuracy"]
+    return lines(
+        f"{path.name}: an encoder fine-tuned on one draw of labels",
+        {"accuracy": f"{accuracy:.1f} % of the test images"},
+    )
+
+
 RESULTS: dict[str, Callable[[Path], str]] = {
     "scores": _describe_scores,
     "probe": _describe_probe,
@@ -112,4 +120,5 @@ RESULTS: dict[str, Callable[[Path], str]] = {
     "target-probe": _describe_target_probe,
     "pool-error": partial(_describe_target_probe, kind="pool-error"),  # its name in version 1
     "tuning": _describe_tuning,
+    "finetuned": _describe_finetuned,
 }
