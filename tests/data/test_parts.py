@@ -63,7 +63,7 @@ def test_the_parts_are_pools(tmp_path: Path) -> None:
         assert torch.equal(pool.pixels, images.pixels)
         assert pool.labels is not None and images.labels is not None
         assert torch.equal(pool.labels, images.labels)
-        assert pool.class_names == ("cats", "dogs")
+        assert (pool.name, pool.class_names) == (f"photos@{part}", ("cats", "dogs"))
     assert len(load_images(folder, size=8)) == 9
     # a split does not depend on the size in pixels that it is read at, nor on what is added
     assert found(load_images(f"{folder}@test", size=8)) == found(task.test)
@@ -81,6 +81,19 @@ def test_the_folders_train_and_test_are_the_parts(tmp_path: Path) -> None:
     assert counts(test.labels) == [0, 2, 1] and test.class_names == ("a", "b", "c")
     assert counts(load_images(f"{tmp_path}@train", size=8).labels) == [3, 2, 2]
     assert counts(load_images(tmp_path, size=8).labels) == [3, 4, 5]
+
+
+def test_without_a_test_part_validation_is_it(tmp_path: Path) -> None:
+    for part, other in (("train", "val"), ("val", "train")):
+        photos(tmp_path / part, {"a": 2, "b": 2})
+        photos(tmp_path / part / "a" / other, {"deeper": 1})
+    task = load_task(str(tmp_path), size=8)
+    assert (counts(task.train_labels), counts(task.test_labels)) == ([3, 2], [3, 2])
+    photos(tmp_path / "test", {"b": 1})
+    assert counts(load_task(str(tmp_path), size=8).test_labels) == [0, 1]
+    rows = ["train/a/00.png,a,train", "train/b/00.png,b,train", "val/a/01.png,a,val"]
+    source = table(tmp_path / "labels.csv", "\n".join(["file,label,split", *rows]))
+    assert counts(load_task(source, size=8).test_labels) == [1]
 
 
 def test_parts_of_other_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,9 +6,11 @@ What a reader has to bring, such as `~/photos` or RECIPE, is something tiny here
 import inspect
 import re
 import shlex
+import shutil
 import tomllib
 from collections.abc import Callable, Iterator
 from functools import cache, wraps
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from decoct import cli
 from decoct.artefacts.targets import Targets
 from decoct.data.images import Images
 from decoct.data.tasks import Task
-from tests.conftest import TINY_RECIPE, save_tiny
+from tests.conftest import TINY_RECIPE, save_tiny, smooth_pixels
 from tests.docs.commands import REPOSITORY, Command, commands, python_blocks
 
 COMMANDS = list({command.text: command for command in commands()}.values())
@@ -33,20 +35,15 @@ FILES = {
     "my-recipe.yaml": "mine.yaml",
     "mine.yaml": "mine.yaml",
     "RUN": "run",
-    "runs/demo": "run",
-    "runs/photos": "run",
-    "runs/photos/recipe.yaml": "mine.yaml",
-    "runs/photos/encoder.safetensors": "run/ENCODER",
-    "runs/a": "run",
-    "runs/b": "run",
-    "FILE": "run/SET",
-    "SET": "run/SET",
-    "distilled.safetensors": "run/SET",
-    "ENCODER": "run/ENCODER",
+    "FILE": "run/SET.safetensors",
+    "SET": "run/SET.safetensors",
+    "distilled.safetensors": "run/SET.safetensors",
+    "ENCODER": "run/ENCODER.safetensors",
     "FOLDER": "photos",
 }
-# Words that stand for other words.
-WORDS = {"VERB": "run", "NAME": "me/my-set", "STAGE": "load-images", "SHELL": "bash"}
+# Words that stand for other words, by what stands before them.
+WORDS = {"decoct VERB": "run", "stage NAME": "distill", "NAME": "me/my-set", "SHELL": "bash"}
+_NUMBERS = count()
 # Verbs that are run, for they are quick; of all others only the parsing is.
 QUICK = {"doctor", "show", "export", "report", "recipe", "runs", "completion"}
 # What commands begin with that are only parsed all the same, and why.
@@ -69,7 +66,7 @@ def world(
     (home / "mine.yaml").write_text(TINY_RECIPE.format(folder=home))
     for folder in ("photos", "labelled/train/a", "labelled/train/b", "labelled/test/a"):
         (home / folder).mkdir(parents=True)
-        for number, pixels in enumerate(tiny_images.pixels[:12]):
+        for number, pixels in enumerate(smooth_pixels(80, seed=2)):
             Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(home / folder / f"{number}.png")
     recipe = decoct.load_recipe(home / "mine.yaml").set("compare.methods", ("random",))
     run = decoct.Run(recipe, home / "run")
@@ -78,27 +75,28 @@ def world(
     run.save_manifest()
     for name, kind in (("SET", "distilled"), ("ENCODER", "encoder")):
         found = sorted((home / "run").glob(f"*/{kind}.safetensors"))[0]
-        (home / "run" / name).symlink_to(found)
+        shutil.copy(found, home / f"run/{name}.safetensors")
+        shutil.copy(found, home / f"run/{kind}.safetensors")
+    for name in ("a", "b", "demo", "photos"):
+        shutil.copytree(home / "run", home / "desk/runs" / name)
     return home
 
 
 def words_of(command: Command, world: Path) -> list[str]:
     """The arguments, with stand-ins; brackets only say that a flag may be left out."""
-    text = re.sub(r"\[flags\]|\.\.\.|[\[\]]", " ", command.text).partition(" > ")[0]
-    text = text.replace("stage NAME", "stage STAGE")
-    words = shlex.split(text)[1:]
-    after_out = {n + 1 for n, word in enumerate(words) if word == "--out"}
-    return [_stand_in(word, world, is_output=n in after_out) for n, word in enumerate(words)]
+    text = re.sub(r"\[flags\]|\.\.\.|[\[\]]| > .*", " ", command.text)
+    words = shlex.split(text)
+    return [_stand_in(word, before, world) for before, word in pairwise(words)]
 
 
-def _stand_in(word: str, world: Path, *, is_output: bool) -> str:
-    if is_output:
-        return f"out/{Path(word).name}"
+def _stand_in(word: str, before: str, world: Path) -> str:
+    if before == "--out":
+        return f"out/{next(_NUMBERS)}/{Path(word).name}"  # new ones
     if word.startswith("benchmarks/"):
         return str(REPOSITORY / word)
     if word in FILES:
-        return str((world / FILES[word]).resolve())
-    return WORDS.get(word, word)
+        return str(world / FILES[word])
+    return WORDS.get(f"{before} {word}", WORDS.get(word, word))
 
 
 @pytest.fixture(scope="module")
@@ -134,12 +132,10 @@ def _without_effect(function: Callable[..., Any]) -> Callable[..., None]:
 
 
 @pytest.fixture(autouse=True)
-def at_home(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def at_home(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At a desk where there are runs."""
     monkeypatch.setenv("HOME", str(world))
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "runs").mkdir()
-    (tmp_path / "runs" / "a").symlink_to(world / "run")
-    yield
+    monkeypatch.chdir(world / "desk")
 
 
 def is_run(command: Command) -> bool:

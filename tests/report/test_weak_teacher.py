@@ -46,3 +46,9 @@ def test_what_may_be_noise_counts_as_no_better() -> None:
     found += [("teacher", s, 42.5 + 2 * (s - 1)) for s in range(3)]
     scores = Scores(tuple(Score(m, s, "animals", "5%", 0, a) for m, s, a in found))
     assert "(42.5 and 42.0 %, within noise)" in weak_teacher(scores)
+
+
+def test_nothing_is_said_against_what_the_table_shows() -> None:
+    """A set that is surely better than random images, by a teacher that is not."""
+    assert weak_teacher(scores_of(random=42.0, carried=41.0, teacher=41.0))
+    assert not weak_teacher(scores_of(random=42.0, carried=44.0, teacher=41.0))

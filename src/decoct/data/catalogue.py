@@ -15,6 +15,7 @@ from decoct.data.source_arrays import Labels
 from decoct.data.table import read_table
 
 PARTS: tuple[Literal["train"], Literal["test"]] = ("train", "test")
+_TEST = ("test", "validation", "valid", "val")  # what the test part may be called, the best first
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Catalogue:
     path: Path  # the folder or the CSV
     files: tuple[Path, ...]
     classes: tuple[str, ...] | None = None  # of each file; "": none
-    parts: tuple[str, ...] | None = None  # of each file: train, test or another
+    parts: tuple[str, ...] | None = None  # of each file; neither train nor test: of none
     class_names: tuple[str, ...] = ()
     unsupported: Mapping[str, int] = field(default_factory=dict)  # as in `Listing`
     closed: Mapping[str, str] = field(default_factory=dict)
@@ -86,16 +87,20 @@ def part_named(source: str | Path) -> tuple[str, str]:
     return whole, part
 
 
-def has_part_folders(folder: Path) -> bool:
-    """Whether a folder is divided into the folders `train` and `test`."""
-    return all((folder / part).is_dir() for part in PARTS)
+def part_folders(folder: Path) -> dict[str, str]:
+    """The part that each of the folders `train` and `test` holds; {} unless there are both.
+
+    Without `test`, `validation`, `valid` or `val` is the test part.
+    """
+    names = [name for name in ("train", *_TEST) if (folder / name).is_dir()]
+    return {"train": "train", names[1]: "test"} if names[:1] == ["train"] and names[1:] else {}
 
 
 def catalogue_of(path: Path) -> Catalogue:
     """The catalogue of a folder of pictures, or of a CSV. Raises `DecoctError` if there are none.
 
     If all pictures of a folder lie in sub-folders, these are the classes. In a folder with `train`
-    and `test` inside, these are parts, and their own sub-folders are the classes.
+    and `test` inside, these are parts, and their sub-folders (those of any other, too) the classes.
     """
     if path.is_file():
         return _of_table(path)
@@ -105,8 +110,8 @@ def catalogue_of(path: Path) -> Catalogue:
         raise DecoctError(f"{path} holds no pictures that Pillow can read{others and ': '}{others}")
     folders = [file.relative_to(path).parts[:-1] for file in found.pictures]
     parts = None
-    if has_part_folders(path):
-        parts = tuple(inside[0] if inside else "" for inside in folders)
+    if part_by_folder := part_folders(path):
+        parts = tuple(part_by_folder.get(inside[0], "") if inside else "" for inside in folders)
         folders = [inside[1:] for inside in folders]
     classes = tuple(inside[0] if inside else "" for inside in folders)
     return Catalogue(
@@ -125,7 +130,9 @@ def _of_table(path: Path) -> Catalogue:
     classes = tuple(row.label for row in rows)
     numbers = all(name.isdecimal() for name in classes)
     names = sorted(set(classes), key=int) if numbers else sorted(set(classes) - {""})
-    parts = tuple(row.part for row in rows)
+    given = {row.part for row in rows}
+    test = next((name for name in _TEST if name in given), "test")
+    parts = tuple("test" if row.part == test else row.part for row in rows)
     return Catalogue(
         path=path,
         files=tuple(row.file for row in rows),

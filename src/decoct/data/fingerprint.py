@@ -2,18 +2,19 @@
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 from decoct.core import storage
 from decoct.core.errors import DecoctError
-from decoct.data.catalogue import catalogue_of, has_part_folders, part_named
+from decoct.data.catalogue import catalogue_of, part_folders, part_named
 from decoct.data.idx import idx_files, labels_beside
 from decoct.data.listing import list_pictures
 from decoct.data.table import SUFFIXES as TABLES
 
 EMBEDDED = ("emoji", "emoji-subgroups", "embedded")  # names that take precedence over such files
-_READING = 2  # raise it when pictures are decoded otherwise, so that stored pools are made again
+_READING = 2  # raise it when files are listed, decoded or split otherwise: pools are then made anew
 _NOWHERE = (0, 0)
 _READ_UP_TO = 2**30  # bytes: takes a second or two; of larger sources we digest the files' times
 
@@ -33,8 +34,9 @@ def fingerprint(source: str | Path) -> str:
     path = Path(whole)
     if whole in EMBEDDED or not path.exists():
         return storage.digest(str(source), [])
-    if part and has_part_folders(path):
-        return fingerprint(path / part)
+    for name, own in part_folders(path).items():
+        if own == part:
+            return fingerprint(path / name)
     found = _digest(_files(path))
     return storage.digest(found, part) if part else found
 
@@ -46,8 +48,9 @@ def _files(path: Path) -> dict[Path, str]:
         return {file: file.relative_to(path).as_posix() for file in files}
     names = {path: path.suffix}
     if path.suffix in TABLES:
-        table = catalogue_of(path)
-        names |= {file: table.name_of(file) for file in table.files}
+        with suppress(DecoctError):  # whoever reads it says what is wrong with it
+            table = catalogue_of(path)
+            names |= {file: table.name_of(file) for file in table.files}
     if (labels := labels_beside(path)) is not None:
         names[labels] = "labels"
     return names

@@ -51,4 +51,5 @@ def _joined(
 ) -> Int64[ndarray, " picture"]:
     """The groups once those of each pair of pictures are one."""
     pairs = coo_array((np.ones(len(one), bool), (groups[one], groups[other])), [len(groups)] * 2)
-    return connected_components(pairs, directed=False)[1].astype(np.int64)[groups]
+    joined: Int64[ndarray, " picture"] = connected_components(pairs, directed=False)[1][groups]
+    return joined.astype(np.int64)

@@ -17,6 +17,7 @@ from decoct.core.ahead import ahead
 from decoct.core.console import note, progress
 from decoct.core.errors import DecoctError
 from decoct.data.catalogue import Catalogue
+from decoct.data.listing import picture_suffixes
 from decoct.data.source_arrays import SourceArrays, stacked
 
 _MAX_UNREADABLE = 0.5  # if a larger share of a source cannot be read, refuse the source
@@ -77,6 +78,7 @@ def decoded(
     files: Sequence[Path], *, size: int, channels: int, doing: str
 ) -> Iterator[NDArray[np.uint8] | str]:
     """Every file as `fit` makes it, in order, or why it cannot be read; decoded in threads."""
+    picture_suffixes()  # loads Pillow's plugins, before several threads do so at a time
     decode = partial(_decode, size=size, channels=channels)
     most = _AHEAD * _THREADS
     with without_warnings(), progress(doing, total=len(files)) as advance:

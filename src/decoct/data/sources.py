@@ -58,8 +58,7 @@ def load_images(
         raise DecoctError(f"size is {size}; it is a number of pixels, at least 1")
     report = None if file is None else Path(file).with_name("unreadable.txt")
     found = _read(str(source), size=size, channels=channels, split=split, report=report)
-    name = called(Path(source)) if Path(source).exists() else str(source)
-    name = name if split == "train" else f"{name} ({split})"
+    name = _name(source) if split == "train" else f"{_name(source)} ({split})"
     if file is not None and too_large(found.most * channels * size**2):
         _write(found, Path(file), size=size, channels=channels, name=name)
         return Images.load(file)
@@ -74,6 +73,13 @@ def load_images(
 def count_images(source: str | Path, *, size: int, channels: int) -> int:
     """How many images a source holds, including those that cannot be read."""
     return _read(str(source), size=size, channels=channels, split="train").most
+
+
+def _name(source: str | Path) -> str:
+    """What a source is called, wherever it lies."""
+    whole, part = part_named(source)
+    name = called(Path(whole)) if Path(whole).exists() else whole
+    return f"{name}@{part}" if part else name
 
 
 def _write(found: SourceArrays, file: Path, *, size: int, channels: int, name: str) -> None:

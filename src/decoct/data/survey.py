@@ -41,6 +41,12 @@ def survey(folder: str | Path) -> Survey:
     """Look at a folder of pictures: all are listed, the headers of at most 2,000 are read.
 
     Raises `DecoctError` if it holds no pictures, or none of those looked at can be read.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     Image.new("RGB", (40, 30)).save(Path(folder, "a.png"))
+    ...     survey(folder).shorter_sides
+    (30, 30, 30)
     """
     found = catalogue_of(Path(folder))
     count = len(found.files)

@@ -13,7 +13,7 @@ _COLUMNS = {  # what a column is called, in small letters; the first that is the
     "label": ("label", "class", "category", "class_name"),
     "part": ("split", "part", "subset"),
 }
-_PARTS = {"train": "train", "training": "train", "test": "test", "testing": "test"}
+_PARTS = {"training": "train", "testing": "test"}
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Row:
 
     file: Path
     label: str
-    part: str  # train, test, or another that is neither
+    part: str  # as in the column, in small letters: train, test, val, ...
 
 
 def read_table(path: Path) -> list[Row]:

@@ -44,7 +44,7 @@ def _table(probes: Probes, hero: str, task: str) -> ClassTable:
     own, random = found[hero], found.get(REFERENCE, {})
     over = {name: own[name] - random[name] for name in own if name in random}
     order = sorted(own, key=lambda name: -over.get(name, own[name]))
-    header = ["class", *found, *(["over random"] * bool(over))]
+    header = ["class", *found, *([f"{hero} over random"] * bool(over))]
     lines = [
         [
             name,

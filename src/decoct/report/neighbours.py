@@ -17,7 +17,8 @@ from decoct.report.galleries import data_uri, side_of
 from decoct.training.pretrain import fresh_encoder
 
 _ASKED, _SHOWN = 6, 6  # pictures, and neighbours of each
-_AMONG = 1000  # pictures: enough to look at, and embedded in seconds
+_AMONG, _LEAST = 1000, 100  # pictures: enough to look at
+_PIXELS = 2**23  # of them all, so that large ones are embedded in seconds, too
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ def neighbours(
     *, pool: Images, targets: Targets, encoder: Encoder, chosen: Index | None
 ) -> Neighbours | None:
     """The neighbours of a few pictures that are not in the set, by network; None if all are."""
-    asked, among = _drawn(len(pool), chosen)
+    most = min(_AMONG, max(_LEAST, _PIXELS // encoder.size**2))
+    asked, among = _drawn(len(pool), chosen, most=most)
     if not len(asked):
         return None
     pictures = pool.subset(torch.cat([asked, among]))
@@ -74,8 +76,8 @@ def neighbours(
     return Neighbours(len(among), side_of(pool.size), rows)
 
 
-def _drawn(total: int, chosen: Index | None) -> tuple[Index, Index]:
-    """Rows of the pool: those to ask about, none of them in the set, and those to search."""
+def _drawn(total: int, chosen: Index | None, *, most: int) -> tuple[Index, Index]:
+    """Rows of the pool: those to ask about, none of them in the set, and `most` to search."""
     outside = torch.ones(total, dtype=torch.bool)
     if chosen is not None:
         outside[chosen] = False
@@ -86,7 +88,7 @@ def _drawn(total: int, chosen: Index | None) -> tuple[Index, Index]:
     searched = torch.ones(total, dtype=torch.bool)
     searched[asked] = False
     others = searched.nonzero().flatten()
-    some = random_subset(total=len(others), count=min(_AMONG, len(others)), seed=seed)
+    some = random_subset(total=len(others), count=min(most, len(others)), seed=seed)
     return asked, others[some]
 
 

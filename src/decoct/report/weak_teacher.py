@@ -3,6 +3,7 @@
 from decoct.evaluation.interval import Interval, mark
 from decoct.evaluation.scores import REFERENCE, Scores
 from decoct.methods.none import NoPretraining
+from decoct.methods.registry import METHODS
 from decoct.methods.teacher import Teacher
 
 ADVICE = "bring another (--teacher.source timm:NAME) or train one here (--teacher.train)"
@@ -15,7 +16,8 @@ _SAID = {
 def weak_teacher(scores: Scores) -> str:
     """A sentence on a teacher that is not surely better than a reference; empty if it is better.
 
-    Accuracies are means over all tasks and labels.
+    Accuracies are means over all tasks and labels. Nothing is said if a set is surely better than
+    that reference all the same.
 
     >>> from decoct.evaluation.scores import Score
     >>> found = {"random": 41.0, "carried": 40.0, "teacher": 40.5}
@@ -25,7 +27,7 @@ def weak_teacher(scores: Scores) -> str:
     """
     for other, said in _SAID.items():
         over = scores.over(Teacher.name, other, None)
-        if over is None or not _no_better(over):
+        if over is None or not _no_better(over) or _is_refuted(scores, other):
             continue
         own, its = (scores.row(method, None).accuracy.mean for method in (Teacher.name, other))
         chance = ", within noise" if mark(over) == "within noise" else ""
@@ -39,3 +41,11 @@ def weak_teacher(scores: Scores) -> str:
 def _no_better(over: Interval) -> bool:
     """Whether a difference is negative or may be noise; one seed's is taken as it is."""
     return over.mean <= 0 or mark(over) == "within noise"
+
+
+def _is_refuted(scores: Scores, other: str) -> bool:
+    """Whether some set is surely better than a reference."""
+    methods = dict.fromkeys(score.method for score in scores.scores)
+    sets = [m for m in methods if m not in _SAID and m in METHODS and METHODS[m].makes_set]
+    found = (scores.over(method, other, None) for method in sets)
+    return any(over is not None and mark(over) == "above" for over in found)

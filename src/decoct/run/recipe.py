@@ -18,6 +18,7 @@ from decoct.core.bytes import bytes_of
 from decoct.core.errors import DecoctError
 from decoct.core.settings import Bounds, Count, CountOrNone, Settings
 from decoct.core.spelling import suggest
+from decoct.data.catalogue import part_named
 from decoct.evaluation.probe import ProbeConfig
 from decoct.matching.loop import MatchingConfig
 from decoct.methods.carried import LabellerConfig
@@ -200,7 +201,8 @@ class Recipe(Settings):
         if (inner := name.removeprefix(place)).startswith("~"):
             name = f"{place}{Path(inner).expanduser()}"
         path = Path(self.data).expanduser() / name
-        return str(path) if name and self.data and path.exists() else name
+        there = Path(part_named(path)[0]).exists()  # of photos@train, the folder
+        return str(path) if name and self.data and there else name
 
     def pretraining(self, method: str) -> PretrainConfig:
         """How a method's encoder is pre-trained; training on all images has its own length."""
