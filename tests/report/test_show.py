@@ -121,6 +121,7 @@ def folder(tmp_path: Path) -> Path:
     )
     error = {"error": 0.25}
     storage.save_json(tmp_path / "tune/error.json", error, kind="target-probe")
+    storage.save_json(tmp_path / "finetuned.json", {"accuracy": 51.25}, kind="finetuned")
     storage.save_json(tmp_path / "diverged/error.json", {"error": None}, kind="target-probe")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(storage, "FORMAT_VERSION", 1)
@@ -162,6 +163,7 @@ def folder(tmp_path: Path) -> Path:
         ("variance-simclr", ["simclr", "60", "0.05", "3 at first, 2 at the end", "noise at 1"]),
         ("variance.json", ["1 objectives", "simclr"]),
         ("ablation.json", ["mine with one thing changed", "size"]),
+        ("finetuned.json", ["fine-tuned on one draw of labels", "51.2 %"]),
         ("tuning.json", ["1 trials", "10 epochs, x 2"]),
         ("state.safetensors", ["interrupted", "12", "2 at first, 1.5 at the end"]),
         ("", ["1 stages", "decoct 0.1.0"]),

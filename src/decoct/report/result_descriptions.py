@@ -114,6 +114,14 @@ def _describe_plan(path: Path) -> str:
     return lines(title, {"folder": known["folder"]})
 
 
+def _describe_finetuned(path: Path) -> str:
+    accuracy = storage.load_json(path, kind="finetuned")["accuracy"]
+    return lines(
+        f"{path.name}: an encoder fine-tuned on one draw of labels",
+        {"accuracy": f"{accuracy:.1f} % of the test images"},
+    )
+
+
 RESULTS: dict[str, Callable[[Path], str]] = {
     "scores": _describe_scores,
     "probe": _describe_probe,
@@ -127,4 +135,5 @@ RESULTS: dict[str, Callable[[Path], str]] = {
     "tuning": _describe_tuning,
     "label-free": _describe_label_free,
     "plan": _describe_plan,
+    "finetuned": _describe_finetuned,
 }
