@@ -58,9 +58,10 @@ def test_every_verb_has_help(verb: str) -> None:
     assert text.count("\n") < 40
 
 
-def test_the_general_help_names_every_verb() -> None:
+def test_the_general_help_names_every_verb_on_a_screen() -> None:
     text = cli.help_text([])
     assert text is not None
+    assert text.count("\n") < 40 and max(map(len, text.splitlines())) <= 80
     words = text.replace(",", " ").split()
     assert [verb for verb in VERBS if verb not in words] == []
 

@@ -54,7 +54,7 @@ GROUPS: dict[str, dict[str, Verb]] = {
         ),
         "recipe": Verb(
             "NAME",
-            "print a shipped recipe, to begin from: recipe demo > mine.yaml",
+            "a shipped recipe's text: decoct recipe demo > mine.yaml",
             "Change what you like in the file, and run it: decoct run mine.yaml",
         ),
         "stage": Verb(
@@ -103,7 +103,7 @@ GROUPS: dict[str, dict[str, Verb]] = {
             flags=(("--diagnose.objectives ...", "which losses; other settings likewise"),),
         ),
     },
-    "Use the encoder": {
+    "Use and share": {
         "embed": Verb(
             "ENCODER FOLDER --out FILE",
             "features of every picture: .npy, .csv or .parquet",
@@ -129,19 +129,6 @@ GROUPS: dict[str, dict[str, Verb]] = {
                 ("--device NAME", "cpu, cuda, mps or auto (default)"),
             ),
         ),
-    },
-    "Look": {
-        "report": Verb(
-            "RUN [--out FILE]",
-            "write an HTML page about a run's folder",
-            "The page is one self-contained file: RUN/report.html unless --out names it.",
-        ),
-        "show": Verb(
-            "FILE [--out PNG]",
-            "describe any artefact; write its images as a PNG",
-            "FILE is a file, a stage's folder or a run's. Images and sets are drawn as a PNG\n"
-            "next to it.",
-        ),
         "export": Verb(
             "SET|ENCODER --out FOLDER",
             "a set as PNG images; an encoder for timm, torch, onnx",
@@ -152,8 +139,6 @@ GROUPS: dict[str, dict[str, Verb]] = {
                 ("--uint8", "a set as one file of bytes that decoct reads"),
             ),
         ),
-    },
-    "Share": {
         "push": Verb(
             "SET OWNER/NAME",
             "share a distilled set on the Hugging Face hub",
@@ -172,7 +157,18 @@ GROUPS: dict[str, dict[str, Verb]] = {
             flags=(("--out FILE", "where to keep it; default: NAME.safetensors"),),
         ),
     },
-    "Keep order": {
+    "Look and keep order": {
+        "report": Verb(
+            "RUN [--out FILE]",
+            "write an HTML page about a run's folder",
+            "The page is one self-contained file: RUN/report.html unless --out names it.",
+        ),
+        "show": Verb(
+            "FILE [--out PNG]",
+            "describe any artefact; write its images as a PNG",
+            "FILE is a file, a stage's folder or a run's. Images and sets are drawn as a PNG\n"
+            "next to it.",
+        ),
         "runs": Verb(
             "[FOLDER]",
             "the runs in a folder (default: runs); runs compare A B",
@@ -187,6 +183,7 @@ GROUPS: dict[str, dict[str, Verb]] = {
             "Lists them with their sizes and asks; --yes deletes without asking. It keeps\n"
             "what the run's recipe.yaml and run.json name, and all that no stage made.",
         ),
+        "doctor": Verb("[RECIPE]", "versions, devices, extras; what a recipe would take"),
         "completion": Verb(
             "SHELL",
             "print a script that completes words in bash, zsh or fish",
@@ -195,7 +192,6 @@ GROUPS: dict[str, dict[str, Verb]] = {
             "  decoct completion bash > ~/.local/share/bash-completion/completions/decoct\n\n"
             "In zsh the first line does; in fish: decoct completion fish | source",
         ),
-        "doctor": Verb("[RECIPE]", "versions, devices, extras; what a recipe would take"),
     },
 }
 VERBS = MappingProxyType({name: verb for group in GROUPS.values() for name, verb in group.items()})

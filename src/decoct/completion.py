@@ -64,7 +64,8 @@ def _words() -> dict[str, list[str]]:
     flags = {*_flags(recipe, "")} | {"--out", "--help"}
     for name, settings in recipe.methods.items():
         flags |= {*_flags(settings, f"{name}.")}
-    flags |= {flag.split()[0] for verb in VERBS.values() for flag, _ in verb.flags}
+    of_verbs = [flag for verb in VERBS.values() for flag, _ in verb.flags]
+    flags |= {flag.split()[0] for flag in of_verbs if flag.startswith("--")}
     return {
         "VERBS": [*VERBS],
         "STAGES": [*STAGES],

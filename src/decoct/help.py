@@ -1,5 +1,6 @@
 """What the command line says about itself, at once: nothing here loads torch."""
 
+import re
 import textwrap
 from collections.abc import Iterable
 
@@ -34,8 +35,14 @@ def usage() -> str:
     parts = ["decoct VERB ...: boil a large set of unlabelled images down to a small one that"]
     parts.append("pre-trains good encoders")
     for title, verbs in GROUPS.items():
-        parts += ["", title, *rows((f"{k} {v.takes}", v.summary) for k, v in verbs.items())]
+        lines = ((f"{name} {_briefly(verb.takes)}", verb.summary) for name, verb in verbs.items())
+        parts += ["", title, *rows(lines, width=24)]
     return "\n".join([*parts, "", _recipes(), "decoct VERB --help shows the flags of a verb."])
+
+
+def _briefly(takes: str) -> str:
+    """What follows a verb, without flags."""
+    return re.split(r" --| \[|\[@|\[flags", takes)[0]
 
 
 def verb_help(words: list[str]) -> str | None:
@@ -65,12 +72,13 @@ def _text(name: str, verb: Verb, word: str) -> str:
     return "\n".join(parts)
 
 
-def rows(rows: Iterable[tuple[str, str]]) -> list[str]:
-    """Lines of two columns; a wide first one has a line of its own."""
+def rows(pairs: Iterable[tuple[str, str]], width: int = 23) -> list[str]:
+    """Lines of two columns; a first one above `width` has a line of its own."""
     found = []
-    for first, second in rows:
-        wide = len(first) > 23
-        found += [f"  {first}", f"{'':26}{second}"] if wide else [f"  {first:<23} {second}"]
+    for first, second in pairs:
+        wide = len(first) > width
+        indented = [f"  {first}", f"{'':{width + 3}}{second}"]
+        found += indented if wide else [f"  {first:<{width}} {second}"]
     return found
 
 

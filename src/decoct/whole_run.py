@@ -69,6 +69,7 @@ def print_comparison(run: Run, jobs: int) -> None:
             pool.do(wanted, label="stages, side by side")
     if run.recipe.compare.tasks:
         scores = compare(run)
+        run.save_manifest()  # finds the seconds of stages that were there
         print(text_table(scores))
         print(f"\nwhat each method costs\n{columns(_cost_rows(run, scores))}\n")
         print(f"all accuracies: {run.folder / 'scores.json'}")

@@ -14,6 +14,8 @@ from decoct.core.errors import DecoctError
 from decoct.data.images import Images, normalise
 from decoct.report.export import export
 from decoct.report.show import describe
+from decoct.run.pipeline import Run
+from decoct.run.recipe import Recipe
 
 
 @pytest.fixture(params=[3, 1], ids=["colour", "grey"])
@@ -148,3 +150,34 @@ def test_only_whole_sets_are_exported(path: Path, tmp_path: Path, tiny_images: I
     with pytest.raises(DecoctError, match="damaged"):
         export(path, out=tmp_path / "a")
     assert not (tmp_path / "a").exists()
+
+
+def test_a_folder_is_searched_for_its_set(path: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    for name in ("mkdt-seed0", "random-seed0"):
+        (run / name).mkdir(parents=True)
+    with pytest.raises(DecoctError, match="run is a folder that holds no distilled set"):
+        export(run, out=tmp_path / "a")
+    (run / "mkdt-seed0/distilled.safetensors").write_bytes(path.read_bytes())
+    assert (export(run, out=tmp_path / "a") / "00000.png").exists()
+    (run / "random-seed0/distilled.safetensors").write_bytes(path.read_bytes())
+    with pytest.raises(DecoctError, match="name one of mkdt-seed0, random-seed0"):
+        export(run, out=tmp_path / "b")
+    (run / "distilled.safetensors").write_bytes(path.read_bytes())  # the run's own
+    assert (export(run, out=tmp_path / "b") / "00000.png").exists()
+
+
+def test_an_export_says_nothing_of_the_folders_it_came_from(
+    tmp_path: Path, tiny_images: Images
+) -> None:
+    pool = tmp_path / "photos"
+    pool.mkdir()
+    for i, pixels in enumerate(tiny_images.pixels[:6]):
+        Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(pool / f"{i}.png")
+    recipe = Recipe(size=3).set("images.source", str(pool)).set("images.size", 16)
+    made = Run(recipe, tmp_path / "run").distilled("random", 0)
+    made.save(tmp_path / "set.safetensors")
+    out = export(tmp_path / "set.safetensors", out=tmp_path / "out")
+    texts = [(out / name).read_text() for name in ("set.json", "README.txt")]
+    texts.append((tmp_path / "set.safetensors").read_bytes().decode("latin-1"))
+    assert not [text for text in texts if str(tmp_path) in text]

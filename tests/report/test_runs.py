@@ -22,9 +22,10 @@ def cells(line: str) -> list[str]:
 def runs(tiny_recipe: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
     """Two runs of `random`, of 9 and of 5 images, and a folder that is no run."""
     file = tmp_path / "mine.yaml"
-    file.write_text(file.read_text().replace("tasks: [stripes.npz]", "tasks: []"))
+    text = file.read_text().replace("tasks: [stripes.npz]", "tasks: []")
+    file.write_text(text.replace(", holdout: 0.25", ""))
     folder = tmp_path / "runs"
-    common = ("stage", "distill", file, "--method", "random")
+    common = ("stage", "pretrain", file, "--method", "random")
     assert say(capsys, *common, "--out", folder / "nine")[0] == 0
     assert say(capsys, *common, "--out", folder / "five", "--size", "5")[0] == 0
     (folder / "photos").mkdir()
@@ -41,9 +42,9 @@ def test_the_runs_in_a_folder(runs: Path, capsys: pytest.CaptureFixture[str]) ->
     assert status == 0 and header.split()[:4] == ["run", "recipe", "state", "stages"]
     table = {cells(line)[0]: [cell.strip() for cell in cells(line)[1:]] for line in lines}
     assert set(table) == {"nine", "five"}
-    assert table["nine"][:3] == ["mine", "finished", "3 of 3"]
+    assert table["nine"][:3] == ["mine", "finished", "4 of 4"]
     assert table["nine"][4].startswith("mkdt 45.5")  # full makes no set
-    assert table["five"][1] == "at work?" and table["five"][2].startswith("2 of 3")
+    assert table["five"][1] == "at work?" and table["five"][2].startswith("3 of 4")
     assert "there is no run in" in say(capsys, "runs", runs / "photos")[1]
 
 
@@ -66,24 +67,26 @@ def test_clean_deletes_only_what_the_recipe_does_not_reach(
     runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = runs / "nine"
-    common = ("stage", "distill", tmp_path / "mine.yaml", "--method", "random", "--out", run)
-    (old,) = run.glob("random-*")
+    common = ("stage", "pretrain", tmp_path / "mine.yaml", "--method", "random", "--out", run)
+    old = [*run.glob("random-*"), *run.glob("encoder-*")]
     users = run / "notes-0123456789abcdef"  # by its name it might be a stage
     users.mkdir()
     (users / "mine.txt").write_text("mine")
     assert say(capsys, *common, "--size", "7")[0] == 0
-    before = {path for path in run.rglob("*") if old not in (path, *path.parents)}
+    before = {path for path in run.rglob("*") if not {path, *path.parents} & {*old}}
     status, said = say(capsys, "clean", run)
-    assert status == 0 and old.name in said and "nothing is deleted" in said
+    assert (
+        status == 0 and all(folder.name in said for folder in old) and "nothing is deleted" in said
+    )
     assert users.name not in said and "images-" not in said
     (run / "run.json").rename(tmp_path / "kept")
     (tmp_path / "pool.npz").rename(tmp_path / "elsewhere.npz")
     status, said = say(capsys, "clean", run, "--yes")
-    assert status == 2 and "is not there" in said and old.exists()  # nobody can tell
+    assert status == 2 and "is not there" in said and old[0].exists()  # nobody can tell
     (tmp_path / "elsewhere.npz").rename(tmp_path / "pool.npz")
     (tmp_path / "kept").rename(run / "run.json")
     status, said = say(capsys, "clean", run, "--yes")
-    assert status == 0 and "deleted: 1" in said
+    assert status == 0 and "deleted: 2" in said
     assert {*run.rglob("*")} == before
     assert "nothing to delete" in say(capsys, "clean", run)[1]
     assert "is not the folder of a run" in say(capsys, "clean", users)[1]

@@ -88,10 +88,15 @@ def export(path: Path, *, out: Path, uint8: bool = False) -> Path:
 
 
 def _set_file(path: Path) -> Path:
-    """The set's file; `path` may be the folder that holds it."""
+    """The set's file; `path` may be the folder that holds it, or a run with only one set."""
     file = path / "distilled.safetensors" if path.is_dir() else path
     if path.is_dir() and not file.exists():
-        raise DecoctError(f"{path} holds no distilled.safetensors; name a set, or its folder")
+        sets = sorted(path.glob("*/distilled.safetensors"))
+        if len(sets) != 1:
+            within = ", ".join(found.parent.name for found in sets)
+            said = f"sets only within: name one of {within}" if sets else "no distilled set"
+            raise DecoctError(f"{path} is a folder that holds {said}")
+        (file,) = sets
     if file.exists() and storage.read_header(file).get("kind") == "encoder":
         raise DecoctError(f"{file} is an encoder; say --to timm, torch, onnx or safetensors")
     return file

@@ -61,7 +61,8 @@ class Run:
         self.graph, self.stages = Graph(recipe), StageFolders(self.folder)
         self._made: dict[str, Any] = {}
         self._asked: dict[str, None] = {}  # requested stages, in order
-        self._planned: list[str] = []  # stages that are kept, in the order in which they are made
+        self._done: set[str] = set()  # stages that are there, with all that led to them
+        self._planned: list[str] = []  # the stages that are kept, of those that lead to the goal
         if alike is not None:
             self._made |= {n: alike._made[n] for n in ("images", "tasks") if n in alike._made}
 
@@ -72,6 +73,7 @@ class Run:
             return self._made[name]
         stage = self.graph.stage(name)
         found = self._kept(stage) if stage.artefact else self._unkept(stage)
+        self._done |= {source.name for source in self.graph.reachable([name])}
         if stage.seed is None:
             self._made[name] = found
         return found
@@ -113,8 +115,8 @@ class Run:
         if stage.name not in self._planned:
             self._plan([stage.name])
         self._make_inputs(stage)
-        number = self._planned.index(stage.name) + 1
-        note(f"stage {number} of {len(self._planned)}: {stage.name}")
+        done = sum(name in self._done for name in self._planned)
+        note(f"stage {done + 1} of {len(self._planned)}: {stage.name}")
 
     def _make_inputs(self, stage: Stage[Any]) -> None:
         for source in map(self.graph.stage, stage.inputs):
