@@ -16,6 +16,7 @@ from decoct.artefacts.targets import TargetsConfig, fit_targets
 from decoct.core import checkpoint, storage
 from decoct.core.errors import DecoctError
 from decoct.data.images import Images
+from decoct.evaluation.label_free import LabelFreeRow, LabelFreeScores
 from decoct.evaluation.scores import Score, Scores
 from decoct.models.registry import NetworkConfig
 from decoct.report.descriptions import DESCRIBERS
@@ -111,11 +112,16 @@ def folder(tmp_path: Path) -> Path:
         keys=("a",),
     )
     Frontier("mine", (cell,), {"a": 0.5}).save(tmp_path / "frontier.json")
+    free = LabelFreeScores((LabelFreeRow(0.5, 12.0, 0.25, "carried", 0),), left_out=20)
+    free.save(tmp_path / "label_free.json")
+    plan = {"folder": "/home/ana/photos", "wanted": "1234"}
+    storage.save_json(tmp_path / "plan.json", plan, kind="plan")
     Fit("1MB", "carried", (Candidate("convnet", 32, "int8", 50, 0.0, 9, 999, 0.5),)).save(
         tmp_path / "fit.json"
     )
     error = {"error": 0.25}
     storage.save_json(tmp_path / "tune/error.json", error, kind="target-probe")
+    storage.save_json(tmp_path / "finetuned.json", {"accuracy": 51.25}, kind="finetuned")
     storage.save_json(tmp_path / "diverged/error.json", {"error": None}, kind="target-probe")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(storage, "FORMAT_VERSION", 1)
@@ -145,6 +151,8 @@ def folder(tmp_path: Path) -> Path:
         ("mkdt/distilled.safetensors", ["5 images", "rate 0.125", "pictures", "0.75 at the end"]),
         ("mkdt", ["5 images"]),
         ("scores.json", ["animals", "61.2"]),
+        ("label_free.json", ["carried, judged without labels", "12.0", "On 20 images"]),
+        ("plan.json", ["decoct distill", "/home/ana/photos"]),
         ("probe/probe.json", ["animals, 5%", "61.2 %"]),
         ("run.json", ["1 stages", "1.5 s"]),
         ("assistant", ["assistant, convnet, width 4", "2 dimensions for any view"]),
@@ -155,6 +163,7 @@ def folder(tmp_path: Path) -> Path:
         ("variance-simclr", ["simclr", "60", "0.05", "3 at first, 2 at the end", "noise at 1"]),
         ("variance.json", ["1 objectives", "simclr"]),
         ("ablation.json", ["mine with one thing changed", "size"]),
+        ("finetuned.json", ["fine-tuned on one draw of labels", "51.2 %"]),
         ("tuning.json", ["1 trials", "10 epochs, x 2"]),
         ("state.safetensors", ["interrupted", "12", "2 at first, 1.5 at the end"]),
         ("", ["1 stages", "decoct 0.1.0"]),

@@ -101,13 +101,15 @@ def encoder_file(path: Path) -> Path:
         if len(found) == 1:
             return found[0]
         if found:
-            names = ", ".join(str(file.parent.relative_to(path)) for file in found)
+            names = ", ".join(str(file.parent.relative_to(path)) for file in found[:_NAMED])
+            names += ", ..." * (len(found) > _NAMED)
             raise DecoctError(
                 f"{path} holds {len(found)} encoders; name the folder of one: {names}"
             )
     raise DecoctError(f"{path} holds no encoder; name its file, or the run that made it")
 
 
+_NAMED = 6  # folders that an error lists
 # Where a folder's encoder is looked for, until one is found.
 _PLACES = (
     "encoder.safetensors",

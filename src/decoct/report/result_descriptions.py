@@ -5,9 +5,11 @@ from functools import partial
 from pathlib import Path
 
 from decoct.core import storage
+from decoct.evaluation.label_free import LabelFreeScores
 from decoct.evaluation.scores import Scores
 from decoct.report.ablation_table import ablation_text
 from decoct.report.frontier import frontier_tables
+from decoct.report.label_free import label_free_text
 from decoct.report.lines import course, lines
 from decoct.report.table import columns, text_table
 from decoct.report.variance_table import variance_text
@@ -101,6 +103,25 @@ def _describe_target_probe(path: Path, kind: str = "target-probe") -> str:
     )
 
 
+def _describe_label_free(path: Path) -> str:
+    found = LabelFreeScores.load(path)
+    return f"{path.name}: {', '.join(found.methods)}, judged {label_free_text(found)}"
+
+
+def _describe_plan(path: Path) -> str:
+    known = storage.load_json(path, kind="plan")
+    title = f"{path.name}: what decoct distill will do with a folder; plan.yaml has every setting"
+    return lines(title, {"folder": known["folder"]})
+
+
+def _describe_finetuned(path: Path) -> str:
+    accuracy = storage.load_json(path, kind="finetuned")["accuracy"]
+    return lines(
+        f"{path.name}: an encoder fine-tuned on one draw of labels",
+        {"accuracy": f"{accuracy:.1f} % of the test images"},
+    )
+
+
 RESULTS: dict[str, Callable[[Path], str]] = {
     "scores": _describe_scores,
     "probe": _describe_probe,
@@ -112,4 +133,7 @@ RESULTS: dict[str, Callable[[Path], str]] = {
     "target-probe": _describe_target_probe,
     "pool-error": partial(_describe_target_probe, kind="pool-error"),  # its name in version 1
     "tuning": _describe_tuning,
+    "label-free": _describe_label_free,
+    "plan": _describe_plan,
+    "finetuned": _describe_finetuned,
 }

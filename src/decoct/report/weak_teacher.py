@@ -6,7 +6,10 @@ from decoct.methods.none import NoPretraining
 from decoct.methods.registry import METHODS
 from decoct.methods.teacher import Teacher
 
-ADVICE = "bring another (--teacher.source timm:NAME) or train one here (--teacher.train)"
+ADVICE = (
+    "bring another (--teacher.source timm:NAME), or train one on these pictures, for longer if it "
+    "was (--teacher.train, --teacher.ssl.steps)"
+)
 _SAID = {
     NoPretraining.name: "an untrained network",
     REFERENCE: "a network that learnt from random images",

@@ -11,7 +11,7 @@ from decoct.artefacts.distilled import DistilledSet
 from decoct.artefacts.encoder import Encoder
 from decoct.core import storage
 from decoct.core.place import Place
-from decoct.evaluation.label_free import LabelFree, label_free_scores
+from decoct.evaluation.label_free import LabelFreeRow, LabelFreeScores, label_free_scores
 from decoct.evaluation.probe import ProbeScore, probe
 from decoct.methods.inputs import Inputs, chooser, maker
 from decoct.methods.method import Method, without_rule
@@ -169,12 +169,12 @@ def _probe(recipe: Recipe, method: Method, seed: int) -> Stage[list[ProbeScore]]
     )
 
 
-def _label_free(recipe: Recipe, method: Method, seed: int) -> Stage[LabelFree]:
+def _label_free(recipe: Recipe, method: Method, seed: int) -> Stage[LabelFreeScores]:
     encoder = encoder_of(method.name, seed)
 
-    def make(inputs: Inputs, place: Place) -> LabelFree:
+    def make(inputs: Inputs, place: Place) -> LabelFreeScores:
         known, left_out = inputs.get("split")
-        return label_free_scores(
+        found = label_free_scores(
             encoder=inputs.encoder,
             images=inputs.get("images"),
             targets=inputs.targets,
@@ -183,9 +183,8 @@ def _label_free(recipe: Recipe, method: Method, seed: int) -> Stage[LabelFree]:
             seed=seed,
             device=place.device,
         )
-
-    def save(scores: LabelFree, path: Path) -> None:
-        storage.save_json(path, asdict(scores), kind="label-free")
+        row = LabelFreeRow(method=method.name, seed=seed, **asdict(found))
+        return LabelFreeScores((row,), left_out=len(left_out))
 
     return Stage(
         name=label_free_of(method.name, seed),
@@ -194,10 +193,7 @@ def _label_free(recipe: Recipe, method: Method, seed: int) -> Stage[LabelFree]:
         settings=(seed,),
         make=make,
         artefact=Artefact(
-            "label_free.json",
-            "label-free",
-            lambda path: LabelFree(**storage.load_json(path, kind="label-free")),
-            save,
+            "label_free.json", "label-free", LabelFreeScores.load, LabelFreeScores.save
         ),
         work=partial(judging, recipe.pretrain.network),
         sort="judging without labels",

@@ -22,7 +22,7 @@ from decoct.core.place import Place
 from decoct.data.images import Images
 from decoct.data.listing import SAVED_RECIPE
 from decoct.data.tasks import Task
-from decoct.evaluation.label_free import LabelFree
+from decoct.evaluation.label_free import LabelFreeScores
 from decoct.evaluation.probe import ProbeScore
 from decoct.evaluation.scores import Score
 from decoct.methods.inputs import Inputs, Made, chooser
@@ -172,9 +172,9 @@ class Run:
             for score in found
         ]
 
-    def label_free(self, method: str, seed: int) -> LabelFree:
+    def label_free(self, method: str, seed: int) -> LabelFreeScores:
         """What a method's encoder is worth without labels."""
-        found: LabelFree = self.get(label_free_of(method, seed))
+        found: LabelFreeScores = self.get(label_free_of(method, seed))
         return found
 
     def facts(self, method: str) -> dict[str, Any]:

@@ -1,8 +1,6 @@
 """Judge a run's methods without labels, on the images that it holds out."""
 
-from dataclasses import asdict
-
-from decoct.evaluation.label_free import LabelFreeRow, LabelFreeScores
+from decoct.evaluation.label_free import LabelFreeScores
 from decoct.run.pipeline import Run
 
 
@@ -12,9 +10,10 @@ def judge_without_labels(run: Run) -> LabelFreeScores:
     Scores that are already in the run's folder are reused.
     """
     rows = (
-        LabelFreeRow(method=method, seed=seed, **asdict(run.label_free(method, seed)))
+        row
         for method in run.graph.methods
         for seed in run.graph.seeds
+        for row in run.label_free(method, seed).rows
     )
     found = LabelFreeScores(tuple(rows), left_out=len(run.split[1]))
     found.save(run.folder / "label_free.json")
