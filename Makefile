@@ -2,8 +2,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+QUICK := $(addprefix tests/,core data models artefacts matching evaluation training bad_input)
 
-.PHONY: demo test lint types docs clean
+.PHONY: demo test lint types docs oldest clean
 
 demo: $(VENV)/.installed
 	$(BIN)/decoct demo
@@ -21,6 +22,15 @@ types: $(VENV)/.dev
 docs: $(VENV)/.dev
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[docs]'
 	$(BIN)/mkdocs build --strict
+
+# The oldest versions that pyproject.toml admits, in an environment of their own. `datasets` is
+# named, or uv would take a late one, which needs no early fsspec.
+oldest:
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/pip install --quiet uv
+	.venv-oldest/bin/uv pip install --quiet --python .venv-oldest/bin/python \
+		--resolution lowest-direct 'datasets<4' -e '.[torchvision,timm,hf,dev]'
+	.venv-oldest/bin/pytest -n 2 $(QUICK)
 
 # torch first and alone: its version is pinned, so that no other build of it is ever considered.
 $(VENV)/.installed: pyproject.toml constraints.txt
