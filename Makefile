@@ -2,8 +2,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+QUICK := $(addprefix tests/,core data models artefacts matching evaluation training bad_input)
 
-.PHONY: demo test lint types docs wheel clean
+.PHONY: demo test lint types docs wheel oldest clean
 
 demo: $(VENV)/.installed
 	$(BIN)/decoct demo
@@ -30,6 +31,15 @@ wheel: $(VENV)/.dev
 	$(VENV)-wheel/bin/pip install --quiet -c constraints.txt torch
 	$(VENV)-wheel/bin/pip install --quiet -c constraints.txt dist/*.whl
 	here=$$PWD && cd / && $$here/$(VENV)-wheel/bin/decoct doctor
+
+# The oldest versions that pyproject.toml admits, in an environment of their own. `datasets` is
+# named, or uv would take a late one, which needs no early fsspec.
+oldest:
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/pip install --quiet uv
+	.venv-oldest/bin/uv pip install --quiet --python .venv-oldest/bin/python \
+		--resolution lowest-direct 'datasets<4' -e '.[torchvision,timm,hf,dev]'
+	.venv-oldest/bin/pytest -n 2 $(QUICK)
 
 # torch first and alone: its version is pinned, so that no other build of it is ever considered.
 $(VENV)/.installed: pyproject.toml constraints.txt
