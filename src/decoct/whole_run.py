@@ -22,10 +22,10 @@ from decoct.studies.label_free import judge_without_labels
 def whole_run(call: Call) -> None:
     """Make and judge everything that the recipe asks for, and say where it lies."""
     run = call.run()
+    if not run.recipe.compare.tasks:
+        _make_encoder(run)  # whatever is compared
     if run.recipe.judged:
         print_comparison(run, call.flags.jobs)
-    else:
-        _make_encoder(run)
     made = run.publish()
     for file in made:
         print(f"{file}\n  {describe(file).splitlines()[0]}")

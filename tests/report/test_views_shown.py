@@ -52,9 +52,9 @@ def test_the_picture_has_a_row_for_each_image(found: DistilledSet, tmp_path: Pat
 def test_a_run_of_views_alone_is_reported(
     tiny_recipe: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Without tasks there is nothing to compare: the recipe's method makes its set."""
+    """Without tasks and images held out nothing is compared: the recipe's method is run alone."""
     run = tmp_path / "run"
-    flags = ["--method", "views", "--out", str(run), "--compare.tasks"]
+    flags = ["--method", "views", "--out", str(run), "--images.holdout", "0", "--compare.tasks"]
     assert main(["run", str(tmp_path / "mine.yaml"), *flags]) == 0
     assert "distilled set by views, 9 images" in capsys.readouterr().out
     assert not list(run.glob("experts-*"))  # nothing is matched

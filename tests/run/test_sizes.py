@@ -102,7 +102,7 @@ def test_a_run_that_trains_no_experts_pays_for_none(
 def test_without_tasks_the_one_method_says_what_is_taken(
     method: str, disk_of: set[str], memory_of: set[str], tiny_recipe: Recipe
 ) -> None:
-    recipe = tiny_recipe.having(method=method).set("compare.tasks", ())
+    recipe = tiny_recipe.having(method=method).set("compare.tasks", ()).set("images.holdout", 0)
     stages, sizes = Graph(recipe).of_a_run(), sizes_of(recipe)
     assert set(disk(stages, sizes)) == disk_of
     found = memory(stages, sizes)

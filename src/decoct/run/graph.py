@@ -78,12 +78,11 @@ class Graph:
         return list(found.values())
 
     def asked_for(self) -> Iterator[str]:
-        """The final stages of a run of the recipe: all scores, or if nothing judges, an encoder."""
+        """The final stages of a run of the recipe: all scores, and without tasks its own encoder."""
         recipe = self.recipe
-        if not recipe.judged:
+        if not recipe.compare.tasks:
             yield encoder_of(recipe.method, recipe.seed)
-            return
-        for seed in self.seeds:
+        for seed in self.seeds if recipe.judged else ():
             for method in self.methods:
                 if recipe.compare.tasks:
                     yield probe_of(method, seed)
