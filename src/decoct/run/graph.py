@@ -78,7 +78,7 @@ class Graph:
         return list(found.values())
 
     def asked_for(self) -> Iterator[str]:
-        """The final stages of a run of the recipe: all scores, and without tasks its own encoder."""
+        """The final stages of a run of the recipe: all scores, and without tasks an encoder."""
         recipe = self.recipe
         if not recipe.compare.tasks:
             yield encoder_of(recipe.method, recipe.seed)
