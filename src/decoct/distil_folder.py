@@ -10,6 +10,7 @@ from decoct.core.console import note
 from decoct.core.errors import DecoctError
 from decoct.data.survey import survey
 from decoct.flags import settings_said, source_name, with_flags
+from decoct.report.logs.follow import logged
 from decoct.run.plan import Draft, Wishes, plan
 from decoct.run.recipe import Recipe, load_recipe
 from decoct.whole_run import whole_run
@@ -32,7 +33,8 @@ def distil_folder(arguments: list[str]) -> None:
         found = plan(draft, folder=folder, found=survey(folder), wishes=wishes)
         print("\n".join(found.lines), flush=True)
         recipe = _kept(call.flags.out, folder, wanted, found.recipe)
-    whole_run(replace(call, recipe=recipe).fitted())
+    with logged(recipe, call.flags.out, call.flags.log):
+        whole_run(replace(call, recipe=recipe).fitted())
 
 
 def _folder(arguments: list[str]) -> Path:

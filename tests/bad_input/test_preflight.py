@@ -39,6 +39,20 @@ def test_a_sound_recipe_passes(recipe: Recipe, tiny_task: Task) -> None:
     assert torch.equal(torch.get_rng_state(), state)
 
 
+def test_the_emojis_teacher_is_not_used_for_other_pictures_without_a_word(
+    recipe: Recipe, tiny_task: Task, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = "has seen only emoji"
+    _check(recipe, tiny_task)  # its targets come from a file
+    assert said not in capsys.readouterr().err
+    embedded = replace(recipe, targets=TargetsConfig(components=2))
+    _check(embedded, tiny_task)
+    assert said in capsys.readouterr().err
+    trained = replace(embedded.teacher, train=True, ssl=_with_own_teacher(recipe).teacher.ssl)
+    _check(replace(embedded, teacher=trained), tiny_task)
+    assert said not in capsys.readouterr().err
+
+
 def _with_own_teacher(recipe: Recipe) -> Recipe:
     ssl = SSLConfig(network=NetworkConfig(name="resnet10-small", width=4))
     teacher = replace(recipe.teacher, train=True, ssl=ssl)

@@ -260,6 +260,7 @@ OTHER_MEANINGS = {
     ("artefacts/targets.py", "none"),  # no scaling
     ("run/plan.py", "none"),  # no labels
     ("run/graph.py", "teacher"),  # the stage
+    ("run/preflight.py", "teacher"),  # the stage
     ("run/recipe.py", "teacher"),  # the stage
 }
 # Names that mean nothing but a method: two in one place are a list of methods.

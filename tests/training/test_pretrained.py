@@ -369,5 +369,7 @@ def test_without_timm_it_says_how_to_get_it(
 ) -> None:
     for name in ("timm", "timm.data"):
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(DecoctError, match=r"timm cannot be imported.*decoct\[timm\]"):
+    with pytest.raises(
+        DecoctError, match=r"timm is not installed; run: pip install 'decoct\[timm\]'"
+    ):
         load_teacher("timm:some_net", images=tiny_images, network=RESNET)

@@ -11,6 +11,6 @@ def import_extra(module: str, *, extra: str, package: str) -> Any:
     try:
         return importlib.import_module(module)
     except (ImportError, RuntimeError) as error:  # RuntimeError: torchvision for another torch
-        raise DecoctError(
-            f"{package} cannot be imported ({error}); run: pip install 'decoct[{extra}]'"
-        ) from error
+        missing = isinstance(error, ModuleNotFoundError) and error.name == module.split(".")[0]
+        why = "is not installed" if missing else f"cannot be imported ({error})"
+        raise DecoctError(f"{package} {why}; run: pip install 'decoct[{extra}]'") from error

@@ -25,10 +25,16 @@ def check_run(graph: Graph, *, images: Images, tasks: Sequence[Task], folder: Pa
     These are: a set that is larger than the pool, or self-supervision on one image; a task whose
     class has fewer images than the labels that are asked for; tasks with equal names; a number of
     targets that differs from that of the images; networks that cannot take the images; more
-    principal components than dimensions. Notes if the disk is too small. Takes a second or two.
+    principal components than dimensions. Notes if the disk is too small, or the teacher of emoji is
+    used for other pictures. Takes a second or two.
     """
     recipe, stages = graph.recipe, graph.of_a_run()
     _check_tasks(recipe, tasks)
+    if any(stage.name == "teacher" for stage in stages) and _is_foreign_teacher(recipe):
+        note(
+            "the teacher in the box has seen only emoji: for other pictures bring one "
+            "(--teacher.source timm:NAME), or train one (--teacher.train)"
+        )
     found = _check_targets(recipe, images)
     dimensions = recipe.targets.components or found or 1
     sizes = sizes_of(recipe, images, dimensions=dimensions)
@@ -54,6 +60,12 @@ def _check_network(sizes: Sizes, config: NetworkConfig, outputs: int) -> None:
                 f"network {config.name} cannot be trained on images of {sizes.size} px ({reason}); "
                 "choose another network or images.size"
             ) from error
+
+
+def _is_foreign_teacher(recipe: Recipe) -> bool:
+    """Whether the emoji's teacher would be used for other pictures."""
+    teacher = recipe.teacher
+    return not teacher.train and teacher.source == "embedded" and recipe.images.source != "emoji"
 
 
 def _check_tasks(recipe: Recipe, tasks: Sequence[Task]) -> None:
