@@ -1,6 +1,7 @@
 """Which objective and optimiser make the best small teacher in the same time, without labels.
 
 python benchmarks/teachers.py POOL --targets FILE.npy --out FOLDER [--seconds 330] [--seeds 1]
+    [--trials "barlow twins, Muon" ...]
 
 Every trial gets as many steps as take `--seconds` on this machine, of which a few are timed first,
 or `--steps` steps. It learns from nine tenths of the pool; the rest judges it: RankMe, and how
@@ -53,6 +54,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=330)
     parser.add_argument("--steps", type=int, default=0, help="the same for all, in place of time")
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--trials", nargs="+", choices=list(TRIALS), default=list(TRIALS))
     flags = parser.parse_args()
     images = load_images(flags.pool)
     left_out = random_subset(total=len(images), count=len(images) // 10, seed=0)
@@ -61,7 +63,8 @@ def main() -> None:
     learnt_from = images.subset(known.nonzero().flatten())
     targets = compute_targets(images=images, config=TargetsConfig(source=flags.targets))
     rows = []
-    for name, config in TRIALS.items():
+    for name in flags.trials:
+        config = TRIALS[name]
         for seed in range(flags.seeds):
             encoder = _trained(name, config, learnt_from, seed, flags)
             found = label_free_scores(
