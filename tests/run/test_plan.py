@@ -110,7 +110,7 @@ def test_the_best_teacher_at_hand_is_taken_and_its_licence_said(
 
 def test_it_says_why_the_teacher_is_trained_here(photos: Path) -> None:
     line = planned(photos, time="15min").lines[2]
-    assert line == "teacher: 750 steps of barlow twins on these pictures (there is none)"
+    assert line == "teacher: 750 steps of simclr on these pictures (there is none)"
 
 
 def test_class_folders_judge_and_their_test_pictures_are_not_learnt_from(photos: Path) -> None:
