@@ -73,6 +73,8 @@ def test_class_folders_are_labels_and_the_saved_recipe_repeats_it_all(
     first = (run / "encoder.safetensors").read_bytes()
     scores = storage.load_json(run / "scores.json", kind="scores")
     assert {score["task"] for score in scores["scores"]} == {"mine"}
+    assert main(["clean", str(run)]) == 0
+    assert "nothing to delete" in capsys.readouterr().out
     assert main(["run", str(run / "recipe.yaml"), "--out", "again"]) == 0
     assert (pictures.parent / "again" / "encoder.safetensors").read_bytes() == first
 

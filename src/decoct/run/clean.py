@@ -5,6 +5,7 @@ from pathlib import Path
 
 from decoct.core import storage
 from decoct.core.errors import DecoctError
+from decoct.data.catalogue import part_named
 from decoct.data.fingerprint import EMBEDDED
 from decoct.run.folder import stage_folders
 from decoct.run.graph import Graph
@@ -37,7 +38,8 @@ def _check_sources(recipe: Recipe) -> None:
     given = [recipe.images.source, recipe.targets.source, *recipe.compare.tasks]
     given += [] if recipe.teacher.train else [recipe.teacher.source]
     for source in map(recipe.source, filter(None, given)):
-        if source not in EMBEDDED and ":" not in source and not Path(source).exists():
+        there = Path(part_named(source)[0]).exists()  # of photos@train, the folder
+        if source not in EMBEDDED and ":" not in source and not there:
             raise DecoctError(
                 f"{source} is not there, so the stages made from it cannot be told from others; "
                 "run this where the run was made, with its files in place"
