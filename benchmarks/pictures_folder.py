@@ -1,7 +1,8 @@
 """A folder of pictures as people have them: 2,000 icons in many formats, some of them spoiled.
 
 apt-get download oxygen-icon-theme gnome-icon-theme mate-icon-theme elementary-xfce-icon-theme \\
-    lxde-icon-theme && for package in *.deb; do dpkg -x $package icons; done
+    lxde-icon-theme deepin-icon-theme tango-icon-theme breeze-icon-theme gnome-colors-common \\
+    gnome-themes-extra-data && for package in *.deb; do dpkg -x $package icons; done
 python benchmarks/pictures_folder.py icons/usr/share/icons FOLDER [--count 2000] [--spoiled 30]
 
 The icons' contexts (actions, apps, devices, ...) become class folders. The largest picture of each
