@@ -22,10 +22,13 @@ from decoct.studies.label_free import judge_without_labels
 def whole_run(call: Call) -> None:
     """Make and judge everything that the recipe asks for, and say where it lies."""
     run = call.run()
-    if not run.recipe.compare.tasks:
-        _make_encoder(run)  # whatever is compared
+    alone = not run.recipe.compare.tasks  # then its own encoder is made, whatever is compared
+    if alone:
+        known(run.recipe.method, lambda kind: kind.keeps_encoder)
     if run.recipe.judged:
-        print_comparison(run, call.flags.jobs)
+        print_comparison(run, call.flags.jobs)  # with --jobs, makes that encoder too
+    if alone:
+        _make_encoder(run)
     made = run.publish()
     for file in made:
         print(f"{file}\n  {describe(file).splitlines()[0]}")
@@ -39,11 +42,9 @@ def whole_run(call: Call) -> None:
 
 
 def _make_encoder(run: Run) -> None:
-    method, seed = run.recipe.method, run.recipe.seed
-    known(method, lambda kind: kind.keeps_encoder)
     run.check()
     run.save_recipe()
-    run.encoder(method, seed)
+    run.encoder(run.recipe.method, run.recipe.seed)
     run.save_manifest()
 
 

@@ -96,6 +96,13 @@ def test_what_was_said_is_not_decided(photos: Path) -> None:
     assert planned(photos, draft=said, time="2d").recipe.teacher.ssl.steps == 300
 
 
+def test_a_teachers_length_may_be_said_in_epochs(photos: Path) -> None:
+    recipe = load_recipe("pictures").set("teacher.ssl.steps", 0).set("teacher.ssl.epochs", 30)
+    made = planned(photos, draft=Draft(recipe, frozenset({"teacher.ssl.steps"})), time="2d")
+    assert made.recipe.teacher.ssl.steps == 0
+    assert made.lines[2].startswith("teacher: 30 epochs of simclr")
+
+
 def test_the_best_teacher_at_hand_is_taken_and_its_licence_said(
     photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -63,8 +63,11 @@ def plan(draft: "Draft", *, folder: Path, found: Survey, wishes: Wishes) -> Plan
     trial = next((t for t in trials if t.seconds(_STEPS[0]) <= allowed), trials[-1])
     draft = trial.draft
     if draft.recipe.teacher.train:
-        draft = draft.decide(_TEACHER_STEPS, trial.steps_within(allowed))
-        teacher = f"{draft.recipe.teacher.ssl.steps:,} steps of {teacher}"
+        if _TEACHER_STEPS not in draft.said:
+            draft = draft.decide(_TEACHER_STEPS, trial.steps_within(allowed))
+        ssl = draft.recipe.teacher.ssl
+        length = f"{ssl.steps:,} steps" if ssl.steps else f"{ssl.epochs:,} epochs"
+        teacher = f"{length} of {teacher}"
     lines = (
         _found_line(found),
         _judged_line(draft.recipe),
