@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from decoct.core.errors import DecoctError, DivergedError, UnreadableError
+from decoct.core.exact import check_safetensors_header, exact_json
 from decoct.core.on_disk import DiskTensor, chunks_of, file_head, read_tensors, write_rows
 
 Opened = tuple[dict[str, DiskTensor], dict[str, Tensor], dict[str, Any]]
@@ -27,6 +28,7 @@ Read = Callable[[Path], tuple[dict[str, DiskTensor], dict[str, Tensor]]]
 Finish = Callable[[DiskTensor], tuple[Mapping[str, Tensor], Mapping[str, Any]]]
 FORMAT_VERSION = 2
 _READABLE = (1, 2)  # `artefacts.old_formats` says what changed
+_INDENT = 1  # of JSON
 _METADATA_KEY = "decoct"  # a single key: safetensors does not preserve the order of several
 
 
@@ -239,7 +241,8 @@ def _load(path: Path, kind: str, read: Read) -> Opened:
     _check_header(path, header, kind)
     with _reading(path):
         stored, tensors = read(path)
-    if header.get("digest") != _digest_of(header["meta"], {**stored, **tensors}):
+        found = _digest_of(header["meta"], {**stored, **tensors})
+    if header.get("digest") != found:
         raise _damaged(path, "its digest does not match its contents")
     return stored, tensors, header["meta"]
 
@@ -249,10 +252,10 @@ def _reading(path: Path) -> Iterator[None]:
     """Say which file is damaged, or cannot be read: a colleague's, or on a failing disk."""
     try:
         yield
-    except (safetensors.SafetensorError, json.JSONDecodeError, UnicodeDecodeError) as error:
+    except DecoctError:
+        raise
+    except (safetensors.SafetensorError, ValueError, RecursionError) as error:
         raise _damaged(path, str(error)) from error
-    except RecursionError as error:
-        raise _damaged(path, "it is nested too deeply") from error
     except (OSError, RuntimeError) as error:  # torch's, where it cannot open or map a file
         raise UnreadableError(
             f"{path} cannot be read ({getattr(error, 'strerror', None) or error}); "
@@ -286,7 +289,8 @@ def read_header(path: Path) -> dict[str, Any]:
     if _METADATA_KEY not in metadata:
         raise DecoctError(f"{path} is a safetensors file, but decoct did not write it")
     with _reading(path):
-        header: Any = json.loads(metadata[_METADATA_KEY])
+        check_safetensors_header(path)
+        header: Any = exact_json(path, metadata[_METADATA_KEY], sort_keys=True)
     return _checked_shape(path, header)
 
 
@@ -294,7 +298,7 @@ def save_json(path: Path | str, content: Mapping[str, Any], *, kind: str) -> Non
     """Write JSON with kind, format version and digest, atomically."""
     plain = _plain(content)
     header = {"kind": kind, "version": FORMAT_VERSION, "digest": digest(plain), "meta": plain}
-    write_text(Path(path), json.dumps(header, indent=1) + "\n")
+    write_text(Path(path), json.dumps(header, indent=_INDENT) + "\n")
 
 
 def load_json(path: Path | str, *, kind: str) -> dict[str, Any]:
@@ -303,9 +307,12 @@ def load_json(path: Path | str, *, kind: str) -> dict[str, Any]:
     if not is_there(path):
         raise DecoctError(f"{path} does not exist")
     with _reading(path):
-        header = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_bytes().decode()  # `read_text` would take other ends of lines for the same
+        header = exact_json(path, text, end="\n", indent=_INDENT)
     _check_header(path, _checked_shape(path, header), kind)
-    if header.get("digest") != digest(header["meta"]):
+    with _reading(path):
+        found = digest(header["meta"])
+    if header.get("digest") != found:
         raise _damaged(path, "its digest does not match its contents")
     meta: dict[str, Any] = header["meta"]
     return meta
@@ -355,15 +362,17 @@ def _digest_of(meta: Any, tensors: Mapping[str, Tensor | DiskTensor]) -> str:
 def _check_header(path: Path, header: Mapping[str, Any], kind: str) -> None:
     if header.get("kind") != kind:
         raise DecoctError(f"{path} holds {header.get('kind')!r}; {kind!r} is needed here")
-    if header.get("version") not in _READABLE:
+    version = header.get("version")
+    if type(version) is not int or version not in _READABLE:  # true is 1
         raise DecoctError(
-            f"{path} was written in format version {header.get('version')}; this decoct reads "
+            f"{path} was written in format version {version}; this decoct reads "
             f"versions up to {FORMAT_VERSION}: make it again, or install the decoct that wrote it"
         )
 
 
 def _checked_shape(path: Path, header: Any) -> dict[str, Any]:
-    if not isinstance(header, dict) or not {"kind", "version", "digest", "meta"} <= set(header):
+    known = isinstance(header, dict) and {"kind", "version", "digest", "meta"} == set(header)
+    if not known or not isinstance(header["meta"], dict):
         raise DecoctError(f"{path} does not have the header that decoct writes")
     return header
 
