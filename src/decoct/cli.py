@@ -31,9 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno is None:  # it is not the system's
             raise
-        print("decoct: no space left on the device; free some space and run again", file=sys.stderr)
+        print(f"decoct: {_refusal(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("decoct: interrupted; the same command continues from here", file=sys.stderr)
@@ -42,6 +42,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("decoct: terminated; the same command continues from here", file=sys.stderr)
         return 143
     return 0
+
+
+def _refusal(error: OSError) -> str:
+    """What the system refuses, where nothing closer to it has said so."""
+    if error.errno == errno.ENOSPC:
+        return "no space left on the device; free some space and run again"
+    what = f"{error.filename}: " if error.filename else ""
+    return f"{what}{error.strerror}; what is finished is kept, and the same command continues"
 
 
 def _say_or_run(arguments: list[str]) -> None:

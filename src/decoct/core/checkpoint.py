@@ -1,6 +1,7 @@
 """The state of interrupted training, as tensors that safetensors can hold."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def load(path: Path | None) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
 
     Raises `UnreadableError` if it exists, but cannot be read.
     """
-    if path is None or not path.exists():
+    if path is None or not storage.is_there(path):
         return None
     try:
         return storage.load_tensors(path, kind=_KIND)
@@ -37,9 +38,10 @@ def load(path: Path | None) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
 
 
 def remove(path: Path | None) -> None:
-    """Delete the checkpoint of a finished stage."""
+    """Delete the checkpoint of a finished stage, which does no harm where that fails."""
     if path is not None:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 def module_tensors(prefix: str, module: torch.nn.Module) -> dict[str, Tensor]:

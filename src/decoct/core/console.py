@@ -1,10 +1,8 @@
-"""What the user sees during a run: progress with the time left, notes, metrics as JSON lines."""
+"""What the user sees during a run: progress with the time left, and notes."""
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -68,18 +66,3 @@ def _lines(description: str, total: int, done: int) -> Iterator[Advance]:
 def _duration(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     return f"{minutes}:{seconds:02d}"
-
-
-class Metrics:
-    """A JSON-lines file of numbers by step, so that people and plots can follow a running stage."""
-
-    def __init__(self, path: Path | None) -> None:
-        self.path = path
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-
-    def write(self, **values: float | int | str) -> None:
-        """Append one line, with the wall-clock time."""
-        if self.path is not None:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"time": round(time.time(), 3), **values}) + "\n")

@@ -18,9 +18,10 @@ from decoct.artefacts.rule import TrainingRule
 from decoct.artefacts.trajectories import Trajectories
 from decoct.core import checkpoint, seeding
 from decoct.core.compilation import Compile
-from decoct.core.console import Metrics, note, progress
+from decoct.core.console import note, progress
 from decoct.core.device import Precision
 from decoct.core.errors import DecoctError
+from decoct.core.metrics import Metrics
 from decoct.core.settings import Count, Momentum, NonNegative, Settings
 from decoct.core.shapes import Index, Parameters, Pictures, Rows
 from decoct.matching.convnet_gradient import ConvNetGradient

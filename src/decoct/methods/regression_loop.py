@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from decoct.core import checkpoint, seeding
-from decoct.core.console import Metrics, note, progress
+from decoct.core.console import note, progress
 from decoct.core.device import arithmetic
 from decoct.core.errors import DecoctError
+from decoct.core.metrics import Metrics
 from decoct.core.shapes import Index, Pictures, Rows, Scalar
 from decoct.data.images import Images
 from decoct.data.stream import stream

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from decoct.artefacts.rule import TrainingRule
 from decoct.core import checkpoint
-from decoct.core.console import Metrics, progress
+from decoct.core.console import progress
 from decoct.core.errors import DivergedError
+from decoct.core.metrics import Metrics
 from decoct.training.optimiser import Optimiser
 
 CHECKPOINT_EVERY_S = 5.0  # minimum time between two checkpoints
