@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from decoct.core.errors import DecoctError, DivergedError, UnreadableError
-from decoct.core.exact import check_safetensors_header, exact_json
+from decoct.core.exact import check_exact, check_safetensors_header
 from decoct.core.on_disk import DiskTensor, chunks_of, file_head, read_tensors, write_rows
 
 Opened = tuple[dict[str, DiskTensor], dict[str, Tensor], dict[str, Any]]
@@ -25,7 +25,6 @@ Read = Callable[[Path], tuple[dict[str, DiskTensor], dict[str, Tensor]]]
 Finish = Callable[[DiskTensor], tuple[Mapping[str, Tensor], Mapping[str, Any]]]
 FORMAT_VERSION = 2
 _READABLE = (1, 2)  # `artefacts.old_formats` says what changed
-_INDENT = 1  # of JSON
 _METADATA_KEY = "decoct"  # a single key: safetensors does not preserve the order of several
 
 
@@ -223,15 +222,20 @@ def read_header(path: Path) -> dict[str, Any]:
         raise DecoctError(f"{path} is a safetensors file, but decoct did not write it")
     with _reading(path):
         check_safetensors_header(path)
-        header: Any = exact_json(path, metadata[_METADATA_KEY], sort_keys=True)
-    return _checked_shape(path, header)
+        header = _checked_shape(path, json.loads(metadata[_METADATA_KEY]))
+        check_exact(path, metadata[_METADATA_KEY], _header_text(header))
+    return header
 
 
 def save_json(path: Path | str, content: Mapping[str, Any], *, kind: str) -> None:
     """Write JSON with kind, format version and digest, atomically."""
     plain = _plain(content)
     header = {"kind": kind, "version": FORMAT_VERSION, "digest": digest(plain), "meta": plain}
-    write_text(Path(path), json.dumps(header, indent=_INDENT) + "\n")
+    write_text(Path(path), _json_text(header))
+
+
+def _json_text(header: Mapping[str, Any]) -> str:
+    return json.dumps(header, indent=1) + "\n"
 
 
 def load_json(path: Path | str, *, kind: str) -> dict[str, Any]:
@@ -241,9 +245,9 @@ def load_json(path: Path | str, *, kind: str) -> dict[str, Any]:
         raise DecoctError(f"{path} does not exist")
     with _reading(path):
         text = path.read_bytes().decode()  # `read_text` would take other ends of lines for the same
-        header = exact_json(path, text, end="\n", indent=_INDENT)
-    _check_header(path, _checked_shape(path, header), kind)
-    with _reading(path):
+        header = _checked_shape(path, json.loads(text))
+        _check_header(path, header, kind)
+        check_exact(path, text, _json_text(header))
         found = digest(header["meta"])
     if header.get("digest") != found:
         raise _damaged(path, "its digest does not match its contents")
@@ -284,7 +288,11 @@ def _metadata(
     """Our header, as safetensors keeps it."""
     header = {"kind": kind, "version": FORMAT_VERSION, "meta": _plain(meta)}
     header["digest"] = _digest_of(header["meta"], tensors)
-    return {_METADATA_KEY: json.dumps(header, sort_keys=True)}
+    return {_METADATA_KEY: _header_text(header)}
+
+
+def _header_text(header: Mapping[str, Any]) -> str:
+    return json.dumps(header, sort_keys=True)
 
 
 def _digest_of(meta: Any, tensors: Mapping[str, Tensor | DiskTensor]) -> str:
@@ -307,7 +315,8 @@ def _checked_shape(path: Path, header: Any) -> dict[str, Any]:
     known = isinstance(header, dict) and {"kind", "version", "digest", "meta"} == set(header)
     if not known or not isinstance(header["meta"], dict):
         raise DecoctError(f"{path} does not have the header that decoct writes")
-    return header
+    found: dict[str, Any] = header
+    return found
 
 
 def _damaged(path: Path, reason: str) -> DecoctError:

@@ -11,6 +11,7 @@ from torch import Tensor
 from decoct.artefacts.distilled import DistilledSet
 from decoct.core import storage
 from decoct.core.errors import DecoctError
+from decoct.core.forms import understood
 from decoct.data.images import Images
 from decoct.report.descriptions import DESCRIBERS, describe_experts
 from decoct.report.image_grid import image_grid, paired_grid, png_bytes
@@ -29,7 +30,8 @@ def describe(path: Path | str) -> str:
     path = _artefact(Path(path))
     if path.is_dir():
         return describe_experts(path)
-    return DESCRIBERS[_kind(path)](path)
+    with understood(path):
+        return DESCRIBERS[_kind(path)](path)
 
 
 def show(path: Path | str, *, out: Path | None = None) -> str:
