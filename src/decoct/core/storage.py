@@ -16,7 +16,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from decoct.core.errors import DecoctError, DivergedError, UnreadableError
+from decoct.core.errors import DecoctError, DivergedError, ForeignError, UnreadableError
 from decoct.core.exact import check_exact, check_safetensors_header
 from decoct.core.on_disk import DiskTensor, chunks_of, file_head, read_tensors, write_rows
 
@@ -211,15 +211,17 @@ def _reading(path: Path) -> Iterator[None]:
 
 
 def read_header(path: Path) -> dict[str, Any]:
-    """The header of one of our safetensors files (kind, version, digest, meta), unchecked."""
+    """The header of one of our files (kind, version, digest, meta), unchecked."""
     if not path.is_file():
         raise DecoctError(f"{path} does not exist")
+    if path.suffix == ".json":
+        return _read_json_header(path)
     with _reading(path):
         path.open("rb").close()  # safetensors does not say why it cannot open a file
         with safetensors.safe_open(path, framework="numpy") as file:  # "pt" maps it for writing
             metadata = file.metadata() or {}
     if _METADATA_KEY not in metadata:
-        raise DecoctError(f"{path} is a safetensors file, but decoct did not write it")
+        raise ForeignError(f"{path} is a safetensors file, but decoct did not write it")
     with _reading(path):
         check_safetensors_header(path)
         header = _checked_shape(path, json.loads(metadata[_METADATA_KEY]))
@@ -243,16 +245,22 @@ def load_json(path: Path | str, *, kind: str) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise DecoctError(f"{path} does not exist")
+    header = _read_json_header(path)
+    _check_header(path, header, kind)
     with _reading(path):
-        text = path.read_bytes().decode()  # `read_text` would take other ends of lines for the same
-        header = _checked_shape(path, json.loads(text))
-        _check_header(path, header, kind)
-        check_exact(path, text, _json_text(header))
         found = digest(header["meta"])
     if header.get("digest") != found:
         raise _damaged(path, "its digest does not match its contents")
     meta: dict[str, Any] = header["meta"]
     return meta
+
+
+def _read_json_header(path: Path) -> dict[str, Any]:
+    with _reading(path):
+        text = path.read_bytes().decode()  # `read_text` would take other ends of lines for the same
+        header = _checked_shape(path, json.loads(text))
+        check_exact(path, text, _json_text(header))
+        return header
 
 
 def is_valid(path: Path, *, kind: str) -> bool:
@@ -314,7 +322,7 @@ def _check_header(path: Path, header: Mapping[str, Any], kind: str) -> None:
 def _checked_shape(path: Path, header: Any) -> dict[str, Any]:
     known = isinstance(header, dict) and {"kind", "version", "digest", "meta"} == set(header)
     if not known or not isinstance(header["meta"], dict):
-        raise DecoctError(f"{path} does not have the header that decoct writes")
+        raise ForeignError(f"{path} does not have the header that decoct writes")
     found: dict[str, Any] = header
     return found
 

@@ -65,7 +65,7 @@ def read_contents(folder: Path) -> Contents:
     """
     if not (folder / "run.json").is_file():
         raise DecoctError(f"{folder} is not the folder of a run: there is no run.json in it")
-    manifest = read_manifest(folder)
+    manifest = read_manifest(folder / "run.json")
     stages: dict[str, str] = manifest["stages"]
     notes: list[str] = []
     text, recipe = _recipe(folder / "recipe.yaml")

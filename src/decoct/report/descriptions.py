@@ -20,6 +20,7 @@ from decoct.report.lines import course, lines
 from decoct.report.result_descriptions import RESULTS
 from decoct.run.expert_stages import read_difficulty
 from decoct.run.manifest import read_manifest
+from decoct.run.seconds import read_seconds
 
 
 def _numbers(values: Tensor) -> str:
@@ -203,7 +204,7 @@ def _versions(provenance: Mapping[str, Any]) -> str:
 
 
 def _describe_run(path: Path) -> str:
-    content = read_manifest(path.parent)
+    content = read_manifest(path)
     seconds = content["seconds"]
     stages = {
         label: f"{seconds[label]:8.1f} s  {folder}" if label in seconds else f"{'':10}  {folder}"
@@ -227,6 +228,10 @@ def _describe_checkpoint(path: Path) -> str:
     )
 
 
+def _describe_seconds(path: Path) -> str:
+    return f"{path.name}: a stage took {read_seconds(path):.1f} s so far"
+
+
 DESCRIBERS: dict[str, Callable[[Path], str]] = {
     "images": _describe_images,
     "encoder": _describe_encoder,
@@ -238,4 +243,5 @@ DESCRIBERS: dict[str, Callable[[Path], str]] = {
     **RESULTS,
     "checkpoint": _describe_checkpoint,
     "run": _describe_run,
+    "seconds": _describe_seconds,
 }

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from decoct.core import storage
 from decoct.evaluation.finetune import read_finetuned
 from decoct.evaluation.label_free import LabelFreeScores
 from decoct.evaluation.scores import Scores
@@ -12,6 +11,7 @@ from decoct.report.ablation_table import ablation_text
 from decoct.report.frontier import frontier_tables
 from decoct.report.label_free import label_free_text
 from decoct.report.lines import course, lines
+from decoct.report.readers import read_plan
 from decoct.report.table import columns, text_table
 from decoct.report.variance_table import variance_text
 from decoct.run.method_stages import read_probe
@@ -112,7 +112,7 @@ def _describe_label_free(path: Path) -> str:
 
 
 def _describe_plan(path: Path) -> str:
-    known = storage.load_json(path, kind="plan")
+    known = read_plan(path)
     title = f"{path.name}: what decoct distill will do with a folder; plan.yaml has every setting"
     return lines(title, {"folder": known["folder"]})
 

@@ -1,9 +1,7 @@
 """Describe an artefact, and draw it if it contains images."""
 
-import json
 import math
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 from torch import Tensor
@@ -132,22 +130,11 @@ _STAGE_FILES = {
 
 def _kind(path: Path) -> str:
     """The kind in a file's header; raises `DecoctError` if it is none of ours."""
-    if path.suffix == ".json":
-        kind = _json_kind(path)
-    elif path.suffix == ".safetensors":
-        kind = storage.read_header(path).get("kind")
-    else:
+    if path.suffix not in (".json", ".safetensors"):
         raise DecoctError(
             f"{path} is no artefact of decoct: those are .safetensors and .json files, or a folder"
         )
-    if kind not in DESCRIBERS:
+    kind = storage.read_header(path)["kind"]
+    if not isinstance(kind, str) or kind not in DESCRIBERS:
         raise DecoctError(f"{path} holds {kind!r}, which this version of decoct cannot describe")
-    return str(kind)
-
-
-def _json_kind(path: Path) -> Any:
-    try:
-        kind = json.loads(path.read_text(encoding="utf-8"))["kind"]
-    except (OSError, ValueError, KeyError, TypeError):
-        kind = None
-    return kind or storage.load_json(path, kind="decoct")  # raises and says what is wrong
+    return kind

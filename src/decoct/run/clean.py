@@ -8,7 +8,7 @@ from decoct.data.catalogue import part_named
 from decoct.data.fingerprint import EMBEDDED
 from decoct.run.folder import stage_folders
 from decoct.run.graph import Graph
-from decoct.run.manifest import MANIFEST, read_manifest
+from decoct.run.manifest import read_manifest
 from decoct.run.recipe import Recipe, load_recipe
 
 # Studies keep their numbers here; the stages that were measured can be made again.
@@ -28,8 +28,8 @@ def unreachable(run: Path | str) -> list[Path]:
     _check_sources(recipe)
     graph = Graph(recipe)
     reached = {f"{stage.name}-{graph.key(stage.name)}" for stage in graph.of_a_run()}
-    if (run / MANIFEST).exists():
-        reached |= set(read_manifest(run)["stages"].values())
+    if (run / "run.json").exists():
+        reached |= set(read_manifest(run / "run.json")["stages"].values())
     return [folder for folder in stage_folders(run) if folder.name not in reached]
 
 

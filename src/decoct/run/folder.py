@@ -1,6 +1,5 @@
 """Stages on disk: one folder each, named by digest; complete ones are reused, others are made."""
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -10,6 +9,7 @@ from pathlib import Path
 from decoct.core import storage
 from decoct.core.console import note
 from decoct.core.place import Place
+from decoct.run.seconds import add_seconds, known_seconds
 
 Make = Callable[[Path], None]
 _STALE_S = 600.0  # younger temporary files may be in use by another process
@@ -62,15 +62,13 @@ class StageFolders:
             total = time.monotonic() - start
             own = total - self._inner.pop()
             self._inner[-1] += total
-            file = folder / _SECONDS
-            seconds = own + (_read_seconds(file) or 0.0)
-            storage.write_text(file, json.dumps({"seconds": seconds}))
+            add_seconds(folder / _SECONDS, own)
         if own > 2:
             note(f"{label}: {own:.0f} s")
 
     def seconds(self) -> dict[str, float]:
         """Seconds by label for the stages used, summed over all runs that worked on them."""
-        found = {k: _read_seconds(self.path / v / _SECONDS) for k, v in self.used.items()}
+        found = {k: known_seconds(self.path / v / _SECONDS) for k, v in self.used.items()}
         return {label: value for label, value in found.items() if value is not None}
 
 
@@ -99,10 +97,3 @@ def _sweep(folder: Path) -> None:
             with suppress(FileNotFoundError):  # another process has moved it into place
                 if time.time() - temporary.stat().st_mtime > _STALE_S:
                     temporary.unlink()
-
-
-def _read_seconds(file: Path) -> float | None:
-    try:
-        return float(json.loads(file.read_text())["seconds"])
-    except (OSError, ValueError, KeyError):
-        return None

@@ -7,8 +7,6 @@ from decoct.core import storage
 from decoct.core.errors import DecoctError
 from decoct.core.forms import typed, understood
 
-MANIFEST = "run.json"
-
 
 class _Content(TypedDict):
     stages: dict[str, str]
@@ -18,12 +16,11 @@ class _Content(TypedDict):
     sorts: NotRequired[dict[str, str]]
 
 
-def read_manifest(run: Path) -> dict[str, Any]:
-    """The manifest of the run in a folder; raises `DecoctError` if there is none, or no whole one.
+def read_manifest(file: Path) -> dict[str, Any]:
+    """A run's manifest; raises `DecoctError` if there is none, or no whole one.
 
     Stages lie in the run's folder: a name that leads elsewhere is refused.
     """
-    file = run / MANIFEST
     with understood(file):
         found = storage.load_json(file, kind="run")
         typed(found, _Content)  # there may be more in it
