@@ -11,6 +11,7 @@ from decoct.core.errors import DecoctError
 from decoct.data.survey import survey
 from decoct.flags import settings_said, source_name, with_flags
 from decoct.report.logs.follow import logged
+from decoct.report.readers import read_plan
 from decoct.run.plan import Draft, Wishes, plan
 from decoct.run.recipe import Recipe, load_recipe
 from decoct.whole_run import whole_run
@@ -57,7 +58,7 @@ def _begun(out: Path, folder: Path, wanted: str) -> Recipe | None:
     file = out / _PLAN
     if not storage.is_valid(file, kind="plan"):
         return None
-    known = storage.load_json(file, kind="plan")
+    known = read_plan(file)
     if known["folder"] != str(folder.resolve()):
         raise DecoctError(
             f"{out} holds a run of {known['folder']}; choose another folder with --out"

@@ -26,6 +26,7 @@ from decoct.report.runs import runs_in, runs_rows
 from decoct.report.runs_compared import compare_runs
 from decoct.report.show import describe, show
 from decoct.report.table import columns
+from decoct.report.verify import is_whole, verify, verify_text
 from decoct.run.clean import remove, studies_in, unreachable
 from decoct.run.doctor import doctor
 from decoct.run.folder import size_of
@@ -149,6 +150,14 @@ def _agrees(question: str) -> bool:
     return sys.stdin.isatty() and input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
 
 
+def _verify(path: tyro.conf.Positional[Path]) -> None:
+    """Read every byte of a run or a file; exit status 1 if something is damaged."""
+    found = verify(path)
+    print(verify_text(found))
+    if not is_whole(found):
+        sys.exit(1)
+
+
 def _completion(shell: tyro.conf.Positional[str]) -> None:
     """Print a script that lets a shell complete verbs, recipes, stages, sections and flags."""
     print(completion_script(shell))
@@ -165,5 +174,6 @@ TOOLS: dict[str, Callable[..., None]] = {
     "doctor": _doctor,
     "runs": _runs,
     "clean": _clean,
+    "verify": _verify,
     "completion": _completion,
 }

@@ -13,6 +13,7 @@ from torch import Tensor
 from decoct.artefacts.encoder import Encoder
 from decoct.core import storage
 from decoct.core.errors import DecoctError
+from decoct.core.forms import check_forms, understood
 from decoct.core.principal import principal_directions
 from decoct.core.settings import CountOrNone, Settings
 from decoct.core.shapes import Features, Index, Rows
@@ -64,7 +65,16 @@ class Targets:
     @classmethod
     def load(cls, path: Path | str) -> Self:
         """Read what `save` wrote; raises `DecoctError` for a damaged file."""
-        return cls(**storage.load_tensors(path, kind="targets")[0])
+        with understood(path):
+            tensors, _ = storage.load_tensors(path, kind="targets")
+            check_forms(tensors, _FORMS)
+            if tensors["rotation"].numel():
+                check_forms(tensors, _FORMS | {"rotation": "float F D"})
+            return cls(**tensors)
+
+
+# Without principal components the rotation is 0 x 0
+_FORMS = {"values": "float N D", "shift": "float F", "rotation": "float _ _", "scale": "float D"}
 
 
 def compute_targets(

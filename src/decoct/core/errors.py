@@ -13,5 +13,9 @@ class UnreadableError(DecoctError):
     """A file exists, but the system cannot read it: nothing is known of what it holds."""
 
 
+class ForeignError(DecoctError):
+    """A file is none that decoct wrote, or its header is damaged beyond recognition."""
+
+
 class Terminated(BaseException):
     """The system asked the process to end (SIGTERM)."""

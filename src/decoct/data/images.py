@@ -14,10 +14,13 @@ from torch import Tensor
 from decoct.core import storage
 from decoct.core.console import note
 from decoct.core.errors import DecoctError
+from decoct.core.forms import check_forms, typed, understood
 from decoct.core.on_disk import DiskTensor, chunks_of
 from decoct.core.shapes import ByChannel, Index, Pictures, Pixels
 
 _CHUNK = 4096  # images at a time in a pass over all images that needs floats
+# What a file of images holds; square ones, of one or three channels
+_FORMS = {"pixels": "uint8 N C S S", "mean": "float C", "std": "float C", "labels?": "int N"}
 _ROOM = 2**20  # bytes reserved in a file for names and statistics; labels are added to it
 
 
@@ -105,15 +108,17 @@ class Images:
 
         Raises `DecoctError` for a damaged file.
         """
-        stored, tensors, meta = storage.open_tensors(path, kind="images")
-        return cls(
-            pixels=stored["pixels"] if stored else tensors["pixels"],
-            mean=tensors["mean"],
-            std=tensors["std"],
-            labels=tensors.get("labels"),
-            class_names=tuple(meta["class_names"]),
-            name=meta["name"],
-        )
+        with understood(path):
+            stored, tensors, meta = storage.open_tensors(path, kind="images")
+            check_forms({**stored, **tensors}, _FORMS)
+            return cls(
+                pixels=stored["pixels"] if stored else tensors["pixels"],
+                mean=tensors["mean"],
+                std=tensors["std"],
+                labels=tensors.get("labels"),
+                class_names=typed(meta["class_names"], tuple[str, ...]),
+                name=typed(meta["name"], str),
+            )
 
     @classmethod
     def from_array(

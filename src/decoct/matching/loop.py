@@ -21,6 +21,7 @@ from decoct.core.compilation import Compile
 from decoct.core.console import note, progress
 from decoct.core.device import Precision
 from decoct.core.errors import DecoctError
+from decoct.core.forms import understood
 from decoct.core.metrics import Metrics
 from decoct.core.settings import Count, Momentum, NonNegative, Settings
 from decoct.core.shapes import Index, Parameters, Pictures, Rows
@@ -104,7 +105,8 @@ def match_trajectories(
         )
         synthetic.log_lr.data.fill_(math.log(lr))
     else:
-        synthetic.restore(*saved)
+        with understood(state):
+            synthetic.restore(*saved)
     _learn(synthetic, match_at, trajectories, config, seed, label, state, Metrics(metrics))
     return synthetic
 

@@ -18,6 +18,7 @@ from decoct.core import storage
 from decoct.core.bytes import bytes_of
 from decoct.core.console import note, progress
 from decoct.core.errors import DecoctError
+from decoct.core.forms import typed, understood
 from decoct.core.settings import Bounds, Count, Settings, Share
 from decoct.evaluation.target_probe import check_left_out
 from decoct.methods.carried import Carrying
@@ -97,11 +98,12 @@ class Fit:
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read what `save` wrote; raises `DecoctError` for a damaged file."""
-        content = storage.load_json(path, kind="fit")
-        errors = [math.inf if c["error"] is None else c["error"] for c in content["candidates"]]
-        pairs = zip(content["candidates"], errors, strict=True)
-        candidates = tuple(Candidate(**candidate | {"error": error}) for candidate, error in pairs)
-        return cls(content["budget"], content["method"], candidates)
+        with understood(path):
+            content = storage.load_json(path, kind="fit")
+            for candidate in content["candidates"]:
+                candidate["error"] = math.inf if candidate["error"] is None else candidate["error"]
+            found: Self = typed(content, cls)
+            return found
 
 
 def fit(
