@@ -10,6 +10,7 @@ import numpy as np
 
 from decoct.core.console import note
 from decoct.core.errors import DecoctError
+from decoct.core.readable import check_name
 from decoct.data.listing import left_out, list_pictures
 from decoct.data.source_arrays import Labels
 from decoct.data.table import read_table
@@ -77,9 +78,12 @@ def called(path: Path) -> str:
 def part_named(source: str | Path) -> tuple[str, str]:
     """A source, and the part of it that its name asks for: train, test or "".
 
+    Raises `DecoctError` for a name that no file can have.
+
     >>> part_named("photos@train"), part_named("photos"), part_named("hf:mnist@test")
     (('photos', 'train'), ('photos', ''), ('hf:mnist@test', ''))
     """
+    check_name(str(source))
     whole, _, part = str(source).rstrip("/").rpartition("@")
     hub = whole.startswith(("hf:", "torchvision:"))  # these split by themselves
     if not whole or part not in PARTS or hub or Path(source).exists():

@@ -78,8 +78,11 @@ def _mark(file: Path) -> tuple[int, int]:
 
 @cache
 def _contents(file: Path, size: int, time: int) -> str:
-    """The digest of a file, cached until its size or time changes."""
-    if (size, time) == _NOWHERE:
+    """The digest of a file, cached until its size or time changes.
+
+    What has no size is not opened, for a pipe or a device may never end.
+    """
+    if not size:
         return ""
     try:
         with file.open("rb") as opened:

@@ -171,7 +171,7 @@ class _Tuning:
         with seeding.seeded(self.seed, "finetune", draw, "head"):
             network.head = nn.Linear(network.feature_count, self.task.classes).to(self.device)
         shown = self._fitted(self.task.train.subset(rows)).to(self.device)
-        labels = self.task.train_labels[rows].to(self.device)
+        labels = self.task.numbered(self.task.train_labels[rows]).to(self.device)
         augment = augmenter(self.config.augment, shown)
         steps = steps_an_epoch(len(rows), self.config.batch)
 
@@ -199,7 +199,7 @@ class _Tuning:
             predicted = network.head(
                 tuned.embed(self.task.test, device=self.device).to(self.device)
             )
-        right = predicted.argmax(1).cpu() == self.task.test_labels
+        right = predicted.argmax(1).cpu() == self.task.numbered(self.task.test_labels)
         return 100 * float(right.double().mean())
 
     def _fitted(self, images: Images) -> Images:
