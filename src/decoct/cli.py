@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from decoct import __version__
 from decoct.commands import STAGES, VERBS
 from decoct.core.errors import DecoctError, Terminated
+from decoct.core.printable import never_refuse_characters, printable
 from decoct.core.spelling import suggest
 from decoct.help import usage, verb_help
 from decoct.run.recipes import recipe_names, recipe_text
@@ -21,11 +22,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if arguments[:1] == ["help"] and arguments[1:]:
         arguments = [*arguments[1:], "--help"]
+    never_refuse_characters()
     try:
         _say_or_run(arguments)
         sys.stdout.flush()
     except DecoctError as error:
-        print(f"decoct: {error}", file=sys.stderr)
+        print(printable(f"decoct: {error}"), file=sys.stderr)
         return 2
     except BrokenPipeError:  # whoever read it has read enough, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -8,6 +8,7 @@ import tyro
 from decoct.core import storage
 from decoct.core.console import note
 from decoct.core.errors import DecoctError
+from decoct.core.printable import printable, printable_output
 from decoct.data.survey import survey
 from decoct.flags import settings_said, source_name, with_flags
 from decoct.report.logs.follow import logged
@@ -32,9 +33,9 @@ def distil_folder(arguments: list[str]) -> None:
     if recipe is None:
         draft = Draft(call.recipe, settings_said(flags))
         found = plan(draft, folder=folder, found=survey(folder), wishes=wishes)
-        print("\n".join(found.lines), flush=True)
+        print(printable("\n".join(found.lines)), flush=True)
         recipe = _kept(call.flags.out, folder, wanted, found.recipe)
-    with logged(recipe, call.flags.out, call.flags.log):
+    with printable_output(), logged(recipe, call.flags.out, call.flags.log):
         whole_run(replace(call, recipe=recipe).fitted())
 
 

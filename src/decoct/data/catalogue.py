@@ -17,6 +17,7 @@ from decoct.data.table import read_table
 
 PARTS: tuple[Literal["train"], Literal["test"]] = ("train", "test")
 _TEST = ("test", "validation", "valid", "val")  # what the test part may be called, the best first
+_DIGITS = 20  # a label with as many is no number, but a name
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ def catalogue_of(path: Path) -> Catalogue:
 def _of_table(path: Path) -> Catalogue:
     rows = read_table(path)
     classes = tuple(row.label for row in rows)
-    numbers = all(name.isdecimal() for name in classes)
+    numbers = all(name.isdecimal() and len(name) < _DIGITS for name in classes)
     names = sorted(set(classes), key=int) if numbers else sorted(set(classes) - {""})
     given = {row.part for row in rows}
     test = next((name for name in _TEST if name in given), "test")
