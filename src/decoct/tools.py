@@ -12,6 +12,7 @@ from decoct.artefacts.encoder import load_encoder
 from decoct.completion import completion_script
 from decoct.core.device import resolve_device
 from decoct.core.errors import DecoctError
+from decoct.core.settings import Count, Few, check
 from decoct.data.tasks import load_task
 from decoct.evaluation.finetune import FinetuneConfig, finetune_scores
 from decoct.report.embed import embed
@@ -81,6 +82,7 @@ def _embed(
     batch: int = 256,
 ) -> None:
     """Write the features of every picture of a source, with their names."""
+    check("--batch", Count, batch)
     place = resolve_device(device)
     embed(source, encoder=encoder, out=out, device=place, batch=batch)
     print(f"features: {out}" + f"\nnames: {names_file(out)}" * (out.suffix == ".npy"))
@@ -95,6 +97,7 @@ def _finetune(
     device: str = "auto",
 ) -> None:
     """Fine-tune the whole network on few labels, beside the linear probe on the same ones."""
+    check("--seeds", Few, seeds)
     found = load_encoder(encoder)
     labelled = load_task(task, size=found.size, channels=found.channels)
     folder = out or Path("runs") / f"finetune-{labelled.name}"

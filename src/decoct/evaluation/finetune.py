@@ -17,7 +17,7 @@ from decoct.core import checkpoint, seeding, storage
 from decoct.core.console import progress
 from decoct.core.errors import DecoctError
 from decoct.core.forms import typed, understood
-from decoct.core.settings import Count, NonNegative, Positive, Settings
+from decoct.core.settings import Count, Few, NonNegative, Positive, Settings
 from decoct.core.shapes import Index
 from decoct.data.augment import AugmentConfig, augmenter
 from decoct.data.images import Images, convert_channels, resize_and_crop
@@ -41,7 +41,7 @@ class FinetuneConfig(Settings):
 
     labels: tuple[LabelShare, ...] = (0.05,)  # of each class's training labels
     per_class: tuple[Count, ...] = ()  # or counts per class
-    draws: Count = 5  # random choices of the labelled examples, to average over
+    draws: Few = 5  # random choices of the labelled examples, to average over
     epochs: Count = 50
     lr: Positive = 1e-3  # of AdamW; falls along a cosine
     weight_decay: NonNegative = 1e-4

@@ -11,7 +11,7 @@ from torch import Tensor
 from decoct.artefacts.encoder import Encoder
 from decoct.core.console import progress
 from decoct.core.errors import DecoctError
-from decoct.core.settings import Bounds, Count, Settings
+from decoct.core.settings import Bounds, Count, Few, Settings
 from decoct.core.shapes import Index
 from decoct.data.tasks import Task, labelled_indices
 from decoct.evaluation.logistic import Logistic
@@ -41,7 +41,7 @@ class ProbeConfig(Settings):
     protocol: Literal["standard", "paper"] = "standard"  # paper: as published
     fractions: tuple[LabelShare, ...] = (0.05, 0.2)  # of each class's training labels
     per_class: tuple[Count, ...] = ()  # or counts per class
-    draws: Count = 20  # random choices of the labelled examples, to average over
+    draws: Few = 20  # random choices of the labelled examples, to average over
 
     def __post_init__(self) -> None:
         super().__post_init__()

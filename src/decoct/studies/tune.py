@@ -15,7 +15,7 @@ from decoct.core import storage
 from decoct.core.console import progress
 from decoct.core.errors import DecoctError
 from decoct.core.forms import typed, understood
-from decoct.core.settings import Count, Positive, Settings
+from decoct.core.settings import Count, Few, Positive, Settings, Some
 from decoct.core.spelling import suggest
 from decoct.evaluation.scores import REFERENCE
 from decoct.evaluation.target_probe import check_left_out
@@ -38,15 +38,13 @@ class TuneConfig(Settings):
 
     section: ClassVar[str] = "tune"
 
-    lr_factors: tuple[Positive, ...] = (0.5, 1.0, 2.0, 4.0)  # multiply a method's learning rate
-    epochs: tuple[Count, ...] = (10, 20, 40)  # lengths of pre-training
-    seeds: Count = 1  # errors are means over them
+    lr_factors: Some[Positive] = (0.5, 1.0, 2.0, 4.0)  # multiply a method's learning rate
+    epochs: Some[Count] = (10, 20, 40)  # lengths of pre-training
+    seeds: Few = 1  # errors are means over them
     methods: tuple[str, ...] = ()  # empty: the compared methods that pre-train on a small budget
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.lr_factors or not self.epochs:
-            raise DecoctError("tune: give at least one lr factor and one number of epochs")
         for method in self.methods:
             if method not in tuned():
                 raise DecoctError(f"tune: method {method!r} is unknown;{suggest(method, tuned())}")
