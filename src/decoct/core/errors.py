@@ -14,4 +14,4 @@ class UnreadableError(DecoctError):
 
 
 class Terminated(BaseException):
-    """The system asked the process to end (SIGTERM)."""
+    """The system asked the process to end: SIGTERM, or SIGHUP if its terminal is gone."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from decoct.core import storage
 from decoct.core.console import note
 from decoct.core.place import Place
+from decoct.run.lock import lock_folder
 
 Make = Callable[[Path], None]
 _STALE_S = 600.0  # younger temporary files may be in use by another process
@@ -52,8 +53,14 @@ class StageFolders:
     @contextmanager
     def timed(self, label: str, folder: Path) -> Iterator[None]:
         """Add the block's seconds to the stage's own, without those of nested stages."""
-        storage.make_folder(folder)
-        _sweep(self.path)
+        with lock_folder(self.path):
+            storage.make_folder(folder)
+            _sweep(self.path)
+            with self._counted(label, folder):
+                yield
+
+    @contextmanager
+    def _counted(self, label: str, folder: Path) -> Iterator[None]:
         start = time.monotonic()
         self._inner.append(0.0)
         try:
