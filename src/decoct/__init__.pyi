@@ -44,6 +44,7 @@ from .report.show import describe, show
 from .report.verify import Checked, verify
 from .run.budget import within_budget
 from .run.doctor import doctor
+from .run.lock import lock_folder
 from .run.pipeline import Run
 from .run.recipe import Recipe, load_recipe
 from .run.recipes import recipe_names
@@ -146,6 +147,7 @@ __all__ = [
     "load_recipe",
     "load_task",
     "load_teacher",
+    "lock_folder",
     "mkdt",
     "mtt_ssl",
     "pretrain",

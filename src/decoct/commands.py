@@ -39,6 +39,7 @@ GROUPS: dict[str, dict[str, Verb]] = {
                 ("--teacher SOURCE", "timm:NAME, a checkpoint, train; else the best at hand"),
                 ("--labels FOLDER", "class folders to judge on, or none; else FOLDER's own"),
                 ("--out FOLDER", "where to keep the run; default: runs/FOLDER"),
+                ("--wait", "if another process has that folder, wait for it"),
                 ("--jobs N", "processes that share the work"),
                 ("--SECTION.SETTING V", "any setting of a recipe, as of decoct run"),
             ),

@@ -31,6 +31,7 @@ from decoct.report.verify import is_whole, verify, verify_text
 from decoct.run.clean import remove, studies_in, unreachable
 from decoct.run.doctor import doctor
 from decoct.run.folder import size_of
+from decoct.run.lock import lock_folder
 
 
 def _report(run: tyro.conf.Positional[Path], out: Path | None = None) -> None:
@@ -101,15 +102,16 @@ def _finetune(
     found = load_encoder(encoder)
     labelled = load_task(task, size=found.size, channels=found.channels)
     folder = out or Path("runs") / f"finetune-{labelled.name}"
-    scores = finetune_scores(
-        encoder=found,
-        task=labelled,
-        config=finetune,
-        seeds=seeds,
-        device=resolve_device(device),
-        folder=folder,
-    )
-    scores.save(folder / "scores.json")
+    with lock_folder(folder):
+        scores = finetune_scores(
+            encoder=found,
+            task=labelled,
+            config=finetune,
+            seeds=seeds,
+            device=resolve_device(device),
+            folder=folder,
+        )
+        scores.save(folder / "scores.json")
     print(f"{finetune_text(scores)}\n\nall accuracies: {folder / 'scores.json'}")
 
 
@@ -144,7 +146,9 @@ def _clean(run: tyro.conf.Positional[Path], yes: bool = False) -> None:
     if not yes and not _agrees("delete these folders?"):
         print("nothing is deleted; --yes deletes them without asking")
         return
-    remove(folders)
+    with lock_folder(run):
+        folders = [folder for folder in folders if folder in unreachable(run)]  # still
+        remove(folders)
     print(f"deleted: {len(folders)}")
 
 

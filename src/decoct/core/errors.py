@@ -18,7 +18,7 @@ class ForeignError(DecoctError):
 
 
 class Terminated(BaseException):
-    """The system asked the process to end (SIGTERM)."""
+    """The system asked the process to end: SIGTERM, or SIGHUP if its terminal is gone."""
 
 
 def in_one_line(error: BaseException, most: int = 200) -> str:
