@@ -1,6 +1,7 @@
 """Text from outside on a terminal: file names and messages of others control nothing there."""
 
 import io
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -33,6 +34,15 @@ def one_line(text: str) -> str:
     two\nlines.png
     """
     return _IN_A_LINE.sub(_escaped, text)
+
+
+def as_text(name: str) -> str:
+    r"""A file's name as text, also where its bytes are none; text stays as it is.
+
+    >>> print(as_text(os.fsdecode(b"na\xefve.png")))
+    na\xefve.png
+    """
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def shorten(text: str) -> str:
