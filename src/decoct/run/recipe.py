@@ -26,6 +26,7 @@ from decoct.core.settings import (
     Seed,
     Settings,
     Some,
+    Word,
     check,
     hints,
 )
@@ -54,7 +55,7 @@ class ImagesConfig(Settings):
 
     section: ClassVar[str] = "images"
 
-    source: str = "emoji"  # folder, .npz, .npy, IDX, emoji, torchvision:NAME, hf:NAME
+    source: Word = "emoji"  # folder, .npz, .npy, IDX, emoji, torchvision:NAME, hf:NAME
     size: Pixels = 32  # of a side
     channels: Literal[1, 3] = 3  # grey or colour
     holdout: Annotated[float, Bounds(at_least=0, below=1)] = 0.0  # fraction held out from training
@@ -70,7 +71,7 @@ class TeacherConfig(Settings):
 
     section: ClassVar[str] = "teacher"
 
-    source: str = "embedded"  # embedded, timm:NAME, timm:local-dir:FOLDER, or a checkpoint file
+    source: Word = "embedded"  # embedded, timm:NAME, timm:local-dir:FOLDER, or a checkpoint file
     train: bool = False  # train a new one by `ssl`, and ignore `source`
     # pixels of timm:NAME or a state dict; 0: its own
     size: Annotated[int, Bounds(at_least=0, at_most=4096)] = 0
@@ -85,7 +86,7 @@ class CompareConfig(Settings):
 
     methods: Some[str] = field(default_factory=compared_by_default)  # what is compared
     seeds: Few = 3  # each with its own sets, encoders and labelled examples
-    tasks: tuple[str, ...] = ()  # labelled sets to probe on; none: only images held out judge
+    tasks: tuple[Word, ...] = ()  # labelled sets to probe on; none: only images held out judge
     full_epochs: CountOrNone = 20  # of training on all images; 0: as many as on the small sets
     lr_factors: dict[str, Positive] = field(default_factory=dict)  # by method; multiplies its rate
     optimisers: dict[str, Trainer] = field(default_factory=dict)  # by method; else pretrain's
@@ -115,8 +116,8 @@ class Recipe(Settings):
 
     name: str = "recipe"  # the run's folder is runs/NAME
     seed: Seed = 0  # the first of compare.seeds
-    method: str = "carried"  # the method whose set `decoct run` makes; the published one is mkdt
-    device: str = "auto"  # cpu, cuda or mps; auto: the fastest that there is
+    method: Word = "carried"  # the method whose set `decoct run` makes; the published one is mkdt
+    device: Word = "auto"  # cpu, cuda or mps; auto: the fastest that there is
     data: str = ""  # the folder in which sources are looked for first
     size: CountOrNone = 0  # images in the distilled set; 0: `fraction` of the pool
     fraction: Annotated[float, Bounds(above=0, at_most=1)] = 0.02  # the set's share of the pool
