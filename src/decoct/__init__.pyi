@@ -41,6 +41,7 @@ from .report.page import write_report
 from .report.pull import pull
 from .report.push import push
 from .report.show import describe, show
+from .report.verify import Checked, verify
 from .run.budget import within_budget
 from .run.doctor import doctor
 from .run.pipeline import Run
@@ -76,6 +77,7 @@ __all__ = [
     "AugmentConfig",
     "BoostSSDD",
     "Carried",
+    "Checked",
     "DecoctError",
     "DistilledSet",
     "Encoder",
@@ -164,6 +166,7 @@ __all__ = [
     "train_ssl_experts",
     "train_teacher",
     "tune",
+    "verify",
     "within_budget",
     "write_report",
 ]

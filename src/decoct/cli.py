@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from decoct import __version__
 from decoct.commands import STAGES, VERBS
 from decoct.core.errors import DecoctError, Terminated
+from decoct.core.printable import never_refuse_characters, printable
 from decoct.core.spelling import suggest
 from decoct.help import usage, verb_help
 from decoct.run.recipes import recipe_names, recipe_text
@@ -21,19 +22,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if arguments[:1] == ["help"] and arguments[1:]:
         arguments = [*arguments[1:], "--help"]
+    never_refuse_characters()
     try:
         _say_or_run(arguments)
         sys.stdout.flush()
     except DecoctError as error:
-        print(f"decoct: {error}", file=sys.stderr)
+        print(printable(f"decoct: {error}"), file=sys.stderr)
         return 2
     except BrokenPipeError:  # whoever read it has read enough, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno is None:  # it is not the system's
             raise
-        print("decoct: no space left on the device; free some space and run again", file=sys.stderr)
+        print(f"decoct: {_refusal(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("decoct: interrupted; the same command continues from here", file=sys.stderr)
@@ -42,6 +44,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("decoct: terminated; the same command continues from here", file=sys.stderr)
         return 143
     return 0
+
+
+def _refusal(error: OSError) -> str:
+    """What the system refuses, where nothing closer to it has said so."""
+    if error.errno == errno.ENOSPC:
+        return "no space left on the device; free some space and run again"
+    what = f"{error.filename}: " if error.filename else ""
+    return f"{what}{error.strerror}; what is finished is kept, and the same command continues"
 
 
 def _say_or_run(arguments: list[str]) -> None:

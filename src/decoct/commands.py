@@ -182,6 +182,14 @@ GROUPS: dict[str, dict[str, Verb]] = {
             "Lists them with their sizes and asks; --yes deletes without asking. It keeps\n"
             "what the run's recipe.yaml and run.json name, and all that no stage made.",
         ),
+        "verify": Verb(
+            "RUN|FILE",
+            "read every byte, and say what is whole or damaged",
+            "Checks digests, kinds, versions and contents of a file, or of all in a run's or\n"
+            "any other folder, and changes nothing. It says what makes a damaged file again,\n"
+            "and which stages are unfinished. Exit status: 0 if all is whole, 1 if something\n"
+            "is damaged or cannot be read.",
+        ),
         "doctor": Verb("[RECIPE]", "versions, devices, extras; what a recipe would take"),
         "completion": Verb(
             "SHELL",

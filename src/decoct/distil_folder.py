@@ -8,9 +8,11 @@ import tyro
 from decoct.core import storage
 from decoct.core.console import note
 from decoct.core.errors import DecoctError
+from decoct.core.printable import printable, printable_output
 from decoct.data.survey import survey
 from decoct.flags import settings_said, source_name, with_flags
 from decoct.report.logs.follow import logged
+from decoct.report.readers import read_plan
 from decoct.run.plan import Draft, Wishes, plan
 from decoct.run.recipe import Recipe, load_recipe
 from decoct.whole_run import whole_run
@@ -31,9 +33,9 @@ def distil_folder(arguments: list[str]) -> None:
     if recipe is None:
         draft = Draft(call.recipe, settings_said(flags))
         found = plan(draft, folder=folder, found=survey(folder), wishes=wishes)
-        print("\n".join(found.lines), flush=True)
+        print(printable("\n".join(found.lines)), flush=True)
         recipe = _kept(call.flags.out, folder, wanted, found.recipe)
-    with logged(recipe, call.flags.out, call.flags.log):
+    with printable_output(), logged(recipe, call.flags.out, call.flags.log):
         whole_run(replace(call, recipe=recipe).fitted())
 
 
@@ -57,7 +59,7 @@ def _begun(out: Path, folder: Path, wanted: str) -> Recipe | None:
     file = out / _PLAN
     if not storage.is_valid(file, kind="plan"):
         return None
-    known = storage.load_json(file, kind="plan")
+    known = read_plan(file)
     if known["folder"] != str(folder.resolve()):
         raise DecoctError(
             f"{out} holds a run of {known['folder']}; choose another folder with --out"

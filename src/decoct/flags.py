@@ -9,6 +9,7 @@ import tyro
 
 from decoct.core.console import note
 from decoct.core.errors import DecoctError
+from decoct.core.settings import Jobs, Settings
 from decoct.methods.registry import sections
 from decoct.report.logs.logger import LoggerName
 from decoct.run.budget import within_budget
@@ -116,11 +117,11 @@ def _flags_of(recipe: Recipe, verb: str) -> Any:
     parts.append(("out", _OUT, default(None)))
     for name, kind, value in _OWN_FLAGS.get(verb.split()[0], ()):
         parts.append((name, kind, default(value)))
-    return make_dataclass("Flags", parts, frozen=True)
+    return make_dataclass("Flags", parts, bases=(Settings,), frozen=True)
 
 
 _OUT = Annotated[Path | None, tyro.conf.arg(help="where to keep the run; None: runs/NAME")]
-_JOBS = ("jobs", Annotated[int, tyro.conf.arg(help="processes that share the work")], 1)
+_JOBS = ("jobs", Annotated[Jobs, tyro.conf.arg(help="processes that share the work")], 1)
 _MARKDOWN = ("markdown", Annotated[bool, tyro.conf.arg(help="print Markdown tables")], False)
 _AXES = Annotated[tuple[str, ...], tyro.conf.arg(help="what to vary; none: all of the method's")]
 _LOGGERS = Annotated[

@@ -12,6 +12,7 @@ from decoct.artefacts.encoder import load_encoder
 from decoct.completion import completion_script
 from decoct.core.device import resolve_device
 from decoct.core.errors import DecoctError
+from decoct.core.settings import Count, Few, check
 from decoct.data.tasks import load_task
 from decoct.evaluation.finetune import FinetuneConfig, finetune_scores
 from decoct.report.embed import embed
@@ -26,6 +27,7 @@ from decoct.report.runs import runs_in, runs_rows
 from decoct.report.runs_compared import compare_runs
 from decoct.report.show import describe, show
 from decoct.report.table import columns
+from decoct.report.verify import is_whole, verify, verify_text
 from decoct.run.clean import remove, studies_in, unreachable
 from decoct.run.doctor import doctor
 from decoct.run.folder import size_of
@@ -80,6 +82,7 @@ def _embed(
     batch: int = 256,
 ) -> None:
     """Write the features of every picture of a source, with their names."""
+    check("--batch", Count, batch)
     place = resolve_device(device)
     embed(source, encoder=encoder, out=out, device=place, batch=batch)
     print(f"features: {out}" + f"\nnames: {names_file(out)}" * (out.suffix == ".npy"))
@@ -94,6 +97,7 @@ def _finetune(
     device: str = "auto",
 ) -> None:
     """Fine-tune the whole network on few labels, beside the linear probe on the same ones."""
+    check("--seeds", Few, seeds)
     found = load_encoder(encoder)
     labelled = load_task(task, size=found.size, channels=found.channels)
     folder = out or Path("runs") / f"finetune-{labelled.name}"
@@ -149,6 +153,14 @@ def _agrees(question: str) -> bool:
     return sys.stdin.isatty() and input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
 
 
+def _verify(path: tyro.conf.Positional[Path]) -> None:
+    """Read every byte of a run or a file; exit status 1 if something is damaged."""
+    found = verify(path)
+    print(verify_text(found))
+    if not is_whole(found):
+        sys.exit(1)
+
+
 def _completion(shell: tyro.conf.Positional[str]) -> None:
     """Print a script that lets a shell complete verbs, recipes, stages, sections and flags."""
     print(completion_script(shell))
@@ -165,5 +177,6 @@ TOOLS: dict[str, Callable[..., None]] = {
     "doctor": _doctor,
     "runs": _runs,
     "clean": _clean,
+    "verify": _verify,
     "completion": _completion,
 }

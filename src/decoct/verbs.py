@@ -8,6 +8,7 @@ import tyro
 from decoct.commands import STAGES
 from decoct.core.console import note
 from decoct.core.errors import DecoctError
+from decoct.core.printable import printable_output
 from decoct.core.spelling import suggest
 from decoct.data.sources import load_images
 from decoct.distil_folder import distil_folder
@@ -40,7 +41,7 @@ def dispatch(verb: str, arguments: list[str]) -> None:
     """Run one verb."""
     has_recipe = bool(arguments) and not arguments[0].startswith("-")
     if verb in TOOLS and not (verb in RECIPE_VERBS and has_recipe):
-        tyro.cli(TOOLS[verb], prog=f"decoct {verb}", args=arguments)
+        tyro.cli(printable_output()(TOOLS[verb]), prog=f"decoct {verb}", args=arguments)
         return
     if verb == "distill":
         distil_folder(arguments)
@@ -63,7 +64,7 @@ def dispatch(verb: str, arguments: list[str]) -> None:
         print_help(call, f"decoct {verb} {arguments[0]}", call.help)
         return
     call = call if verb in _OWN_BUDGET else call.fitted()
-    with logged(call.recipe, call.flags.out, getattr(call.flags, "log", ())):
+    with printable_output(), logged(call.recipe, call.flags.out, getattr(call.flags, "log", ())):
         make(call)
 
 

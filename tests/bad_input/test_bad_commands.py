@@ -21,7 +21,7 @@ Refused = Callable[..., str]
             "matching: {iteratoins: 1}",
             "no setting matching.iteratoins; perhaps you meant iterations?",
         ),
-        ("fraction: lots", "Expected `float`, got `str`"),
+        ("fraction: lots", "fraction is 'lots'; it must be a number, above 0 and at most 1"),
         ("fraction: [", "is not valid YAML"),
     ],
 )

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -18,10 +18,12 @@ from decoct.artefacts.rule import TrainingRule
 from decoct.artefacts.trajectories import Trajectories
 from decoct.core import checkpoint, seeding
 from decoct.core.compilation import Compile
-from decoct.core.console import Metrics, note, progress
+from decoct.core.console import note, progress
 from decoct.core.device import Precision
 from decoct.core.errors import DecoctError
-from decoct.core.settings import Count, Momentum, NonNegative, Settings
+from decoct.core.forms import understood
+from decoct.core.metrics import Metrics
+from decoct.core.settings import Bounds, Count, Few, Momentum, NonNegative, Settings
 from decoct.core.shapes import Index, Parameters, Pictures, Rows
 from decoct.matching.convnet_gradient import ConvNetGradient
 from decoct.matching.cuda_graph import Match
@@ -40,12 +42,12 @@ class MatchingConfig(Settings):
     section: ClassVar[str] = "matching"
 
     iterations: Count = 5000  # steps on the images and targets
-    inner_steps: Count = 40  # T
+    inner_steps: Annotated[int, Bounds(at_least=1, at_most=10_000)] = 40  # T
     expert_epochs: Count = 2  # from an expert's start to its goal
     max_start_epoch: Count = 2  # s is uniform in [0, max_start_epoch)
     batch: Count = 256  # synthetic images in an inner step
     inner_momentum: Momentum = 0.0  # of the inner loop, so also of pre-training; published: none
-    experts_per_step: Count = 1  # the gradient is averaged over this many experts
+    experts_per_step: Few = 1  # the gradient is averaged over this many experts
     optimiser: Literal["sgd", "adam"] = "sgd"  # of images, targets and rate
     lr_images: NonNegative = 1e3  # of the images; 0: they stay as they are
     lr_targets: NonNegative = 1.0  # of the targets; 0: they stay as they are
@@ -103,7 +105,8 @@ def match_trajectories(
         )
         synthetic.log_lr.data.fill_(math.log(lr))
     else:
-        synthetic.restore(*saved)
+        with understood(state):
+            synthetic.restore(*saved)
     _learn(synthetic, match_at, trajectories, config, seed, label, state, Metrics(metrics))
     return synthetic
 

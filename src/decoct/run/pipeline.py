@@ -217,6 +217,7 @@ class Run:
         Raises `DecoctError` rather than overwrite a recipe that a person wrote there.
         """
         self.check_folder()
+        self.stages.sweep()
         storage.write_text(self._recipe_file, SAVED_RECIPE + self.recipe.to_yaml())
 
     @property

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ from decoct.core.compilation import Compile, compiled, pays
 from decoct.core.console import Advance, progress
 from decoct.core.device import Precision, arithmetic
 from decoct.core.errors import DecoctError
-from decoct.core.settings import Count, Momentum, NonNegative, Positive, Settings
+from decoct.core.settings import Bounds, Count, Momentum, NonNegative, Positive, Settings
 from decoct.core.shapes import PerImage
 from decoct.data.images import Images
 from decoct.data.stream import stream
@@ -36,7 +36,8 @@ class ExpertsConfig(Settings):
 
     section: ClassVar[str] = "experts"
 
-    count: Count = 100  # how many students are trained
+    # how many students are trained
+    count: Annotated[int, Bounds(at_least=1, at_most=100_000)] = 100
     epochs: Count = 3  # of each; weights are kept after every one
     network: NetworkConfig = field(default_factory=NetworkConfig)
     batch: Count = 256  # images in a step

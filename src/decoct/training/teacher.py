@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,15 @@ from decoct.artefacts.encoder import Encoder
 from decoct.artefacts.rule import TrainingRule
 from decoct.core import seeding
 from decoct.core.errors import DecoctError
-from decoct.core.settings import Bounds, Count, CountOrNone, NonNegative, Positive, Settings
+from decoct.core.settings import (
+    Batch,
+    Count,
+    CountOrNone,
+    NonNegative,
+    Positive,
+    Settings,
+    Width,
+)
 from decoct.data.augment import AugmentConfig, augmenter
 from decoct.data.images import Images
 from decoct.data.stream import stream_pixels
@@ -36,11 +44,11 @@ class SSLConfig(Settings):
     epochs: Count = 400  # of the pool
     steps: CountOrNone = 0  # gradient steps, in place of epochs
     warm_up: CountOrNone = 10  # epochs of linear warm-up before the cosine
-    batch: Annotated[int, Bounds(at_least=2)] = 512  # images in a step, each in two views
+    batch: Batch = 512  # images in a step, each in two views
     optimiser: SSLOptimiser = "adam"  # its rate is lr
     lr: Positive = 1e-3  # suits Adam; Muon needs a larger one
     weight_decay: NonNegative = 1e-6  # of all weights
-    projector: Count = 1024  # width of the three-layer projector before the loss
+    projector: Width = 1024  # width of the three-layer projector before the loss
 
     @property
     def rule(self) -> TrainingRule:
