@@ -41,8 +41,10 @@ from .report.page import write_report
 from .report.pull import pull
 from .report.push import push
 from .report.show import describe, show
+from .report.verify import Checked, verify
 from .run.budget import within_budget
 from .run.doctor import doctor
+from .run.lock import lock_folder
 from .run.pipeline import Run
 from .run.recipe import Recipe, load_recipe
 from .run.recipes import recipe_names
@@ -76,6 +78,7 @@ __all__ = [
     "AugmentConfig",
     "BoostSSDD",
     "Carried",
+    "Checked",
     "DecoctError",
     "DistilledSet",
     "Encoder",
@@ -144,6 +147,7 @@ __all__ = [
     "load_recipe",
     "load_task",
     "load_teacher",
+    "lock_folder",
     "mkdt",
     "mtt_ssl",
     "pretrain",
@@ -164,6 +168,7 @@ __all__ = [
     "train_ssl_experts",
     "train_teacher",
     "tune",
+    "verify",
     "within_budget",
     "write_report",
 ]

@@ -27,9 +27,11 @@ from decoct.report.runs import runs_in, runs_rows
 from decoct.report.runs_compared import compare_runs
 from decoct.report.show import describe, show
 from decoct.report.table import columns
+from decoct.report.verify import is_whole, verify, verify_text
 from decoct.run.clean import remove, studies_in, unreachable
 from decoct.run.doctor import doctor
 from decoct.run.folder import size_of
+from decoct.run.lock import lock_folder
 
 
 def _report(run: tyro.conf.Positional[Path], out: Path | None = None) -> None:
@@ -100,15 +102,16 @@ def _finetune(
     found = load_encoder(encoder)
     labelled = load_task(task, size=found.size, channels=found.channels)
     folder = out or Path("runs") / f"finetune-{labelled.name}"
-    scores = finetune_scores(
-        encoder=found,
-        task=labelled,
-        config=finetune,
-        seeds=seeds,
-        device=resolve_device(device),
-        folder=folder,
-    )
-    scores.save(folder / "scores.json")
+    with lock_folder(folder):
+        scores = finetune_scores(
+            encoder=found,
+            task=labelled,
+            config=finetune,
+            seeds=seeds,
+            device=resolve_device(device),
+            folder=folder,
+        )
+        scores.save(folder / "scores.json")
     print(f"{finetune_text(scores)}\n\nall accuracies: {folder / 'scores.json'}")
 
 
@@ -143,13 +146,23 @@ def _clean(run: tyro.conf.Positional[Path], yes: bool = False) -> None:
     if not yes and not _agrees("delete these folders?"):
         print("nothing is deleted; --yes deletes them without asking")
         return
-    remove(folders)
+    with lock_folder(run):
+        folders = [folder for folder in folders if folder in unreachable(run)]  # still
+        remove(folders)
     print(f"deleted: {len(folders)}")
 
 
 def _agrees(question: str) -> bool:
     """Whether the user says yes; without a terminal nobody does."""
     return sys.stdin.isatty() and input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+
+
+def _verify(path: tyro.conf.Positional[Path]) -> None:
+    """Read every byte of a run or a file; exit status 1 if something is damaged."""
+    found = verify(path)
+    print(verify_text(found))
+    if not is_whole(found):
+        sys.exit(1)
 
 
 def _completion(shell: tyro.conf.Positional[str]) -> None:
@@ -168,5 +181,6 @@ TOOLS: dict[str, Callable[..., None]] = {
     "doctor": _doctor,
     "runs": _runs,
     "clean": _clean,
+    "verify": _verify,
     "completion": _completion,
 }

@@ -1,6 +1,7 @@
 """A file is either whole or not there, and one that was harmed is never used."""
 
 import errno
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -312,6 +313,34 @@ def test_until_the_end_the_old_file_stands(text: Path) -> None:
         temporary.write_text("new")
         assert text.read_bytes() == before
     assert text.read_text() == "new"
+
+
+@pytest.mark.parametrize("what", ["link", "dangling", "pipe", "folder"])
+def test_what_is_no_file_is_not_replaced(what: str, tmp_path: Path) -> None:
+    """A device is like a pipe: as root, replacing one would break the machine."""
+    place, other = tmp_path / "place", tmp_path / "other"
+    if what == "pipe":
+        os.mkfifo(place)
+    elif what == "folder":
+        place.mkdir()
+    else:
+        place.symlink_to(other)
+        if what == "link":
+            other.write_text("mine")
+    before = place.lstat()
+    with pytest.raises(DecoctError, match=r"place is a (link|pipe|folder).* name another file"):
+        storage.write_text(place, "ours")
+    assert place.lstat() == before
+    assert not other.exists() or other.read_text() == "mine"
+
+
+def test_no_two_writers_share_a_temporary_name(tmp_path: Path) -> None:
+    """Not even those that have the same process number, in two containers."""
+    with atomic_path(tmp_path / "a") as one, atomic_path(tmp_path / "a") as two:
+        one.write_text("one")
+        two.write_text("two")
+    assert (tmp_path / "a").read_text() == "one"
+    assert left_over(tmp_path) == ["a"]
 
 
 # Digests

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
 
-from decoct.core import checkpoint, storage
+from decoct.core import checkpoint, on_disk, storage
 from decoct.core.errors import DecoctError, DivergedError, UnreadableError
 from decoct.run.folder import StageFolders
 
@@ -44,6 +45,39 @@ def test_a_failing_disk_is_not_damage(
     fail_with(monkeypatch, errno.EIO)
     with pytest.raises(UnreadableError, match=r"cannot be read \(Input/output error\)"):
         storage.is_valid(path, kind="thing")
+
+
+def test_torch_that_cannot_map_a_file_is_not_damage(
+    tensors: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError(f"unable to open file <{tensors}> in read-only mode: Input/output error")
+
+    monkeypatch.setattr(safetensors.torch, "load_file", fail)
+    with pytest.raises(UnreadableError, match="cannot be read"):
+        storage.is_valid(tensors, kind="thing")
+
+
+def test_a_disk_that_fails_among_the_images_is_not_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    pixels = torch.zeros(4, 3, 2, 2, dtype=torch.uint8)
+    storage.save_tensors(tmp_path / "a.safetensors", {"x": pixels}, kind="thing", meta={})
+    monkeypatch.setattr(on_disk, "_IN_MEMORY", 1)
+    monkeypatch.setattr(on_disk.DiskTensor, "_read", fail)
+    with pytest.raises(UnreadableError, match=r"cannot be read \(Input/output error\)"):
+        storage.is_valid(tmp_path / "a.safetensors", kind="thing")
+
+
+@pytest.mark.parametrize("name", ["a.safetensors", "a.json"])
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["pipe", "folder"])
+def test_what_is_no_file_is_not_waited_for(name: str, make: Any, tmp_path: Path) -> None:
+    make(tmp_path / name)
+    with pytest.raises(UnreadableError, match="is not a file"):
+        storage.is_valid(tmp_path / name, kind="thing")
 
 
 def test_a_stage_that_cannot_be_read_is_not_made_again(

@@ -261,6 +261,10 @@ def test_a_file_cut_short_gets_a_sentence(folder: Path) -> None:
             show(folder / name)
 
 
+_HEADER = {"kind": "hologram", "version": 2, "digest": "0", "meta": {}}
+_HOLOGRAM = json.dumps(_HEADER, indent=1) + "\n"
+
+
 def test_an_altered_file_gets_a_sentence(folder: Path) -> None:
     path = folder / "scores.json"
     path.write_text(path.read_text().replace("61.25", "99.25"))
@@ -276,7 +280,7 @@ def test_an_altered_file_gets_a_sentence(folder: Path) -> None:
         ("other.json", json.dumps({"a": 1}), "decoct wr(ote|ites)"),
         ("list.json", "[]", "decoct wr(ote|ites)"),
         ("broken.json", "{", "damaged"),
-        ("new.json", json.dumps({"kind": "hologram", "meta": {}}), "hologram"),
+        ("new.json", _HOLOGRAM, "hologram"),
         ("broken.safetensors", "hello", "damaged"),
     ],
 )

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from decoct.artefacts.encoder import Encoder
-from decoct.core.console import Metrics
+from decoct.core.metrics import Metrics
 
 
 class Interrupted(BaseException):

@@ -1,6 +1,7 @@
 """The state of interrupted training, as tensors that safetensors can hold."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def load(path: Path | None) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
 
     Raises `UnreadableError` if it exists, but cannot be read.
     """
-    if path is None or not path.exists():
+    if path is None or not storage.is_there(path):
         return None
     try:
         return storage.load_tensors(path, kind=_KIND)
@@ -37,9 +38,10 @@ def load(path: Path | None) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
 
 
 def remove(path: Path | None) -> None:
-    """Delete the checkpoint of a finished stage."""
+    """Delete the checkpoint of a finished stage, which does no harm where that fails."""
     if path is not None:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 def module_tensors(prefix: str, module: torch.nn.Module) -> dict[str, Tensor]:
@@ -50,6 +52,13 @@ def module_tensors(prefix: str, module: torch.nn.Module) -> dict[str, Tensor]:
 def restore_module(prefix: str, module: torch.nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Load into a module what `module_tensors` returned."""
     module.load_state_dict(_under(prefix, tensors))
+
+
+def restore(variable: Tensor, saved: Tensor) -> None:
+    """Copy what was saved into a variable; raises `DecoctError` if it has another shape."""
+    if saved.shape != variable.shape:
+        raise DecoctError(f"its variables are of shape {tuple(saved.shape)}, which is not theirs")
+    variable.copy_(saved)
 
 
 def optimiser_tensors(prefix: str, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -1,23 +1,23 @@
-"""What the user sees during a run: progress with the time left, notes, metrics as JSON lines."""
+"""What the user sees during a run: progress with the time left, and notes."""
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-console = Console(stderr=True, highlight=False)
+from decoct.core.printable import one_line, printable
+
+console = Console(stderr=True, highlight=False, markup=False, emoji=False)
 _LINE_EVERY_S = 20.0  # without a terminal: print a line this often instead of drawing a bar
 
 Advance = Callable[[str], None]
 
 
 def note(text: str) -> None:
-    """Print one line to standard error."""
-    console.print(text, markup=False, soft_wrap=True)
+    """Print one line to standard error; control characters in it are escaped."""
+    console.print(printable(text), soft_wrap=True)
 
 
 @contextmanager
@@ -38,15 +38,15 @@ def progress(description: str, *, total: int, done: int = 0) -> Iterator[Advance
 
 def _bar(description: str, total: int, done: int) -> Iterator[Advance]:
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[info]}"),
+        TextColumn("{task.fields[info]}", markup=False),
     )
     with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(description, total=total, completed=done, info="")
-        yield lambda info: bar.update(task, advance=1, info=info)
+        task = bar.add_task(one_line(description), total=total, completed=done, info="")
+        yield lambda info: bar.update(task, advance=1, info=one_line(info))
 
 
 def _lines(description: str, total: int, done: int) -> Iterator[Advance]:
@@ -68,18 +68,3 @@ def _lines(description: str, total: int, done: int) -> Iterator[Advance]:
 def _duration(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     return f"{minutes}:{seconds:02d}"
-
-
-class Metrics:
-    """A JSON-lines file of numbers by step, so that people and plots can follow a running stage."""
-
-    def __init__(self, path: Path | None) -> None:
-        self.path = path
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-
-    def write(self, **values: float | int | str) -> None:
-        """Append one line, with the wall-clock time."""
-        if self.path is not None:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"time": round(time.time(), 3), **values}) + "\n")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from decoct.core.console import progress
-from decoct.core.errors import DecoctError
+from decoct.core.errors import DecoctError, UnreadableError
 
 _IN_MEMORY = 2_000_000_000  # bytes: anything larger stays in its file
 CHUNK = 2**25  # bytes read at a time in a pass over all rows
@@ -46,7 +46,8 @@ class DiskTensor:
     def __getitem__(self, index: Tensor | slice) -> Tensor:
         """The rows at `index` (int64, B; on any device), in its order, in memory on the CPU.
 
-        Raises `DecoctError` if the file ends before them, `IndexError` if there is no such row.
+        Raises `DecoctError` if the file ends before them, `UnreadableError` if the disk fails, and
+        `IndexError` if there is no such row.
         """
         if isinstance(index, slice):
             index = torch.arange(*index.indices(len(self)))
@@ -59,7 +60,9 @@ class DiskTensor:
         try:
             self._read(wanted, rows.flatten().numpy())
         except OSError as error:
-            raise DecoctError(f"{self.path} cannot be read: {error}") from error
+            raise UnreadableError(
+                f"{self.path} cannot be read ({error.strerror or error}); nothing was changed"
+            ) from error
         return rows
 
     def select(self, index: Tensor) -> "DiskTensor":

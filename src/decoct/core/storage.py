@@ -5,9 +5,12 @@ import errno
 import hashlib
 import json
 import os
+import secrets
 import shutil
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from decoct.core.errors import DecoctError, DivergedError, UnreadableError
+from decoct.core.errors import DecoctError, DivergedError, ForeignError, UnreadableError
+from decoct.core.exact import check_exact, check_safetensors_header
 from decoct.core.on_disk import DiskTensor, chunks_of, file_head, read_tensors, write_rows
 
 Opened = tuple[dict[str, DiskTensor], dict[str, Tensor], dict[str, Any]]
@@ -35,47 +39,95 @@ def _umask() -> int:
 
 
 _UMASK = _umask()
+# What a file system says that cannot sync a folder, or does not let this user open it.
+_NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM)
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary name next to `path`; on success sync the file and move it into place.
 
-    A full disk or a read-only folder becomes a `DecoctError`. On any error the temporary file is
-    removed.
+    The name is like no other, even of a process with the same number on another machine. A full
+    disk, a read-only folder, or a link, pipe or device at `path` becomes a `DecoctError`. On any
+    error the temporary file is removed.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    refuse_special(path)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        with suppress(OSError):  # not every file system has permissions
-            temporary.chmod(0o666 & ~_UMASK)  # safetensors makes files for the owner alone
-        temporary.replace(path)
-    except (OSError, safetensors.SafetensorError) as error:
-        raise _unwritable(path, error) from error
+        with writing(path):
+            make_folder(path.parent)
+            yield temporary
+            _sync(temporary)
+            with suppress(OSError):  # not every file system has permissions
+                temporary.chmod(0o666 & ~_UMASK)  # safetensors makes files for the owner alone
+            temporary.replace(path)
+            _sync_names(path.parent)
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
 
 
-def _unwritable(path: Path, error: Exception) -> DecoctError:
-    full = isinstance(error, OSError) and error.errno == errno.ENOSPC
-    if full or f"os error {errno.ENOSPC}" in str(error):
-        return DecoctError(
-            f"no space left on the device while writing {path}; free some space and run again: "
-            "the work done so far is kept"
-        )
-    return DecoctError(f"{path} cannot be written ({error}); choose another folder")
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Inside the block, what the system refuses is a `DecoctError`: `path` cannot be written."""
+    try:
+        yield
+    except (OSError, safetensors.SafetensorError) as error:
+        full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+        if full or f"os error {errno.ENOSPC}" in str(error):
+            raise DecoctError(
+                f"no space left on the device while writing {path}; free some space and run again: "
+                "the work done so far is kept"
+            ) from error
+        raise DecoctError(f"{path} cannot be written ({error}); choose another folder") from error
+
+
+def refuse_special(path: Path) -> None:
+    """Raise `DecoctError` if `path` is a link, a folder, a pipe or a device: no place for a file.
+
+    A link is not followed, because whoever made it also chose which file would be lost.
+    """
+    try:
+        mode = path.lstat().st_mode
+    except OSError:  # a new name; whatever else is wrong, writing will say
+        return
+    if not stat.S_ISREG(mode):
+        kinds = {stat.S_IFLNK: "a link", stat.S_IFDIR: "a folder"}
+        what = kinds.get(stat.S_IFMT(mode), "a pipe or a device")
+        raise DecoctError(f"{path} is {what}, which no file may replace; name another file")
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file's contents are on the disk."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _sync_names(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk, where the file system can say so.
+
+    Otherwise a power cut may undo the last moves, but keep what was written after them.
+    """
+    if os.name == "nt":  # folders cannot be opened there
+        return
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
 
 
 def make_folder(path: Path) -> None:
     """Make a folder and those above it; raises `DecoctError` if that is impossible."""
-    try:
+    with writing(path):
+        new = list(takewhile(lambda folder: not folder.exists(), (path, *path.parents)))
         path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _unwritable(path, error) from error
+        for folder in reversed(new):
+            _sync_names(folder.parent)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -188,7 +240,8 @@ def _load(path: Path, kind: str, read: Read) -> Opened:
     _check_header(path, header, kind)
     with _reading(path):
         stored, tensors = read(path)
-    if header.get("digest") != _digest_of(header["meta"], {**stored, **tensors}):
+        found = _digest_of(header["meta"], {**stored, **tensors})
+    if header.get("digest") != found:
         raise _damaged(path, "its digest does not match its contents")
     return stored, tensors, header["meta"]
 
@@ -198,48 +251,83 @@ def _reading(path: Path) -> Iterator[None]:
     """Say which file is damaged, or cannot be read: a colleague's, or on a failing disk."""
     try:
         yield
-    except OSError as error:
-        raise UnreadableError(
-            f"{path} cannot be read ({error.strerror or error}); nothing was changed"
-        ) from error
-    except (safetensors.SafetensorError, json.JSONDecodeError, UnicodeDecodeError) as error:
+    except DecoctError:
+        raise
+    except (safetensors.SafetensorError, ValueError, RecursionError) as error:
         raise _damaged(path, str(error)) from error
+    except (OSError, RuntimeError) as error:  # torch's, where it cannot open or map a file
+        raise UnreadableError(
+            f"{path} cannot be read ({getattr(error, 'strerror', None) or error}); "
+            "nothing was changed"
+        ) from error
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is such a file; raises `UnreadableError` if the system does not say.
+
+    So it does for what is no file: a folder, or a pipe on which reading would wait for ever.
+    """
+    with _reading(path):
+        try:
+            mode = path.stat().st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+    if not stat.S_ISREG(mode):
+        raise UnreadableError(f"{path} is not a file; nothing was changed")
+    return True
 
 
 def read_header(path: Path) -> dict[str, Any]:
-    """The header of one of our safetensors files (kind, version, digest, meta), unchecked."""
-    if not path.is_file():
+    """The header of one of our files (kind, version, digest, meta), unchecked."""
+    if not is_there(path):
         raise DecoctError(f"{path} does not exist")
+    if path.suffix == ".json":
+        return _read_json_header(path)
     with _reading(path):
         path.open("rb").close()  # safetensors does not say why it cannot open a file
         with safetensors.safe_open(path, framework="numpy") as file:  # "pt" maps it for writing
             metadata = file.metadata() or {}
     if _METADATA_KEY not in metadata:
-        raise DecoctError(f"{path} is a safetensors file, but decoct did not write it")
+        raise ForeignError(f"{path} is a safetensors file, but decoct did not write it")
     with _reading(path):
-        header: Any = json.loads(metadata[_METADATA_KEY])
-    return _checked_shape(path, header)
+        check_safetensors_header(path)
+        header = _checked_shape(path, json.loads(metadata[_METADATA_KEY]))
+        check_exact(path, metadata[_METADATA_KEY], _header_text(header))
+    return header
 
 
 def save_json(path: Path | str, content: Mapping[str, Any], *, kind: str) -> None:
     """Write JSON with kind, format version and digest, atomically."""
     plain = _plain(content)
     header = {"kind": kind, "version": FORMAT_VERSION, "digest": digest(plain), "meta": plain}
-    write_text(Path(path), json.dumps(header, indent=1) + "\n")
+    write_text(Path(path), _json_text(header))
+
+
+def _json_text(header: Mapping[str, Any]) -> str:
+    return json.dumps(header, indent=1) + "\n"
 
 
 def load_json(path: Path | str, *, kind: str) -> dict[str, Any]:
     """Read what `save_json` wrote, with the same checks as `load_tensors`."""
     path = Path(path)
-    if not path.is_file():
+    if not is_there(path):
         raise DecoctError(f"{path} does not exist")
+    header = _read_json_header(path)
+    _check_header(path, header, kind)
     with _reading(path):
-        header = json.loads(path.read_text(encoding="utf-8"))
-    _check_header(path, _checked_shape(path, header), kind)
-    if header.get("digest") != digest(header["meta"]):
+        found = digest(header["meta"])
+    if header.get("digest") != found:
         raise _damaged(path, "its digest does not match its contents")
     meta: dict[str, Any] = header["meta"]
     return meta
+
+
+def _read_json_header(path: Path) -> dict[str, Any]:
+    with _reading(path):
+        text = path.read_bytes().decode()  # `read_text` would take other ends of lines for the same
+        header = _checked_shape(path, json.loads(text))
+        check_exact(path, text, _json_text(header))
+        return header
 
 
 def is_valid(path: Path, *, kind: str) -> bool:
@@ -275,7 +363,11 @@ def _metadata(
     """Our header, as safetensors keeps it."""
     header = {"kind": kind, "version": FORMAT_VERSION, "meta": _plain(meta)}
     header["digest"] = _digest_of(header["meta"], tensors)
-    return {_METADATA_KEY: json.dumps(header, sort_keys=True)}
+    return {_METADATA_KEY: _header_text(header)}
+
+
+def _header_text(header: Mapping[str, Any]) -> str:
+    return json.dumps(header, sort_keys=True)
 
 
 def _digest_of(meta: Any, tensors: Mapping[str, Tensor | DiskTensor]) -> str:
@@ -286,17 +378,20 @@ def _digest_of(meta: Any, tensors: Mapping[str, Tensor | DiskTensor]) -> str:
 def _check_header(path: Path, header: Mapping[str, Any], kind: str) -> None:
     if header.get("kind") != kind:
         raise DecoctError(f"{path} holds {header.get('kind')!r}; {kind!r} is needed here")
-    if header.get("version") not in _READABLE:
+    version = header.get("version")
+    if type(version) is not int or version not in _READABLE:  # true is 1
         raise DecoctError(
-            f"{path} was written in format version {header.get('version')}; this decoct reads "
+            f"{path} was written in format version {version}; this decoct reads "
             f"versions up to {FORMAT_VERSION}: make it again, or install the decoct that wrote it"
         )
 
 
 def _checked_shape(path: Path, header: Any) -> dict[str, Any]:
-    if not isinstance(header, dict) or not {"kind", "version", "digest", "meta"} <= set(header):
-        raise DecoctError(f"{path} does not have the header that decoct writes")
-    return header
+    known = isinstance(header, dict) and {"kind", "version", "digest", "meta"} == set(header)
+    if not known or not isinstance(header["meta"], dict):
+        raise ForeignError(f"{path} does not have the header that decoct writes")
+    found: dict[str, Any] = header
+    return found
 
 
 def _damaged(path: Path, reason: str) -> DecoctError:

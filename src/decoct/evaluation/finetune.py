@@ -16,6 +16,7 @@ from decoct.artefacts.rule import TrainingRule
 from decoct.core import checkpoint, seeding, storage
 from decoct.core.console import progress
 from decoct.core.errors import DecoctError
+from decoct.core.forms import typed, understood
 from decoct.core.settings import Count, Few, NonNegative, Positive, Settings
 from decoct.core.shapes import Index
 from decoct.data.augment import AugmentConfig, augmenter
@@ -137,7 +138,13 @@ def _kept(place: Path | None, make: Callable[[Path | None], float]) -> float:
     if not storage.is_valid(file, kind=_KIND):
         storage.save_json(file, {"accuracy": make(state)}, kind=_KIND)
         checkpoint.remove(state)
-    return float(storage.load_json(file, kind=_KIND)["accuracy"])
+    return read_finetuned(file)
+
+
+def read_finetuned(file: Path) -> float:
+    """The accuracy on one draw of labels, in per cent, from its file."""
+    with understood(file):
+        return float(typed(storage.load_json(file, kind=_KIND)["accuracy"], float))
 
 
 @dataclass(frozen=True)
@@ -164,7 +171,7 @@ class _Tuning:
         with seeding.seeded(self.seed, "finetune", draw, "head"):
             network.head = nn.Linear(network.feature_count, self.task.classes).to(self.device)
         shown = self._fitted(self.task.train.subset(rows)).to(self.device)
-        labels = self.task.train_labels[rows].to(self.device)
+        labels = self.task.numbered(self.task.train_labels[rows]).to(self.device)
         augment = augmenter(self.config.augment, shown)
         steps = steps_an_epoch(len(rows), self.config.batch)
 
@@ -192,7 +199,7 @@ class _Tuning:
             predicted = network.head(
                 tuned.embed(self.task.test, device=self.device).to(self.device)
             )
-        right = predicted.argmax(1).cpu() == self.task.test_labels
+        right = predicted.argmax(1).cpu() == self.task.numbered(self.task.test_labels)
         return 100 * float(right.double().mean())
 
     def _fitted(self, images: Images) -> Images:

@@ -18,9 +18,11 @@ from decoct.artefacts.rule import TrainingRule
 from decoct.artefacts.trajectories import Trajectories
 from decoct.core import checkpoint, seeding
 from decoct.core.compilation import Compile
-from decoct.core.console import Metrics, note, progress
+from decoct.core.console import note, progress
 from decoct.core.device import Precision
 from decoct.core.errors import DecoctError
+from decoct.core.forms import understood
+from decoct.core.metrics import Metrics
 from decoct.core.settings import Bounds, Count, Few, Momentum, NonNegative, Settings
 from decoct.core.shapes import Index, Parameters, Pictures, Rows
 from decoct.matching.convnet_gradient import ConvNetGradient
@@ -103,7 +105,8 @@ def match_trajectories(
         )
         synthetic.log_lr.data.fill_(math.log(lr))
     else:
-        synthetic.restore(*saved)
+        with understood(state):
+            synthetic.restore(*saved)
     _learn(synthetic, match_at, trajectories, config, seed, label, state, Metrics(metrics))
     return synthetic
 

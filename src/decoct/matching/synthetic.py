@@ -71,6 +71,6 @@ class Synthetic:
     def restore(self, tensors: dict[str, Tensor], history: dict[str, list[float]]) -> None:
         """Resume from a checkpoint."""
         for name in ("images", "targets", "log_lr"):
-            getattr(self, name).copy_(tensors[name])
+            checkpoint.restore(getattr(self, name), tensors[name])
         checkpoint.restore_optimiser("optimiser", self.optimiser, tensors)
         self.history, self._good = history, self._copy()

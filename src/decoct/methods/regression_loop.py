@@ -14,9 +14,11 @@ import torch
 from torch import Tensor
 
 from decoct.core import checkpoint, seeding
-from decoct.core.console import Metrics, note, progress
+from decoct.core.console import note, progress
 from decoct.core.device import arithmetic
 from decoct.core.errors import DecoctError
+from decoct.core.forms import understood
+from decoct.core.metrics import Metrics
 from decoct.core.shapes import Index, Pictures, Rows, Scalar
 from decoct.data.images import Images
 from decoct.data.stream import stream
@@ -69,7 +71,8 @@ def learn(
     course = _Course(learnt, population, weight_decay=config.weight_decay)
     saved = checkpoint.load(state)
     if saved is not None:
-        course.restore(*saved)
+        with understood(state):
+            course.restore(*saved)
     with arithmetic(config.precision):
         course.fill_population(config, state)
         _iterate(course, images.to(device), config, seed, device, state, Metrics(metrics))
@@ -125,7 +128,7 @@ class _Course:
     def restore(self, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
         """Resume from a checkpoint."""
         for name, variable in self.learnt.variables.items():
-            variable.copy_(tensors[name])
+            checkpoint.restore(variable, tensors[name])
         checkpoint.restore_optimiser("optimiser", self.optimiser, tensors)
         self.population.restore(tensors, meta["ages"])
         self.losses, self._good = meta["losses"], self._copy()

@@ -49,6 +49,7 @@ def embed(
     """
     out = Path(out)
     check_format(out)
+    storage.refuse_special(out)
     if batch < 1:
         raise DecoctError(f"a batch of {batch} pictures is empty; it takes at least 1")
     if not isinstance(encoder, Encoder):
@@ -58,9 +59,9 @@ def embed(
     pieces = source_pieces(str(source), size=size, channels=channels, file=file)
     parts = _Embedding(encoder, torch.device(device), batch).of(pieces, folder)
     _join(parts, out, str(source))
-    for old in (*folder.glob("*.safetensors"), *folder.glob(".*.tmp")):
-        old.unlink()
     with suppress(OSError):  # somebody else's files are in it
+        for old in (*folder.glob("*.safetensors"), *folder.glob(".*.tmp")):
+            old.unlink()
         folder.rmdir()
     return out
 
@@ -87,7 +88,9 @@ class _Embedding:
             folder / f"{number:06d}-{storage.digest(key, piece.mark)}.safetensors"
             for number, piece in enumerate(pieces)
         ]
-        todo = {f: p for f, p in zip(files, pieces, strict=True) if not _is_there(f)}
+        todo = {
+            f: p for f, p in zip(files, pieces, strict=True) if not storage.is_valid(f, kind=_KIND)
+        }
         if len(todo) < len(files):
             note(f"going on with the features in {folder}")
         total, left = (sum(len(p.names) for p in some) for some in (pieces, todo.values()))
@@ -117,10 +120,6 @@ class _Embedding:
         batches = pixels.split(self.batch)
         embedded = (self.encoder.embed_pixels(b, device=self.device) for b in batches)
         return torch.cat(list(embedded))
-
-
-def _is_there(file: Path) -> bool:
-    return file.exists() and storage.is_valid(file, kind=_KIND)
 
 
 def _join(files: Sequence[Path], out: Path, source: str) -> None:

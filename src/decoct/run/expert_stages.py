@@ -10,6 +10,7 @@ from torch import Tensor
 
 from decoct.artefacts.trajectories import Trajectories
 from decoct.core import storage
+from decoct.core.forms import check_forms, understood
 from decoct.core.place import Place
 from decoct.methods.inputs import Inputs
 from decoct.methods.method import FLOAT
@@ -92,6 +93,14 @@ def experts(recipe: Recipe) -> Stage[Trajectories]:
     )
 
 
+def read_difficulty(path: Path) -> Tensor:
+    """Each image's difficulty, from the stage's file: N."""
+    with understood(path):
+        tensors, _ = storage.load_tensors(path, kind="difficulty")
+        check_forms(tensors, {"difficulty": "float N"})
+        return tensors["difficulty"]
+
+
 def difficulty(recipe: Recipe) -> Stage[Tensor]:
     """How hard students find each image: N."""
     config = recipe.experts
@@ -103,9 +112,6 @@ def difficulty(recipe: Recipe) -> Stage[Tensor]:
             trajectories=inputs.trajectories,
             device=place.device,
         )
-
-    def load(path: Path) -> Tensor:
-        return storage.load_tensors(path, kind="difficulty")[0]["difficulty"]
 
     def save(values: Tensor, path: Path) -> None:
         storage.save_tensors(path, {"difficulty": values}, kind="difficulty", meta={})
@@ -120,7 +126,7 @@ def difficulty(recipe: Recipe) -> Stage[Tensor]:
         aliases=LEARNT,
         settings=(),
         make=make,
-        artefact=Artefact("difficulty.safetensors", "difficulty", load, save),
+        artefact=Artefact("difficulty.safetensors", "difficulty", read_difficulty, save),
         work=work,
     )
 

@@ -1,21 +1,30 @@
 """Stages on disk: one folder each, named by digest; complete ones are reused, others are made."""
 
-import json
+import os
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from decoct.core import storage
+from decoct.core import checkpoint, storage
 from decoct.core.console import note
 from decoct.core.place import Place
+from decoct.run.lock import lock_folder
+from decoct.run.seconds import add_seconds, known_seconds
 
 Make = Callable[[Path], None]
 _STALE_S = 600.0  # younger temporary files may be in use by another process
-_TEMPORARY = (".*.tmp", ".tmp??????")  # storage's and safetensors'
 _SECONDS = "seconds.json"  # in the folder of each stage that was begun
-_FOLDER = "*-" + 16 * "[0-9a-f]"  # a stage's folder; anything else in a run's folder is not ours
+_HEX = 16 * "[0-9a-f]"
+_FOLDER = f"*-{_HEX}"  # a stage's folder; anything else in a run's folder is not ours
+_TEMPORARY = (  # storage's and safetensors', in a stage's folder; those with our names in the run's
+    f"{_FOLDER}/.*.tmp",
+    f"{_FOLDER}/.tmp??????",
+    f".*.{_HEX}.tmp",
+    ".recipe.yaml.*.tmp",  # of earlier versions
+)
 
 
 @dataclass
@@ -41,19 +50,26 @@ class StageFolders:
         """The path of a complete artefact, which is found or made."""
         path = self.of(label, key) / file
         if not storage.is_valid(path, kind=kind):
+            storage.refuse_special(path)  # before the work, not after it
             if path.exists():
                 note(f"{path} is damaged; making it again")
             with self.timed(label, path.parent):
                 make(path)
-        _state(path).unlink(missing_ok=True)
+        checkpoint.remove(Place(folder=path.parent).state)
         self.used[label] = self.used.pop(label)  # after the stages that it was made from
         return path
 
     @contextmanager
     def timed(self, label: str, folder: Path) -> Iterator[None]:
         """Add the block's seconds to the stage's own, without those of nested stages."""
-        storage.make_folder(folder)
-        _sweep(self.path)
+        with lock_folder(self.path):
+            storage.make_folder(folder)
+            self.sweep()
+            with self._counted(label, folder):
+                yield
+
+    @contextmanager
+    def _counted(self, label: str, folder: Path) -> Iterator[None]:
         start = time.monotonic()
         self._inner.append(0.0)
         try:
@@ -62,15 +78,22 @@ class StageFolders:
             total = time.monotonic() - start
             own = total - self._inner.pop()
             self._inner[-1] += total
-            file = folder / _SECONDS
-            seconds = own + (_read_seconds(file) or 0.0)
-            storage.write_text(file, json.dumps({"seconds": seconds}))
+            add_seconds(folder / _SECONDS, own)
         if own > 2:
             note(f"{label}: {own:.0f} s")
 
+    def sweep(self) -> None:
+        """Remove the temporary files of runs that were killed while writing."""
+        found = [temporary for pattern in _TEMPORARY for temporary in self.path.glob(pattern)]
+        with suppress(OSError):  # another process has just moved it into place
+            now = _clock(self.path) if found else 0.0
+            for temporary in found:
+                if now - temporary.lstat().st_mtime > _STALE_S:
+                    temporary.unlink()
+
     def seconds(self) -> dict[str, float]:
         """Seconds by label for the stages used, summed over all runs that worked on them."""
-        found = {k: _read_seconds(self.path / v / _SECONDS) for k, v in self.used.items()}
+        found = {k: known_seconds(self.path / v / _SECONDS) for k, v in self.used.items()}
         return {label: value for label, value in found.items() if value is not None}
 
 
@@ -85,24 +108,7 @@ def size_of(folder: Path) -> int:
     return sum(file.lstat().st_size for file in folder.rglob("*") if not file.is_dir())
 
 
-def _state(artefact: Path) -> Path:
-    """The path of the checkpoint for the stage that makes `artefact`."""
-    state = Place(folder=artefact.parent).state
-    assert state is not None
-    return state
-
-
-def _sweep(folder: Path) -> None:
-    """Remove the temporary files, in any stage, of runs that were killed while writing."""
-    for pattern in _TEMPORARY:
-        for temporary in folder.glob(f"{_FOLDER}/{pattern}"):
-            with suppress(FileNotFoundError):  # another process has moved it into place
-                if time.time() - temporary.stat().st_mtime > _STALE_S:
-                    temporary.unlink()
-
-
-def _read_seconds(file: Path) -> float | None:
-    try:
-        return float(json.loads(file.read_text())["seconds"])
-    except (OSError, ValueError, KeyError):
-        return None
+def _clock(folder: Path) -> float:
+    """The time of whoever keeps the folder; other machines' clocks may differ by any amount."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        return os.fstat(file.fileno()).st_mtime

@@ -200,6 +200,7 @@ class Run:
                 continue
             made = self.folder / f"{name}-{self.graph.key(name)}" / artefact.file
             if made.is_file():
+                self.get(name)  # a damaged one is made again, though all scores are there
                 storage.link(made, self.folder / artefact.file)
                 found.append(self.folder / artefact.file)
         return found
@@ -216,6 +217,7 @@ class Run:
         Raises `DecoctError` rather than overwrite a recipe that a person wrote there.
         """
         self.check_folder()
+        self.stages.sweep()
         storage.write_text(self._recipe_file, SAVED_RECIPE + self.recipe.to_yaml())
 
     @property

@@ -18,11 +18,13 @@ from decoct.core import storage
 from decoct.core.bytes import bytes_of
 from decoct.core.console import note, progress
 from decoct.core.errors import DecoctError
+from decoct.core.forms import typed, understood
 from decoct.core.settings import Bounds, Few, Settings, Share, Some, Width
 from decoct.evaluation.target_probe import check_left_out
 from decoct.methods.carried import Carrying
 from decoct.methods.registry import METHODS, method_kind
 from decoct.run.budget import size_within
+from decoct.run.lock import lock_folder
 from decoct.run.pipeline import Run
 from decoct.run.recipe import Recipe
 from decoct.run.workers import Job, workers
@@ -92,11 +94,12 @@ class Fit:
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read what `save` wrote; raises `DecoctError` for a damaged file."""
-        content = storage.load_json(path, kind="fit")
-        errors = [math.inf if c["error"] is None else c["error"] for c in content["candidates"]]
-        pairs = zip(content["candidates"], errors, strict=True)
-        candidates = tuple(Candidate(**candidate | {"error": error}) for candidate, error in pairs)
-        return cls(content["budget"], content["method"], candidates)
+        with understood(path):
+            content = storage.load_json(path, kind="fit")
+            for candidate in content["candidates"]:
+                candidate["error"] = math.inf if candidate["error"] is None else candidate["error"]
+            found: Self = typed(content, cls)
+            return found
 
 
 def fit(
@@ -171,7 +174,7 @@ def _share(runs: list[Run], method: str, seeds: range, jobs: int) -> None:
     wanted: dict[str, Job] = {}
     for run, seed in product(runs, seeds):
         wanted |= error_jobs(run, method, seed)
-    with workers(jobs) as pool:
+    with lock_folder(runs[0].folder), workers(jobs) as pool:
         pool.do(wanted, label="ways to divide the budget, side by side")
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from decoct.core import storage
 from decoct.core.console import progress
 from decoct.core.errors import DecoctError
+from decoct.core.forms import typed, understood
 from decoct.core.settings import Count, Few, Positive, Settings, Some
 from decoct.core.spelling import suggest
 from decoct.evaluation.scores import REFERENCE
@@ -103,14 +104,16 @@ class Tuning:
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read what `save` wrote; raises `DecoctError` for a damaged file."""
-        trials = storage.load_json(path, kind="tuning")["trials"]
-        return cls(tuple(map(_trial, trials)))
+        with understood(path):
+            trials = storage.load_json(path, kind="tuning")["trials"]
+            return cls(tuple(map(_trial, trials)))
 
 
 def _trial(content: dict[str, Any]) -> Trial:
     """A trial from a file's content; files of format version 1 call the factor `rate`."""
     old = {"lr_factor": content.pop("rate")} if "rate" in content else {}
-    return Trial(**content | old | {"error": _error_of(content["error"])})
+    trial: Trial = typed(content | old | {"error": _error_of(content["error"])}, Trial)
+    return trial
 
 
 def tune(*, recipe: Recipe, folder: Path | str, config: TuneConfig | None = None) -> Tuning:

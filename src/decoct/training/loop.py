@@ -13,8 +13,10 @@ from torch import Tensor, nn
 
 from decoct.artefacts.rule import TrainingRule
 from decoct.core import checkpoint
-from decoct.core.console import Metrics, progress
+from decoct.core.console import progress
 from decoct.core.errors import DivergedError
+from decoct.core.forms import understood
+from decoct.core.metrics import Metrics
 from decoct.training.optimiser import Optimiser
 
 CHECKPOINT_EVERY_S = 5.0  # minimum time between two checkpoints
@@ -106,6 +108,7 @@ def _restore(state: Path | None, network: nn.Module, optimiser: Optimiser) -> li
     if saved is None or "schedules" not in saved[1]:  # of an earlier version
         return []
     tensors, meta = saved
-    checkpoint.restore_module("network", network, tensors)
-    optimiser.restore(tensors, meta["schedules"])
-    return list(meta["losses"])
+    with understood(state):
+        checkpoint.restore_module("network", network, tensors)
+        optimiser.restore(tensors, meta["schedules"])
+        return [float(loss) for loss in meta["losses"]]

@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-import msgspec
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -16,6 +15,7 @@ from decoct.artefacts.encoder import Encoder
 from decoct.artefacts.rule import TrainingRule
 from decoct.artefacts.targets import Targets
 from decoct.core import seeding
+from decoct.core.forms import typed
 from decoct.core.settings import Count, CountOrNone, Positive, Settings
 from decoct.data.images import Images
 from decoct.data.stored_views import FreshViews, show_views
@@ -119,7 +119,7 @@ def _loss_of(distilled: DistilledSet) -> tuple[Loss, int]:
     """The loss that a network minimises on a set, and the number of outputs that it needs."""
     if distilled.has_targets:
         return _error, distilled.dimensions
-    objective = msgspec.convert(distilled.provenance["objective"], Objective)
+    objective = typed(distilled.provenance["objective"], Objective)
     of_views = view_loss(objective, mean=distilled.mean, std=distilled.std, size=distilled.size)
     return lambda network, images, _: of_views(network, images), objective.projector
 

@@ -74,9 +74,7 @@ class _Follower:
         place = run / "logs" / name
         storage.make_folder(place)
         file = place / "followed.json"
-        kept: dict[str, Any] = {}
-        with suppress(OSError, ValueError):
-            kept = json.loads(file.read_text(encoding="utf-8"))
+        kept = _kept(file)
         start = Start(place, recipe.name, recipe.to_yaml(), identity=kept.get("identity", ""))
         graph = Graph(recipe)
         stages = frozenset(f"{stage.name}-{graph.key(stage.name)}" for stage in graph.of_a_run())
@@ -133,9 +131,18 @@ class _Follower:
                 yield folder
 
 
+def _kept(file: Path) -> dict[str, Any]:
+    """What an earlier command has left; nothing if that cannot be used."""
+    with suppress(OSError, ValueError, RecursionError):
+        kept = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        if isinstance(kept, dict):
+            return kept
+    return {}
+
+
 def _lines(path: Path, read: dict[str, int], name: str) -> Iterator[dict[str, Any]]:
     """The complete lines that a file has gained; `read` keeps how far it has been read."""
-    if not path.exists():
+    if not path.is_file():
         return
     with path.open("rb") as file:
         file.seek(read.get(name, 0))
@@ -143,5 +150,5 @@ def _lines(path: Path, read: dict[str, int], name: str) -> Iterator[dict[str, An
             if not line.endswith(b"\n"):  # still being written
                 return
             read[name] = read.get(name, 0) + len(line)
-            with suppress(ValueError):
-                yield json.loads(line)
+            with suppress(ValueError, TypeError):  # it was cut short when a process died
+                yield dict(json.loads(line))

@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar
 import torch
 from torch import Tensor
 
-from decoct.artefacts.trajectories import Trajectories
+from decoct.artefacts.trajectories import Trajectories, read_expert
 from decoct.core import seeding, storage
 from decoct.core.console import note, progress
 from decoct.core.device import arithmetic
@@ -194,7 +194,7 @@ class _Diagnosis:
             device=self.run.device,
             state=Place(folder=path.parent).state,
         )
-        losses = storage.load_tensors(alike.files[0], kind="expert")[0]["losses"].tolist()
+        losses = read_expert(alike.files[0])[0]["losses"].tolist()
         return Findings(
             problem.name,
             len(problem.images),
