@@ -119,7 +119,7 @@ class Recipe(Settings):
     name: str = "recipe"  # the run's folder is runs/NAME
     seed: Seed = 0  # the first of compare.seeds
     method: Word = "carried"  # the method whose set `decoct run` makes; the published one is mkdt
-    device: Word = "auto"  # cpu, cuda or mps; auto: the fastest that there is
+    device: str = "auto"  # cpu, cuda or mps; auto: the fastest that there is
     data: str = ""  # the folder in which sources are looked for first
     size: CountOrNone = 0  # images in the distilled set; 0: `fraction` of the pool
     fraction: Annotated[float, Bounds(above=0, at_most=1)] = 0.02  # the set's share of the pool
