@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import sys
 from collections.abc import Sequence
 
@@ -18,6 +19,11 @@ from decoct.stopping import stoppable, stopped
 _OURS = (errno.EBADF, errno.EFAULT, errno.EINVAL, errno.ENOTSOCK)
 
 _LONGEST = 4096  # characters of an argument, as of a path
+_NO_MEMORY = re.compile("allocate memory|out of memory", re.IGNORECASE)
+_FULL = (
+    "there is too little memory; lower sizes, widths or batches (decoct doctor RECIPE estimates "
+    "what they take) and run again: what is finished is kept"
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,6 +46,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if error.errno is None or error.errno in _OURS:
             raise
         print(printable(f"decoct: {_refused(error)}"), file=sys.stderr)
+        return 2
+    except (MemoryError, RuntimeError) as error:  # torch's own say so in words only
+        if not isinstance(error, MemoryError) and not _NO_MEMORY.search(str(error)):
+            raise
+        print(f"decoct: {_FULL}", file=sys.stderr)
         return 2
     except (KeyboardInterrupt, Terminated) as request:
         return stopped(request)

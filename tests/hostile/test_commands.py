@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from benchmarks.bad_input import answer
 from decoct.commands import STAGES, VERBS
@@ -71,6 +72,12 @@ def test_a_data_folder_that_is_not_there(tmp_path: Path) -> None:
     status, said = answer(["stage", "load-images", "demo", "--data", "nowhere"])
     assert status == 2 and "data is nowhere, but there is no such folder" in said
     assert not list(tmp_path.iterdir())
+
+
+def test_too_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("decoct.cli._say_or_run", lambda arguments: torch.empty(2**60))
+    status, said = answer(["demo"])
+    assert status == 2 and said.startswith("decoct: there is too little memory; lower sizes")
 
 
 def test_amounts_that_no_machine_has() -> None:
