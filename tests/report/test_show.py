@@ -21,6 +21,7 @@ from decoct.evaluation.scores import Score, Scores
 from decoct.models.registry import NetworkConfig
 from decoct.report.descriptions import DESCRIBERS
 from decoct.report.show import describe, show
+from decoct.run.seconds import add_seconds
 from decoct.studies.ablation import Ablation, Outcome
 from decoct.studies.fit import Candidate, Fit
 from decoct.studies.frontier.cells import Cell, Frontier
@@ -116,6 +117,7 @@ def folder(tmp_path: Path) -> Path:
     free.save(tmp_path / "label_free.json")
     plan = {"folder": "/home/ana/photos", "wanted": "1234"}
     storage.save_json(tmp_path / "plan.json", plan, kind="plan")
+    add_seconds(tmp_path / "images" / "seconds.json", 2.5)
     Fit("1MB", "carried", (Candidate("convnet", 32, "int8", 50, 0.0, 9, 999, 0.5),)).save(
         tmp_path / "fit.json"
     )
@@ -153,6 +155,7 @@ def folder(tmp_path: Path) -> Path:
         ("scores.json", ["animals", "61.2"]),
         ("label_free.json", ["carried, judged without labels", "12.0", "On 20 images"]),
         ("plan.json", ["decoct distill", "/home/ana/photos"]),
+        ("images/seconds.json", ["2.5"]),
         ("probe/probe.json", ["animals, 5%", "61.2 %"]),
         ("run.json", ["1 stages", "1.5 s"]),
         ("assistant", ["assistant, convnet, width 4", "2 dimensions for any view"]),
