@@ -13,7 +13,7 @@ from PIL import Image
 import decoct
 from decoct.artefacts.distilled import DistilledSet, TrainingRule
 from decoct.artefacts.targets import TargetsConfig, fit_targets
-from decoct.core import checkpoint, storage
+from decoct.core import checkpoint, failing_step, storage
 from decoct.core.errors import DecoctError
 from decoct.data.images import Images
 from decoct.evaluation.label_free import LabelFreeRow, LabelFreeScores
@@ -136,6 +136,9 @@ def folder(tmp_path: Path) -> Path:
     Ablation("mine", tuple(outcomes)).save(tmp_path / "ablation.json")
     state = {"network.weight": torch.zeros(3, 4)}
     checkpoint.save(tmp_path / "state.safetensors", state, meta={"losses": [2.0, 1.5]})
+    failing_step.keep(
+        tmp_path / "state.safetensors", state, meta={}, step="step 3 of epoch 1", where="log of it"
+    )
     content = {"stages": {"images": "images"}, "seconds": {"images": 1.5}, "decoct": "0.1.0"}
     storage.save_json(tmp_path / "run.json", content, kind="run")
     return tmp_path
@@ -169,6 +172,7 @@ def folder(tmp_path: Path) -> Path:
         ("finetuned.json", ["fine-tuned on one draw of labels", "51.2 %"]),
         ("tuning.json", ["1 trials", "10 epochs, x 2"]),
         ("state.safetensors", ["interrupted", "12", "2 at first, 1.5 at the end"]),
+        ("failing-step.safetensors", ["decoct replay", "step 3 of epoch 1", "log of it", "12"]),
         ("", ["1 stages", "decoct 0.1.0"]),
     ],
 )
