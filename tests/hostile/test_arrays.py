@@ -175,7 +175,7 @@ SOURCES: dict[str, tuple[str, Maker, str]] = {
     "a thousand others": (
         "a.npz",
         zipped(**{f"other{i}": PIXELS[:1] for i in range(1000)}),
-        "other19; an array called images is needed",
+        "...; an array called images is needed",
     ),
     "a zip cut short": ("a.npz", content(b"PK\x03\x04" + ZEROS[:99]), NOT_NUMPY),
     "labels of text": ("a.npz", zipped(images=PIXELS, labels=["a"] * 6), "labels are <U1"),
