@@ -1,4 +1,4 @@
-"""A sample of what `benchmarks/faults.py` tries in full: a whole run, each kind of operation."""
+"""A sample of what `benchmarks/faults.py` tries in full: a stage with all that it needs."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from tests.faults.tiny import (
 )
 
 
-def test_a_run_survives_a_fault_of_each_kind_and_a_power_cut(tmp_path: Path) -> None:
+def test_a_run_survives_faults_and_power_cuts(tmp_path: Path) -> None:
     recipe, run = write_tiny(tmp_path, methods="[mkdt]"), tmp_path / "run"
     command = ["stage", "distill", str(recipe), "--out", str(run)]
     before, disk = state_of(tmp_path), Disk(tmp_path)
@@ -23,15 +23,14 @@ def test_a_run_survives_a_fault_of_each_kind_and_a_power_cut(tmp_path: Path) -> 
         assert decoct(command)[0] == 0
     expected = contents(run)
     operations = disk.operations
-    kinds = sorted({operation.kind for operation in operations})
-    for turn, kind in enumerate(kinds):
+    for turn, kind in enumerate(("load", "replace", "write", "read")):
         numbers = [n for n, operation in enumerate(operations) if operation.kind == kind]
-        fail, error = numbers[turn % len(numbers)], ERRORS[turn % len(ERRORS)]
+        fail, error = numbers[len(numbers) // 2], ERRORS[turn]
         failed = survive_fault(
             command, tmp_path, run=run, expected=expected, fail=fail, error=error
         )
         assert failed is not None
     found = [state for _, state in states(tmp_path, operations, before)]
-    for state in found[:: len(found) // 4]:
+    for state in found[:: len(found) // 2]:
         put(tmp_path, state)
         survive_state(command, run=run, expected=expected)
