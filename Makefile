@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Python compiles a module when it first imports it; compiling all of torch takes a minute.
+PIP := $(BIN)/pip install --quiet --no-compile -c constraints.txt
 QUICK := $(addprefix tests/,core data models artefacts matching evaluation training bad_input)
 
 .PHONY: demo test lint types docs wheel oldest clean
@@ -44,12 +46,12 @@ oldest:
 # torch first and alone: its version is pinned, so that no other build of it is ever considered.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet -c constraints.txt torch
-	$(BIN)/pip install --quiet -c constraints.txt -e .
+	$(PIP) torch
+	$(PIP) -e .
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.installed
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
+	$(PIP) -e '.[dev]'
 	touch $@
 
 clean:

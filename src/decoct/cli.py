@@ -2,18 +2,20 @@
 
 import errno
 import os
-import signal
 import sys
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 from decoct import __version__
 from decoct.commands import STAGES, VERBS
 from decoct.core.errors import DecoctError, Terminated
+from decoct.core.printable import never_refuse_characters, printable
 from decoct.core.spelling import suggest
 from decoct.help import usage, verb_help
 from decoct.run.recipes import recipe_names, recipe_text
+from decoct.stopping import stoppable, stopped
+
+# What only a mistake of ours makes of a call to the system.
+_OURS = (errno.EBADF, errno.EFAULT, errno.EINVAL, errno.ENOTSOCK)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,35 +23,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if arguments[:1] == ["help"] and arguments[1:]:
         arguments = [*arguments[1:], "--help"]
+    never_refuse_characters()
     try:
         _say_or_run(arguments)
         sys.stdout.flush()
     except DecoctError as error:
-        print(f"decoct: {error}", file=sys.stderr)
+        print(printable(f"decoct: {error}"), file=sys.stderr)
         return 2
     except BrokenPipeError:  # whoever read it has read enough, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
-        if error.errno is None:  # it is not the system's
+        if error.errno is None or error.errno in _OURS:
             raise
-        print(f"decoct: {_refusal(error)}", file=sys.stderr)
+        print(printable(f"decoct: {_refused(error)}"), file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("decoct: interrupted; the same command continues from here", file=sys.stderr)
-        return 130
-    except Terminated:
-        print("decoct: terminated; the same command continues from here", file=sys.stderr)
-        return 143
+    except (KeyboardInterrupt, Terminated) as request:
+        return stopped(request)
     return 0
 
 
-def _refusal(error: OSError) -> str:
-    """What the system refuses, where nothing closer to it has said so."""
+def _refused(error: OSError) -> str:
+    """What the system refused where nothing closer to it has said so, and what to do about it."""
+    kept = "what is finished is kept, and the same command continues"
     if error.errno == errno.ENOSPC:
-        return "no space left on the device; free some space and run again"
-    what = f"{error.filename}: " if error.filename else ""
-    return f"{what}{error.strerror}; what is finished is kept, and the same command continues"
+        return f"no space left on the device; free some space and run again: {kept}"
+    what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    return f"{what}; mend that and run again: {kept}"
 
 
 def _say_or_run(arguments: list[str]) -> None:
@@ -57,25 +57,8 @@ def _say_or_run(arguments: list[str]) -> None:
     if text is not None:
         print(text)
         return
-    with _terminable():
+    with stoppable():
         _run(arguments)
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Inside the block SIGTERM is an exception, so that files and processes are put in order."""
-
-    def terminate(number: int, frame: object) -> None:
-        raise Terminated
-
-    if threading.current_thread() is not threading.main_thread():  # only that one gets signals
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, terminate)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def help_text(arguments: Sequence[str]) -> str | None:

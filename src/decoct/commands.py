@@ -39,6 +39,7 @@ GROUPS: dict[str, dict[str, Verb]] = {
                 ("--teacher SOURCE", "timm:NAME, a checkpoint, train; else the best at hand"),
                 ("--labels FOLDER", "class folders to judge on, or none; else FOLDER's own"),
                 ("--out FOLDER", "where to keep the run; default: runs/FOLDER"),
+                ("--wait", "if another process has that folder, wait for it"),
                 ("--jobs N", "processes that share the work"),
                 ("--SECTION.SETTING V", "any setting of a recipe, as of decoct run"),
             ),
@@ -168,6 +169,13 @@ GROUPS: dict[str, dict[str, Verb]] = {
             "FILE is a file, a stage's folder or a run's. Images and sets are drawn as a PNG\n"
             "next to it.",
         ),
+        "replay": Verb(
+            "FILE",
+            "repeat the step at which training diverged",
+            "FILE is failing-step.safetensors, which a stage that diverges leaves in its\n"
+            "folder: the state before that step. The step is taken alone, and you read which\n"
+            "operation of which layer gives the first number that is not finite.",
+        ),
         "runs": Verb(
             "[FOLDER]",
             "the runs in a folder; two of them compared",
@@ -181,6 +189,14 @@ GROUPS: dict[str, dict[str, Verb]] = {
             "delete stages that a run's recipe no longer reaches",
             "Lists them with their sizes and asks; --yes deletes without asking. It keeps\n"
             "what the run's recipe.yaml and run.json name, and all that no stage made.",
+        ),
+        "verify": Verb(
+            "RUN|FILE",
+            "read every byte, and say what is whole or damaged",
+            "Checks digests, kinds, versions and contents of a file, or of all in a run's or\n"
+            "any other folder, and changes nothing. It says what makes a damaged file again,\n"
+            "and which stages are unfinished. Exit status: 0 if all is whole, 1 if something\n"
+            "is damaged or cannot be read.",
         ),
         "doctor": Verb("[RECIPE]", "versions, devices, extras; what a recipe would take"),
         "completion": Verb(

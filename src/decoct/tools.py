@@ -12,6 +12,7 @@ from decoct.artefacts.encoder import load_encoder
 from decoct.completion import completion_script
 from decoct.core.device import resolve_device
 from decoct.core.errors import DecoctError
+from decoct.core.settings import Count, Few, check
 from decoct.data.tasks import load_task
 from decoct.evaluation.finetune import FinetuneConfig, finetune_scores
 from decoct.report.embed import embed
@@ -26,9 +27,12 @@ from decoct.report.runs import runs_in, runs_rows
 from decoct.report.runs_compared import compare_runs
 from decoct.report.show import describe, show
 from decoct.report.table import columns
+from decoct.report.verify import is_whole, verify, verify_text
 from decoct.run.clean import remove, studies_in, unreachable
 from decoct.run.doctor import doctor
 from decoct.run.folder import size_of
+from decoct.run.lock import lock_folder
+from decoct.run.replay import replay
 
 
 def _report(run: tyro.conf.Positional[Path], out: Path | None = None) -> None:
@@ -39,6 +43,11 @@ def _report(run: tyro.conf.Positional[Path], out: Path | None = None) -> None:
 def _show(file: tyro.conf.Positional[Path], out: Path | None = None) -> None:
     """Describe any artefact, and write its images as a PNG."""
     print(show(file, out=out))
+
+
+def _replay(file: tyro.conf.Positional[Path]) -> None:
+    """Repeat the step at which training diverged, and say where its numbers are not finite."""
+    print(replay(file))
 
 
 def _export(
@@ -80,6 +89,7 @@ def _embed(
     batch: int = 256,
 ) -> None:
     """Write the features of every picture of a source, with their names."""
+    check("--batch", Count, batch)
     place = resolve_device(device)
     embed(source, encoder=encoder, out=out, device=place, batch=batch)
     print(f"features: {out}" + f"\nnames: {names_file(out)}" * (out.suffix == ".npy"))
@@ -94,18 +104,20 @@ def _finetune(
     device: str = "auto",
 ) -> None:
     """Fine-tune the whole network on few labels, beside the linear probe on the same ones."""
+    check("--seeds", Few, seeds)
     found = load_encoder(encoder)
     labelled = load_task(task, size=found.size, channels=found.channels)
     folder = out or Path("runs") / f"finetune-{labelled.name}"
-    scores = finetune_scores(
-        encoder=found,
-        task=labelled,
-        config=finetune,
-        seeds=seeds,
-        device=resolve_device(device),
-        folder=folder,
-    )
-    scores.save(folder / "scores.json")
+    with lock_folder(folder):
+        scores = finetune_scores(
+            encoder=found,
+            task=labelled,
+            config=finetune,
+            seeds=seeds,
+            device=resolve_device(device),
+            folder=folder,
+        )
+        scores.save(folder / "scores.json")
     print(f"{finetune_text(scores)}\n\nall accuracies: {folder / 'scores.json'}")
 
 
@@ -140,13 +152,23 @@ def _clean(run: tyro.conf.Positional[Path], yes: bool = False) -> None:
     if not yes and not _agrees("delete these folders?"):
         print("nothing is deleted; --yes deletes them without asking")
         return
-    remove(folders)
+    with lock_folder(run):
+        folders = [folder for folder in folders if folder in unreachable(run)]  # still
+        remove(folders)
     print(f"deleted: {len(folders)}")
 
 
 def _agrees(question: str) -> bool:
     """Whether the user says yes; without a terminal nobody does."""
     return sys.stdin.isatty() and input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+
+
+def _verify(path: tyro.conf.Positional[Path]) -> None:
+    """Read every byte of a run or a file; exit status 1 if something is damaged."""
+    found = verify(path)
+    print(verify_text(found))
+    if not is_whole(found):
+        sys.exit(1)
 
 
 def _completion(shell: tyro.conf.Positional[str]) -> None:
@@ -157,6 +179,7 @@ def _completion(shell: tyro.conf.Positional[str]) -> None:
 TOOLS: dict[str, Callable[..., None]] = {
     "report": _report,
     "show": _show,
+    "replay": _replay,
     "export": _export,
     "push": _push,
     "pull": _pull,
@@ -165,5 +188,6 @@ TOOLS: dict[str, Callable[..., None]] = {
     "doctor": _doctor,
     "runs": _runs,
     "clean": _clean,
+    "verify": _verify,
     "completion": _completion,
 }

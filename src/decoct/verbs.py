@@ -8,6 +8,7 @@ import tyro
 from decoct.commands import STAGES
 from decoct.core.console import note
 from decoct.core.errors import DecoctError
+from decoct.core.printable import printable_output
 from decoct.core.spelling import suggest
 from decoct.data.sources import load_images
 from decoct.distil_folder import distil_folder
@@ -24,6 +25,7 @@ from decoct.report.table import columns, labels_phrase, markdown
 from decoct.report.variance_table import variance_text
 from decoct.run.budget import within_budget
 from decoct.run.doctor import doctor
+from decoct.run.lock import lock_folder
 from decoct.run.pipeline import Run
 from decoct.settings_help import print_help
 from decoct.studies.ablate import ablate
@@ -40,7 +42,7 @@ def dispatch(verb: str, arguments: list[str]) -> None:
     """Run one verb."""
     has_recipe = bool(arguments) and not arguments[0].startswith("-")
     if verb in TOOLS and not (verb in RECIPE_VERBS and has_recipe):
-        tyro.cli(TOOLS[verb], prog=f"decoct {verb}", args=arguments)
+        tyro.cli(printable_output()(TOOLS[verb]), prog=f"decoct {verb}", args=arguments)
         return
     if verb == "distill":
         distil_folder(arguments)
@@ -63,7 +65,14 @@ def dispatch(verb: str, arguments: list[str]) -> None:
         print_help(call, f"decoct {verb} {arguments[0]}", call.help)
         return
     call = call if verb in _OWN_BUDGET else call.fitted()
-    with logged(call.recipe, call.flags.out, getattr(call.flags, "log", ())):
+    if verb == "doctor":  # it only looks
+        printable_output()(make)(call)
+        return
+    with (
+        printable_output(),
+        lock_folder(call.flags.out, wait=call.flags.wait),
+        logged(call.recipe, call.flags.out, getattr(call.flags, "log", ())),
+    ):
         make(call)
 
 

@@ -149,7 +149,7 @@ def test_the_verb_prints_it_beside_the_probe(
         ("--labels", "--labels and --per-class are empty"),
         ("--per-class 11", "class upright has 10 training images, but 11 per class"),
         ("--labels 1.5", "finetune.labels is 1.5; it must be above 0 and at most 1"),
-        ("--seeds 0", "0 seeds"),
+        ("--seeds 0", "--seeds is 0; it must be at least 1"),
         ("--lr 1e30 --labels 0.5", "give a lower --lr"),
     ],
 )

@@ -13,7 +13,7 @@ from PIL import Image
 import decoct
 from decoct.artefacts.distilled import DistilledSet, TrainingRule
 from decoct.artefacts.targets import TargetsConfig, fit_targets
-from decoct.core import checkpoint, storage
+from decoct.core import checkpoint, failing_step, storage
 from decoct.core.errors import DecoctError
 from decoct.data.images import Images
 from decoct.evaluation.label_free import LabelFreeRow, LabelFreeScores
@@ -21,6 +21,7 @@ from decoct.evaluation.scores import Score, Scores
 from decoct.models.registry import NetworkConfig
 from decoct.report.descriptions import DESCRIBERS
 from decoct.report.show import describe, show
+from decoct.run.seconds import add_seconds
 from decoct.studies.ablation import Ablation, Outcome
 from decoct.studies.fit import Candidate, Fit
 from decoct.studies.frontier.cells import Cell, Frontier
@@ -116,6 +117,7 @@ def folder(tmp_path: Path) -> Path:
     free.save(tmp_path / "label_free.json")
     plan = {"folder": "/home/ana/photos", "wanted": "1234"}
     storage.save_json(tmp_path / "plan.json", plan, kind="plan")
+    add_seconds(tmp_path / "images" / "seconds.json", 2.5)
     Fit("1MB", "carried", (Candidate("convnet", 32, "int8", 50, 0.0, 9, 999, 0.5),)).save(
         tmp_path / "fit.json"
     )
@@ -134,6 +136,9 @@ def folder(tmp_path: Path) -> Path:
     Ablation("mine", tuple(outcomes)).save(tmp_path / "ablation.json")
     state = {"network.weight": torch.zeros(3, 4)}
     checkpoint.save(tmp_path / "state.safetensors", state, meta={"losses": [2.0, 1.5]})
+    failing_step.keep(
+        tmp_path / "state.safetensors", state, meta={}, step="step 3 of epoch 1", where="log of it"
+    )
     content = {"stages": {"images": "images"}, "seconds": {"images": 1.5}, "decoct": "0.1.0"}
     storage.save_json(tmp_path / "run.json", content, kind="run")
     return tmp_path
@@ -153,6 +158,7 @@ def folder(tmp_path: Path) -> Path:
         ("scores.json", ["animals", "61.2"]),
         ("label_free.json", ["carried, judged without labels", "12.0", "On 20 images"]),
         ("plan.json", ["decoct distill", "/home/ana/photos"]),
+        ("images/seconds.json", ["2.5"]),
         ("probe/probe.json", ["animals, 5%", "61.2 %"]),
         ("run.json", ["1 stages", "1.5 s"]),
         ("assistant", ["assistant, convnet, width 4", "2 dimensions for any view"]),
@@ -166,6 +172,7 @@ def folder(tmp_path: Path) -> Path:
         ("finetuned.json", ["fine-tuned on one draw of labels", "51.2 %"]),
         ("tuning.json", ["1 trials", "10 epochs, x 2"]),
         ("state.safetensors", ["interrupted", "12", "2 at first, 1.5 at the end"]),
+        ("failing-step.safetensors", ["decoct replay", "step 3 of epoch 1", "log of it", "12"]),
         ("", ["1 stages", "decoct 0.1.0"]),
     ],
 )
@@ -261,6 +268,10 @@ def test_a_file_cut_short_gets_a_sentence(folder: Path) -> None:
             show(folder / name)
 
 
+_HEADER = {"kind": "hologram", "version": 2, "digest": "0", "meta": {}}
+_HOLOGRAM = json.dumps(_HEADER, indent=1) + "\n"
+
+
 def test_an_altered_file_gets_a_sentence(folder: Path) -> None:
     path = folder / "scores.json"
     path.write_text(path.read_text().replace("61.25", "99.25"))
@@ -276,7 +287,7 @@ def test_an_altered_file_gets_a_sentence(folder: Path) -> None:
         ("other.json", json.dumps({"a": 1}), "decoct wr(ote|ites)"),
         ("list.json", "[]", "decoct wr(ote|ites)"),
         ("broken.json", "{", "damaged"),
-        ("new.json", json.dumps({"kind": "hologram", "meta": {}}), "hologram"),
+        ("new.json", _HOLOGRAM, "hologram"),
         ("broken.safetensors", "hello", "damaged"),
     ],
 )

@@ -137,8 +137,8 @@ def test_a_factor_makes_its_own_methods_encoder_again_and_no_others(
     [
         ({"mktd": 2.0}, "compare.lr_factors: 'mktd' is unknown; perhaps you meant mkdt?"),
         ({"full-step": 2.0}, "perhaps you meant full-steps?"),
-        ({"random": 0.0}, "compare.lr_factors: random is 0.0; give a positive factor"),
-        ({"random": -1.0}, "random is -1.0"),
+        ({"random": 0.0}, "compare.lr_factors.random is 0; it must be above 0"),
+        ({"random": -1.0}, "random is -1;"),
         ({"mkdt": math.inf}, "mkdt is inf"),
         ({"mkdt": math.nan}, "mkdt is nan"),
     ],
@@ -158,7 +158,10 @@ def test_a_bad_factor_for_all_is_refused(factor: float) -> None:
 
 @pytest.mark.parametrize(
     "factors, sentence",
-    [("{mktd: 2}", "perhaps you meant mkdt?"), ("{mkdt: fast}", "Expected `float`, got `str`")],
+    [
+        ("{mktd: 2}", "perhaps you meant mkdt?"),
+        ("{mkdt: fast}", "compare.lr_factors.mkdt is 'fast'; it must be a number, above 0"),
+    ],
 )
 def test_a_recipe_with_bad_factors_is_refused(
     factors: str, sentence: str, tiny_recipe: Recipe, tmp_path: Path

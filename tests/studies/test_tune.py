@@ -161,8 +161,8 @@ def test_it_needs_images_left_out(
         ({"methods": ("rnadom",)}, "'rnadom' is unknown; perhaps you meant random?"),
         ({"methods": ("full",)}, "method 'full' is unknown"),  # trained as long as one says
         ({"methods": ("none",)}, "method 'none' is unknown"),
-        ({"lr_factors": ()}, "at least one lr factor"),
-        ({"epochs": ()}, "one number of epochs"),
+        ({"lr_factors": ()}, "tune.lr_factors is (); it must be a list of at least 1"),
+        ({"epochs": ()}, "tune.epochs is (); it must be a list of at least 1"),
         ({"seeds": 0}, "tune.seeds is 0; it must be at least 1"),
         ({"lr_factors": (1.0, 0.0)}, "tune.lr_factors is 0; it must be above 0"),
         ({"epochs": (0, 5)}, "tune.epochs is 0; it must be at least 1"),

@@ -10,7 +10,10 @@ from torch import Tensor
 
 from decoct.artefacts.codes import Coded, float16, int8, pack, unpack
 from decoct.artefacts.old_formats import upgraded
+from decoct.artefacts.provenance import checked
+from decoct.artefacts.weights import STATISTICS, network_config, restored
 from decoct.core import checkpoint, storage
+from decoct.core.forms import check_forms, typed, understood
 from decoct.core.shapes import ByChannel, Pictures, Rows
 from decoct.models.network import Network
 from decoct.models.registry import NetworkConfig, create_network
@@ -59,7 +62,9 @@ class Assistant:
         return replace(self, network=self._network(weights, coded), coded=coded)
 
     def _network(self, weights: Mapping[str, Tensor], coded: Mapping[str, Coded]) -> Network:
-        network = _create(self.config, len(self.mean), self.size, self.outputs)
+        network = create_network(
+            self.config, channels=len(self.mean), size=self.size, outputs=self.outputs
+        )
         network.load_state_dict({**weights, **{n: part.decode() for n, part in coded.items()}})
         return network.eval()
 
@@ -78,22 +83,31 @@ class Assistant:
         return {**plain, **packed, "mean": self.mean, "std": self.std}, meta
 
     @classmethod
-    def of(cls, tensors: dict[str, Tensor], meta: dict[str, Any]) -> Self:
-        """The assistant that `tensors` described."""
-        config, mean, std = NetworkConfig(**meta["config"]), tensors.pop("mean"), tensors.pop("std")
+    def of(cls, tensors: dict[str, Tensor], meta: dict[str, Any], *, trusted: bool = False) -> Self:
+        """The assistant that `tensors` described; raises `DecoctError` if they describe none."""
+        own = {name: tensors.pop(name) for name in STATISTICS}
+        check_forms(own, STATISTICS)
+        config, outputs = (
+            network_config(meta["config"], trusted=trusted),
+            typed(meta["outputs"], int),
+        )
         coded = unpack(tensors, meta.get("codes", {}))
-        network = _create(config, len(mean), meta["size"], meta["outputs"])
-        decoded = {name: part.decode() for name, part in coded.items()}
-        checkpoint.restore_module("network", network, {**tensors, **decoded})
+        weights = {**tensors, **{name: part.decode() for name, part in coded.items()}}
+        network = restored(
+            {name.removeprefix("network."): value for name, value in weights.items()},
+            config=config,
+            channels=len(own["mean"]),
+            size=meta["size"],
+            outputs=outputs,
+        )
         return cls(
-            network=network.eval(),
+            network=network,
             config=config,
             size=meta["size"],
-            mean=mean,
-            std=std,
-            outputs=meta["outputs"],
-            provenance=meta["provenance"],
+            outputs=outputs,
+            provenance=checked(meta["provenance"]),
             coded={name.removeprefix("network."): part for name, part in coded.items()},
+            **own,
         )
 
     def save(self, path: Path | str) -> None:
@@ -102,10 +116,11 @@ class Assistant:
         storage.save_tensors(path, tensors, kind="assistant", meta=meta)
 
     @classmethod
-    def load(cls, path: Path | str) -> Self:
-        """Read what `save` wrote; raises `DecoctError` for a damaged file."""
-        return cls.of(*upgraded(*storage.load_tensors(path, kind="assistant")))
+    def load(cls, path: Path | str, *, trusted: bool = False) -> Self:
+        """Read what `save` wrote; raises `DecoctError` for a damaged file.
 
-
-def _create(config: NetworkConfig, channels: int, size: int, outputs: int) -> Network:
-    return create_network(config, channels=channels, size=size, outputs=outputs)
+        Only a `trusted` file may name a network that lies elsewhere (`timm:hf-hub:...`).
+        """
+        with understood(path):
+            found = upgraded(*storage.load_tensors(path, kind="assistant"))
+            return cls.of(*found, trusted=trusted)

@@ -17,9 +17,11 @@ from jaxtyping import Shaped
 from PIL import Image
 from torch import Tensor
 
+from decoct.artefacts.code_forms import CODE_FORMS
 from decoct.artefacts.factored import factored_images, factored_targets
 from decoct.artefacts.target_codes import from_pca, from_product_quantised
 from decoct.core.errors import DecoctError
+from decoct.core.forms import typed
 from decoct.core.shapes import Pixels
 from decoct.data.procedural import Kind, procedural_pictures
 
@@ -36,7 +38,8 @@ class Coded:
     tensors: Mapping[str, Tensor]
 
     def decode(self) -> Tensor:
-        """The tensor that training uses."""
+        """The tensor that training uses; raises `DecoctError` if there is none."""
+        CODE_FORMS[self.code].check(self.tensors)
         return DECODERS[self.code](self.tensors)
 
     @property
@@ -80,8 +83,7 @@ def webp(pixels: Pixels, *, quality: int = LOSSLESS) -> Coded:
     True
     """
     count, channels, height, width = pixels.shape
-    columns = math.ceil(math.sqrt(count))
-    rows = math.ceil(count / columns)
+    rows, columns = _table(count)
     if max(rows * height, columns * width) > _WIDEST:
         raise DecoctError(
             f"{count} images of {height} px do not fit in one WebP picture; keep fewer images"
@@ -100,6 +102,12 @@ def webp(pixels: Pixels, *, quality: int = LOSSLESS) -> Coded:
     return Coded("webp", {"stream": stream, "shape": shape})
 
 
+def _table(count: int) -> tuple[int, int]:
+    """The rows and columns in which so many images are arranged."""
+    columns = math.ceil(math.sqrt(count))
+    return math.ceil(count / columns), columns
+
+
 def procedural(kind: Kind, *, shape: Sequence[int], seed: int) -> Coded:
     """Pictures that a seed makes: the file keeps their number, their shape and the seed."""
     numbers = torch.tensor([*shape, seed])
@@ -113,9 +121,11 @@ def _from_seed(kind: Kind, tensors: Mapping[str, Tensor]) -> Tensor:
 
 def _from_webp(tensors: Mapping[str, Tensor]) -> Tensor:
     count, channels, height, width = tensors["shape"].tolist()
+    rows, columns = _table(count)
     with Image.open(io.BytesIO(tensors["stream"].numpy().tobytes()), formats=["WEBP"]) as picture:
+        if picture.size != (columns * width, rows * height):
+            raise DecoctError(f"a picture of {picture.size} px holds other images than it should")
         sheet = torch.from_numpy(np.array(picture.convert("RGB")))
-    rows, columns = sheet.shape[0] // height, sheet.shape[1] // width
     tiles = sheet.view(rows, height, columns, width, 3).permute(0, 2, 4, 1, 3)
     return tiles.reshape(rows * columns, 3, height, width)[:count, :channels].contiguous()
 
@@ -139,10 +149,10 @@ def pack(parts: Mapping[str, Coded]) -> tuple[dict[str, Tensor], dict[str, str]]
     return tensors, {name: part.code for name, part in parts.items()}
 
 
-def unpack(tensors: dict[str, Tensor], codes: Mapping[str, Any]) -> dict[str, Coded]:
+def unpack(tensors: dict[str, Tensor], codes: Any) -> dict[str, Coded]:
     """Take what `pack` returned out of a file's tensors; raises `DecoctError` for unknown codes."""
     found = {}
-    for name, code in codes.items():
+    for name, code in typed(codes, dict[str, str]).items():
         if code not in DECODERS:
             raise DecoctError(f"{name} are in the code {code!r}, which this version does not know")
         start = f"{name}:"

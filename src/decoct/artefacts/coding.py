@@ -8,7 +8,7 @@ from torch import Tensor
 from decoct.artefacts.codes import LOSSLESS, Coded, float16, int8, webp
 from decoct.artefacts.distilled import DistilledSet
 from decoct.artefacts.target_codes import pca, product_quantised
-from decoct.core.settings import Bounds, Count, Settings
+from decoct.core.settings import Bounds, Count, Settings, Width
 
 _KEPT = "as made"
 
@@ -25,7 +25,7 @@ class CodingConfig(Settings):
 
     targets: Literal["as made", "float16", "int8", "pca", "pq"] = "as made"  # how targets are kept
     components: Count = 32  # of pca
-    dimensions: Count = 4  # of pq: numbers for each byte
+    dimensions: Width = 4  # of pq: numbers for each byte
     images: Literal["as made", "webp", "int8"] = "as made"  # webp: if real; int8: if learnt
     quality: Annotated[int, Bounds(at_least=1, at_most=LOSSLESS)] = LOSSLESS  # of WebP
 

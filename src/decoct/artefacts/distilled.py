@@ -4,7 +4,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
-import msgspec
 import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
@@ -14,9 +13,11 @@ from decoct.artefacts.assistant import Assistant
 from decoct.artefacts.codes import Coded, pack, unpack
 from decoct.artefacts.hub import PREFIX, download
 from decoct.artefacts.old_formats import upgraded
+from decoct.artefacts.provenance import checked
 from decoct.artefacts.rule import TrainingRule
 from decoct.core import seeding, storage
 from decoct.core.errors import DecoctError
+from decoct.core.forms import check_forms, typed, understood
 from decoct.core.shapes import ByChannel, Index, Pictures, Pixels, Rows
 from decoct.data.images import denormalise, normalise
 from decoct.data.stored_views import NUMBERS, FreshViews, plain_views, show_views
@@ -227,39 +228,91 @@ class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
         return named, {**meta, "fresh": asdict(self.fresh)}
 
     @classmethod
-    def load(cls, path: Path | str) -> Self:
-        """Read what `save` wrote; raises `DecoctError` for a damaged file."""
-        tensors, meta = upgraded(*storage.load_tensors(path, kind="distilled"))
-        for name in (name for name in _FLOAT_IMAGES if f"{name}.uint8" in tensors):
-            tensors[name] = _dequantise(tensors.pop(f"{name}.uint8"), tensors.pop(f"{name}.range"))
-        carried = _carried(tensors, meta.get("labeller"))
+    def load(cls, path: Path | str, *, trusted: bool = False) -> Self:
+        """Read what `save` wrote; raises `DecoctError` for a damaged file.
+
+        Only a `trusted` file may name a labeller that lies elsewhere (`timm:hf-hub:...`).
+        """
+        with understood(path):
+            found = upgraded(*storage.load_tensors(path, kind="distilled"))
+            return cls._of(*found, trusted=trusted)
+
+    @classmethod
+    def _of(cls, tensors: dict[str, Tensor], meta: dict[str, Any], *, trusted: bool) -> Self:
+        carried = _carried(tensors, meta.get("labeller"), trusted)
         coded = unpack(tensors, meta.get("codes", {}))
-        for name, part in coded.items():
-            tensors[name] = _decode(name, part, tensors["mean"], tensors["std"])
         history = {
             name.removeprefix("history."): tensors.pop(name)
             for name in list(tensors)
             if name.startswith("history.")
         }
+        check_forms(history, dict.fromkeys(history, "float _"))
+        check_forms(tensors, _STORED)
+        for name in (name for name in _FLOAT_IMAGES if f"{name}.uint8" in tensors):
+            tensors[name] = _dequantise(tensors.pop(f"{name}.uint8"), tensors.pop(f"{name}.range"))
+        for name, part in coded.items():
+            tensors[name] = _decode(name, part, tensors["mean"], tensors["std"])
+        check_forms(tensors, _USED)
         content: dict[str, Any] = {**tensors, **carried}
-        return cls(
+        found = cls(
             **content,
             coded=coded,
-            rule=TrainingRule(**meta["rule"]),
-            method=meta["method"],
-            network=NetworkConfig(**meta["network"]),
+            rule=typed(meta["rule"], TrainingRule),
+            method=typed(meta["method"], str),
+            network=typed(meta["network"], NetworkConfig),
             history=history,
-            provenance=meta["provenance"],
+            provenance=checked(meta["provenance"]),
         )
+        _check_together(found)
+        return found
 
 
-def _carried(tensors: dict[str, Tensor], meta: dict[str, Any] | None) -> dict[str, Any]:
+# What a file holds besides coded images and targets, the labeller and the history
+_STORED = {
+    "images?": "float M C S S",
+    "images.uint8?": "uint8 M C S S",
+    "images.range?": "float 2 C",
+    "targets?": "float _ *",
+    "mean": "float C",
+    "std": "float C",
+    "views?": f"uint8 _ _ {NUMBERS}",
+    "initial?": "float I C S S",
+    "initial.uint8?": "uint8 I C S S",
+    "initial.range?": "float 2 C",
+    "index?": "int _",
+}
+_USED = {
+    "images": "float M C S S",
+    "targets": "float M *",
+    "mean": "float C",
+    "std": "float C",
+    "views?": f"uint8 M V {NUMBERS}",
+    "initial?": "float _ C S S",
+    "index?": "int _",
+}
+
+
+def _check_together(distilled: DistilledSet) -> None:
+    """Raise `DecoctError` for parts that cannot belong to one set."""
+    labeller, index = distilled.labeller, distilled.index
+    if labeller and (labeller.size, len(labeller.mean)) != (distilled.size, distilled.channels):
+        raise DecoctError("its labeller takes images of another size or number of channels")
+    if index is not None and len(index) and int(index.min()) < 0:
+        raise DecoctError("its index names images before the first")
+    if not distilled.has_targets and "algorithm" not in distilled.provenance.get("objective", {}):
+        raise DecoctError("it has neither targets nor an objective to train on it without")
+
+
+def _carried(
+    tensors: dict[str, Tensor], meta: dict[str, Any] | None, trusted: bool
+) -> dict[str, Any]:
     """Take the labeller and its views out of a file's content, if there is one."""
     if meta is None:
         return {}
     own = [name for name in tensors if name.startswith(_LABELLER)]
-    labeller = Assistant.of({n.removeprefix(_LABELLER): tensors.pop(n) for n in own}, meta)
-    return {"labeller": labeller, "fresh": msgspec.convert(meta["fresh"], FreshViews)}
+    weights = {n.removeprefix(_LABELLER): tensors.pop(n) for n in own}
+    labeller = Assistant.of(weights, meta, trusted=trusted)
+    return {"labeller": labeller, "fresh": typed(meta["fresh"], FreshViews)}
 
 
 def _decode(name: str, part: Coded, mean: Tensor, std: Tensor) -> Tensor:

@@ -10,14 +10,17 @@ from typing import Any, Self
 import torch
 
 from decoct.artefacts.old_formats import upgraded
+from decoct.artefacts.provenance import checked
+from decoct.artefacts.weights import STATISTICS, network_config, restored
 from decoct.core import checkpoint, storage
 from decoct.core.console import progress
 from decoct.core.errors import DecoctError
+from decoct.core.forms import check_forms, understood
 from decoct.core.shapes import ByChannel, Features, Pixels
 from decoct.data.images import Images, convert_channels, normalise, resize_and_crop
 from decoct.data.stream import stream_pixels
 from decoct.models.network import Network
-from decoct.models.registry import NetworkConfig, create_network
+from decoct.models.registry import NetworkConfig
 
 
 @dataclass(frozen=True)
@@ -67,29 +70,34 @@ class Encoder:
         storage.save_tensors(path, tensors, kind="encoder", meta=meta)
 
     @classmethod
-    def load(cls, path: Path | str) -> Self:
-        """Read what `save` wrote; raises `DecoctError` for a damaged file."""
-        tensors, meta = upgraded(*storage.load_tensors(path, kind="encoder"))
-        config, mean, std = NetworkConfig(**meta["config"]), tensors.pop("mean"), tensors.pop("std")
-        network = create_network(config, channels=len(mean), size=meta["size"], outputs=1)
-        network.remove_head()
-        checkpoint.restore_module("body", network.body, tensors)
-        return cls(
-            network=network.eval(),
-            config=config,
-            size=meta["size"],
-            mean=mean,
-            std=std,
-            provenance=meta["provenance"],
-        )
+    def load(cls, path: Path | str, *, trusted: bool = False) -> Self:
+        """Read what `save` wrote; raises `DecoctError` for a damaged file.
+
+        Only a `trusted` file may name a network that lies elsewhere (`timm:hf-hub:...`).
+        """
+        with understood(path):
+            tensors, meta = upgraded(*storage.load_tensors(path, kind="encoder"))
+            own = {name: tensors.pop(name) for name in STATISTICS}
+            check_forms(own, STATISTICS)
+            config = network_config(meta["config"], trusted=trusted)
+            network = restored(tensors, config=config, channels=len(own["mean"]), size=meta["size"])
+            return cls(
+                network=network,
+                config=config,
+                size=meta["size"],
+                provenance=checked(meta["provenance"]),
+                **own,
+            )
 
 
-def load_encoder(path: Path | str) -> Encoder:
+def load_encoder(path: Path | str, *, trusted: bool = False) -> Encoder:
     """An encoder from its file, or from a folder (a stage's, a run's) that holds exactly one.
 
-    Raises `DecoctError` if there is none, or more than one, or it is damaged.
+    Its network is made of decoct's or timm's code; only a `trusted` file may name one that is read
+    from elsewhere (`timm:hf-hub:...`). Raises `DecoctError` if there is none, or more than one, or
+    it is damaged.
     """
-    return Encoder.load(encoder_file(Path(path)))
+    return Encoder.load(encoder_file(Path(path)), trusted=trusted)
 
 
 def encoder_file(path: Path) -> Path:

@@ -1,5 +1,6 @@
 """A distilled set on the Hugging Face hub: one safetensors file in a data set repository."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ from decoct.core.extras import import_extra
 
 PREFIX = "hf:"
 FILE = "distilled.safetensors"  # in the repository
+# A branch, a tag or a commit: the cache has a file of that name, which must not lie outside of it.
+_REVISION = re.compile(r"(?!.*\.\.)\w[\w./-]*")
 
 
 def repository(name: str) -> tuple[str, str | None]:
@@ -25,7 +28,7 @@ def repository(name: str) -> tuple[str, str | None]:
         validators.validate_repo_id(repo)
     except ValueError as error:
         raise DecoctError(f"{name} is no name of a data set on the hub: {error}") from error
-    if "/" not in repo or bool(at) != bool(revision):
+    if "/" not in repo or (at and not _REVISION.fullmatch(revision)):
         raise DecoctError(
             f"{name} is no name of a data set on the hub; write OWNER/NAME, where OWNER is a user "
             "or an organisation there, and OWNER/NAME@REVISION for one version of it"

@@ -5,19 +5,23 @@ from pathlib import Path
 from typing import ClassVar, Literal, Self
 
 import safetensors
-import safetensors.torch
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from decoct.artefacts.encoder import Encoder
 from decoct.core import storage
-from decoct.core.errors import DecoctError
+from decoct.core.errors import DecoctError, in_one_line
+from decoct.core.forms import check_forms, understood
 from decoct.core.principal import principal_directions
+from decoct.core.readable import check_regular
 from decoct.core.settings import CountOrNone, Settings
 from decoct.core.shapes import Features, Index, Rows
 from decoct.data.images import Images
-from decoct.data.sources import read_arrays
+from decoct.data.numpy_files import numeric_tensor, open_arrays
+
+# What safetensors calls the kinds of numbers that are targets.
+_NUMBERS = ("F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8")
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,16 @@ class Targets:
     @classmethod
     def load(cls, path: Path | str) -> Self:
         """Read what `save` wrote; raises `DecoctError` for a damaged file."""
-        return cls(**storage.load_tensors(path, kind="targets")[0])
+        with understood(path):
+            tensors, _ = storage.load_tensors(path, kind="targets")
+            check_forms(tensors, _FORMS)
+            if tensors["rotation"].numel():
+                check_forms(tensors, _FORMS | {"rotation": "float F D"})
+            return cls(**tensors)
+
+
+# Without principal components the rotation is 0 x 0
+_FORMS = {"values": "float N D", "shift": "float F", "rotation": "float _ _", "scale": "float D"}
 
 
 def compute_targets(
@@ -141,26 +154,41 @@ def fit_targets(representations: Features, config: TargetsConfig) -> Targets:
 
 
 def read_representations(path: Path) -> Features:
-    """N x D float32 from a .npy, .npz or .safetensors file (its first 2-D array)."""
-    if not path.is_file():
-        raise DecoctError(f"targets file {path} does not exist")
-    try:
-        arrays = _read_arrays(path)
-    except (OSError, safetensors.SafetensorError) as error:
-        raise DecoctError(f"targets file {path} cannot be read: {error}") from error
-    found = next((a for a in arrays if a.ndim == 2), None)
+    """N x D float32 from a .npy, .npz or .safetensors file (its first 2-D array of numbers).
+
+    Raises `DecoctError` if there is none, or if it holds numbers that are not finite.
+    """
+    if path.suffix not in (".npy", ".npz", ".safetensors"):
+        raise DecoctError(f"targets file {path} is neither .npy, .npz nor .safetensors")
+    check_regular(path)
+    found = _from_safetensors(path) if path.suffix == ".safetensors" else _from_numpy(path)
     if found is None:
-        raise DecoctError(f"targets file {path} holds no N x D array")
+        raise DecoctError(f"targets file {path} holds no N x D array of numbers")
+    if not found.numel():
+        raise DecoctError(f"targets file {path} is {len(found)} x {found.shape[1]}: it is empty")
     found = found.float()
     if not bool(found.isfinite().all()):
         raise DecoctError(f"targets file {path} holds non-finite numbers")
     return found
 
 
-def _read_arrays(path: Path) -> list[Tensor]:
-    if path.suffix == ".safetensors":
-        return list(safetensors.torch.load_file(path).values())
-    if path.suffix not in (".npy", ".npz"):
-        raise DecoctError(f"targets file {path} is neither .npy, .npz nor .safetensors")
-    numbers = (array for array in read_arrays(path).values() if array.dtype.kind in "fiu")
-    return [torch.as_tensor(array) for array in numbers]
+def _from_numpy(path: Path) -> Tensor | None:
+    with open_arrays(path) as arrays:
+        for array in arrays.values():
+            if len(array.shape) == 2 and array.dtype.kind in "fiu":
+                return numeric_tensor(array.read())
+    return None
+
+
+def _from_safetensors(path: Path) -> Tensor | None:
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118
+                piece = file.get_slice(name)
+                if len(piece.get_shape()) == 2 and piece.get_dtype() in _NUMBERS:
+                    tensor: Tensor = file.get_tensor(name)
+                    return tensor
+    except Exception as error:  # safetensors and torch raise several types
+        reason = in_one_line(error)
+        raise DecoctError(f"targets file {path} cannot be read: {reason}") from error
+    return None

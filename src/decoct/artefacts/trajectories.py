@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from jaxtyping import Float
 from torch import Tensor
 
+from decoct.artefacts.weights import network_config
 from decoct.core import storage
 from decoct.core.errors import DecoctError
+from decoct.core.forms import check_forms, typed, understood
 from decoct.models.registry import NetworkConfig
 
 
@@ -30,14 +32,14 @@ class Trajectories:
     @property
     def network(self) -> NetworkConfig:
         """The experts' architecture."""
-        meta = storage.read_header(self.files[0])["meta"]
-        return NetworkConfig(**meta["config"]["network"])
+        with understood(self.files[0]):
+            meta = storage.read_header(self.files[0])["meta"]
+            return network_config(meta["config"]["network"])
 
     def expert(self, k: int) -> Float[Tensor, "epoch parameter"]:
         """The E+1 parameter vectors of expert k: (E+1) x P, float32 whatever the file's type."""
         if k not in self._cache:
-            tensors, _ = storage.load_tensors(self.files[k], kind="expert")
-            self._cache[k] = tensors["parameters"].float()
+            self._cache[k] = read_expert(self.files[k])[0]["parameters"].float()
         return self._cache[k]
 
     @classmethod
@@ -47,3 +49,15 @@ class Trajectories:
         if not files:
             raise DecoctError(f"{folder} holds no expert trajectories")
         return cls(files)
+
+
+def read_expert(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """One expert's tensors, and what its file says of it: `expert`, `seed` and `config`."""
+    with understood(file):
+        tensors, meta = storage.load_tensors(file, kind="expert")
+        check_forms(tensors, {"parameters": "float _ P", "losses": "float _"})
+        if len(tensors["parameters"]) != len(tensors["losses"]) + 1:
+            raise DecoctError("its losses are not those of its epochs")
+        typed([meta["expert"], meta["seed"]], list[int])
+        network_config(meta["config"]["network"])
+        return tensors, meta

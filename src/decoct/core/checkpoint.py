@@ -54,6 +54,13 @@ def restore_module(prefix: str, module: torch.nn.Module, tensors: Mapping[str, T
     module.load_state_dict(_under(prefix, tensors))
 
 
+def restore(variable: Tensor, saved: Tensor) -> None:
+    """Copy what was saved into a variable; raises `DecoctError` if it has another shape."""
+    if saved.shape != variable.shape:
+        raise DecoctError(f"its variables are of shape {tuple(saved.shape)}, which is not theirs")
+    variable.copy_(saved)
+
+
 def optimiser_tensors(prefix: str, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
     """An optimiser's moments by parameter number and name, under a prefix."""
     state = optimiser.state_dict()["state"]

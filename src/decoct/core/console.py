@@ -7,15 +7,17 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-console = Console(stderr=True, highlight=False)
+from decoct.core.printable import one_line, printable
+
+console = Console(stderr=True, highlight=False, markup=False, emoji=False)
 _LINE_EVERY_S = 20.0  # without a terminal: print a line this often instead of drawing a bar
 
 Advance = Callable[[str], None]
 
 
 def note(text: str) -> None:
-    """Print one line to standard error."""
-    console.print(text, markup=False, soft_wrap=True)
+    """Print one line to standard error; control characters in it are escaped."""
+    console.print(printable(text), soft_wrap=True)
 
 
 @contextmanager
@@ -36,15 +38,15 @@ def progress(description: str, *, total: int, done: int = 0) -> Iterator[Advance
 
 def _bar(description: str, total: int, done: int) -> Iterator[Advance]:
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[info]}"),
+        TextColumn("{task.fields[info]}", markup=False),
     )
     with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(description, total=total, completed=done, info="")
-        yield lambda info: bar.update(task, advance=1, info=info)
+        task = bar.add_task(one_line(description), total=total, completed=done, info="")
+        yield lambda info: bar.update(task, advance=1, info=one_line(info))
 
 
 def _lines(description: str, total: int, done: int) -> Iterator[Advance]:

@@ -13,5 +13,19 @@ class UnreadableError(DecoctError):
     """A file exists, but the system cannot read it: nothing is known of what it holds."""
 
 
+class ForeignError(DecoctError):
+    """A file is none that decoct wrote, or its header is damaged beyond recognition."""
+
+
 class Terminated(BaseException):
-    """The system asked the process to end (SIGTERM)."""
+    """The system asked the process to end: SIGTERM, or SIGHUP if its terminal is gone."""
+
+
+def in_one_line(error: BaseException, most: int = 200) -> str:
+    """What a library's exception says, in one line of at most `most` characters.
+
+    >>> in_one_line(ValueError("no such thing\\n  in this file"))
+    'no such thing in this file'
+    """
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= most else f"{text[: most - 3]}..."

@@ -19,8 +19,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from decoct.core.errors import DecoctError, DivergedError, UnreadableError
-from decoct.core.exact import check_safetensors_header, exact_json
+from decoct.core.errors import DecoctError, DivergedError, ForeignError, UnreadableError
+from decoct.core.exact import check_exact, check_safetensors_header
 from decoct.core.on_disk import DiskTensor, chunks_of, file_head, read_tensors, write_rows
 
 Opened = tuple[dict[str, DiskTensor], dict[str, Tensor], dict[str, Any]]
@@ -28,7 +28,6 @@ Read = Callable[[Path], tuple[dict[str, DiskTensor], dict[str, Tensor]]]
 Finish = Callable[[DiskTensor], tuple[Mapping[str, Tensor], Mapping[str, Any]]]
 FORMAT_VERSION = 2
 _READABLE = (1, 2)  # `artefacts.old_formats` says what changed
-_INDENT = 1  # of JSON
 _METADATA_KEY = "decoct"  # a single key: safetensors does not preserve the order of several
 
 
@@ -279,26 +278,33 @@ def is_there(path: Path) -> bool:
 
 
 def read_header(path: Path) -> dict[str, Any]:
-    """The header of one of our safetensors files (kind, version, digest, meta), unchecked."""
+    """The header of one of our files (kind, version, digest, meta), unchecked."""
     if not is_there(path):
         raise DecoctError(f"{path} does not exist")
+    if path.suffix == ".json":
+        return _read_json_header(path)
     with _reading(path):
         path.open("rb").close()  # safetensors does not say why it cannot open a file
         with safetensors.safe_open(path, framework="numpy") as file:  # "pt" maps it for writing
             metadata = file.metadata() or {}
     if _METADATA_KEY not in metadata:
-        raise DecoctError(f"{path} is a safetensors file, but decoct did not write it")
+        raise ForeignError(f"{path} is a safetensors file, but decoct did not write it")
     with _reading(path):
         check_safetensors_header(path)
-        header: Any = exact_json(path, metadata[_METADATA_KEY], sort_keys=True)
-    return _checked_shape(path, header)
+        header = _checked_shape(path, json.loads(metadata[_METADATA_KEY]))
+        check_exact(path, metadata[_METADATA_KEY], _header_text(header))
+    return header
 
 
 def save_json(path: Path | str, content: Mapping[str, Any], *, kind: str) -> None:
     """Write JSON with kind, format version and digest, atomically."""
     plain = _plain(content)
     header = {"kind": kind, "version": FORMAT_VERSION, "digest": digest(plain), "meta": plain}
-    write_text(Path(path), json.dumps(header, indent=_INDENT) + "\n")
+    write_text(Path(path), _json_text(header))
+
+
+def _json_text(header: Mapping[str, Any]) -> str:
+    return json.dumps(header, indent=1) + "\n"
 
 
 def load_json(path: Path | str, *, kind: str) -> dict[str, Any]:
@@ -306,16 +312,22 @@ def load_json(path: Path | str, *, kind: str) -> dict[str, Any]:
     path = Path(path)
     if not is_there(path):
         raise DecoctError(f"{path} does not exist")
-    with _reading(path):
-        text = path.read_bytes().decode()  # `read_text` would take other ends of lines for the same
-        header = exact_json(path, text, end="\n", indent=_INDENT)
-    _check_header(path, _checked_shape(path, header), kind)
+    header = _read_json_header(path)
+    _check_header(path, header, kind)
     with _reading(path):
         found = digest(header["meta"])
     if header.get("digest") != found:
         raise _damaged(path, "its digest does not match its contents")
     meta: dict[str, Any] = header["meta"]
     return meta
+
+
+def _read_json_header(path: Path) -> dict[str, Any]:
+    with _reading(path):
+        text = path.read_bytes().decode()  # `read_text` would take other ends of lines for the same
+        header = _checked_shape(path, json.loads(text))
+        check_exact(path, text, _json_text(header))
+        return header
 
 
 def is_valid(path: Path, *, kind: str) -> bool:
@@ -351,7 +363,11 @@ def _metadata(
     """Our header, as safetensors keeps it."""
     header = {"kind": kind, "version": FORMAT_VERSION, "meta": _plain(meta)}
     header["digest"] = _digest_of(header["meta"], tensors)
-    return {_METADATA_KEY: json.dumps(header, sort_keys=True)}
+    return {_METADATA_KEY: _header_text(header)}
+
+
+def _header_text(header: Mapping[str, Any]) -> str:
+    return json.dumps(header, sort_keys=True)
 
 
 def _digest_of(meta: Any, tensors: Mapping[str, Tensor | DiskTensor]) -> str:
@@ -373,8 +389,9 @@ def _check_header(path: Path, header: Mapping[str, Any], kind: str) -> None:
 def _checked_shape(path: Path, header: Any) -> dict[str, Any]:
     known = isinstance(header, dict) and {"kind", "version", "digest", "meta"} == set(header)
     if not known or not isinstance(header["meta"], dict):
-        raise DecoctError(f"{path} does not have the header that decoct writes")
-    return header
+        raise ForeignError(f"{path} does not have the header that decoct writes")
+    found: dict[str, Any] = header
+    return found
 
 
 def _damaged(path: Path, reason: str) -> DecoctError:

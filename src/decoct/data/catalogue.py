@@ -10,12 +10,15 @@ import numpy as np
 
 from decoct.core.console import note
 from decoct.core.errors import DecoctError
+from decoct.core.printable import as_text
+from decoct.core.readable import check_name
 from decoct.data.listing import left_out, list_pictures
 from decoct.data.source_arrays import Labels
 from decoct.data.table import read_table
 
 PARTS: tuple[Literal["train"], Literal["test"]] = ("train", "test")
 _TEST = ("test", "validation", "valid", "val")  # what the test part may be called, the best first
+_DIGITS = 20  # a label with as many is no number, but a name
 
 
 @dataclass(frozen=True)
@@ -43,9 +46,12 @@ class Catalogue:
         return self.path if self.path.is_dir() else self.path.parent
 
     def name_of(self, file: Path) -> str:
-        """A file's name within the folder, or beside the CSV: the same wherever that lies."""
+        """A file's name within the folder, or beside the CSV: the same wherever that lies.
+
+        It is text, also where the file's name is none.
+        """
         inside = file.is_relative_to(self._root)
-        return (file.relative_to(self._root) if inside else file).as_posix()
+        return as_text((file.relative_to(self._root) if inside else file).as_posix())
 
     def labels(self, rows: Sequence[int]) -> Labels:
         """The numbers of the classes of the files at `rows`, if all have one, and all names."""
@@ -77,9 +83,12 @@ def called(path: Path) -> str:
 def part_named(source: str | Path) -> tuple[str, str]:
     """A source, and the part of it that its name asks for: train, test or "".
 
+    Raises `DecoctError` for a name that no file can have.
+
     >>> part_named("photos@train"), part_named("photos"), part_named("hf:mnist@test")
     (('photos', 'train'), ('photos', ''), ('hf:mnist@test', ''))
     """
+    check_name(str(source))
     whole, _, part = str(source).rstrip("/").rpartition("@")
     hub = whole.startswith(("hf:", "torchvision:"))  # these split by themselves
     if not whole or part not in PARTS or hub or Path(source).exists():
@@ -113,7 +122,7 @@ def catalogue_of(path: Path) -> Catalogue:
     if part_by_folder := part_folders(path):
         parts = tuple(part_by_folder.get(inside[0], "") if inside else "" for inside in folders)
         folders = [inside[1:] for inside in folders]
-    classes = tuple(inside[0] if inside else "" for inside in folders)
+    classes = tuple(as_text(inside[0]) if inside else "" for inside in folders)
     return Catalogue(
         path=path,
         files=found.pictures,
@@ -128,7 +137,7 @@ def catalogue_of(path: Path) -> Catalogue:
 def _of_table(path: Path) -> Catalogue:
     rows = read_table(path)
     classes = tuple(row.label for row in rows)
-    numbers = all(name.isdecimal() for name in classes)
+    numbers = all(name.isdecimal() and len(name) < _DIGITS for name in classes)
     names = sorted(set(classes), key=int) if numbers else sorted(set(classes) - {""})
     given = {row.part for row in rows}
     test = next((name for name in _TEST if name in given), "test")

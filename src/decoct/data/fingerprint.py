@@ -1,5 +1,6 @@
 """A digest of a source's files: equal files give equal digests, wherever and whenever they are."""
 
+import errno
 import hashlib
 from collections.abc import Mapping
 from contextlib import suppress
@@ -8,7 +9,9 @@ from pathlib import Path
 
 from decoct.core import storage
 from decoct.core.errors import DecoctError
+from decoct.core.regular import open_regular
 from decoct.data.catalogue import catalogue_of, part_folders, part_named
+from decoct.data.hugging_face import name_parts
 from decoct.data.idx import idx_files, labels_beside
 from decoct.data.listing import list_pictures
 from decoct.data.table import SUFFIXES as TABLES
@@ -16,6 +19,7 @@ from decoct.data.table import SUFFIXES as TABLES
 EMBEDDED = ("emoji", "emoji-subgroups", "embedded")  # names that take precedence over such files
 _READING = 2  # raise it when files are listed, decoded or split otherwise: pools are then made anew
 _NOWHERE = (0, 0)
+_LEADS_NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)  # what a link can be
 _READ_UP_TO = 2**30  # bytes: takes a second or two; of larger sources we digest the files' times
 
 
@@ -24,14 +28,17 @@ def fingerprint(source: str | Path) -> str:
 
     It covers contents and, of a folder, the names of its pictures and IDX files within it; of a
     CSV, the pictures that it names. Above a gigabyte, sizes and times stand for contents. It does
-    not cover where the source lies, nor what it is called. If the source is no file or folder, only
-    its name counts. Raises `DecoctError` for a file that cannot be read.
+    not cover where the source lies, nor what it is called. Of `hf:PATH`, all files there count. If
+    the source is no file or folder, only its name counts. Raises `DecoctError` for a file that
+    cannot be read.
 
     >>> fingerprint("emoji") == fingerprint("hf:mnist")
     False
     """
     whole, part = part_named(source)
     path = Path(whole)
+    if whole.startswith("hf:"):
+        return _of_data_set(whole)
     if whole in EMBEDDED or not path.exists():
         return storage.digest(str(source), [])
     for name, own in part_folders(path).items():
@@ -39,6 +46,23 @@ def fingerprint(source: str | Path) -> str:
             return fingerprint(path / name)
     found = _digest(_files(path))
     return storage.digest(found, part) if part else found
+
+
+def _of_data_set(source: str) -> str:
+    """The digest of a data set's name or, if it lies on this machine, of its files."""
+    place, *chosen = name_parts(source.removeprefix("hf:"))
+    path = Path(place)
+    if not path.exists():
+        return storage.digest(source, [])
+    below = sorted(path.rglob("*")) if path.is_dir() else [path]
+    names = {file: file.relative_to(path).as_posix() or path.suffix for file in below}
+    kept = {file: name for file, name in names.items() if file.is_file() and _counts(file)}
+    return storage.digest(_digest(kept), chosen)
+
+
+def _counts(file: Path) -> bool:
+    """Whether a data set may be read from a file: `datasets` keeps files of its own beside them."""
+    return not file.name.startswith((".", "cache-"))
 
 
 def _files(path: Path) -> dict[Path, str]:
@@ -59,7 +83,7 @@ def _files(path: Path) -> dict[Path, str]:
 def _digest(names: Mapping[Path, str]) -> str:
     """The digest of files by their names and contents."""
     files = sorted(names, key=lambda file: names[file])
-    marks = [_mark(file) for file in files]
+    marks = [file_mark(file) for file in files]
     said = [_READING, [names[file] for file in files]]
     if sum(size for size, _ in marks) > _READ_UP_TO:
         return storage.digest(*said, marks)
@@ -67,22 +91,27 @@ def _digest(names: Mapping[Path, str]) -> str:
     return storage.digest(*said, contents)
 
 
-def _mark(file: Path) -> tuple[int, int]:
+def file_mark(file: Path) -> tuple[int, int]:
     """A file's size and time; zeros for a link that leads nowhere."""
     try:
         stat = file.stat()
-    except FileNotFoundError:
-        return _NOWHERE
+    except OSError as error:
+        if error.errno in _LEADS_NOWHERE:
+            return _NOWHERE
+        raise DecoctError(f"{file} cannot be read ({error})") from error
     return stat.st_size, stat.st_mtime_ns
 
 
 @cache
 def _contents(file: Path, size: int, time: int) -> str:
-    """The digest of a file, cached until its size or time changes."""
-    if (size, time) == _NOWHERE:
+    """The digest of a file, cached until its size or time changes.
+
+    What has no size is not opened, for a pipe or a device may never end.
+    """
+    if not size:
         return ""
     try:
-        with file.open("rb") as opened:
+        with open_regular(file) as opened:
             return hashlib.file_digest(opened, "sha256").hexdigest()
     except OSError as error:
         raise DecoctError(f"{file} cannot be read ({error})") from error

@@ -9,7 +9,7 @@ from PIL import Image
 
 from decoct.core.console import note, progress
 from decoct.core.errors import DecoctError
-from decoct.data.pictures import fit
+from decoct.data.pictures import fit, reason, without_warnings
 from decoct.data.source_arrays import Labels, SourceArrays, stacked
 
 Row = Callable[[], tuple[Image.Image | None, Any]]  # decodes a picture, and gives its label
@@ -36,7 +36,7 @@ def read_rows(
 
     def pictures() -> Iterator[NDArray[np.uint8]]:
         missing = []
-        with progress(f"reading {name}", total=total) as advance:
+        with without_warnings(), progress(f"reading {name}", total=total) as advance:
             for number, row in enumerate(rows):
                 advance("")
                 try:
@@ -45,7 +45,7 @@ def read_rows(
                         raise ValueError("it is empty")
                     pixels = fit(picture, size=size, channels=channels)
                 except Exception as error:  # Pillow and the libraries raise many types
-                    missing.append(f"row {number}: {error}")
+                    missing.append(f"row {number}: {reason(error)}")
                     continue
                 labels.append(label)
                 yield pixels

@@ -2,13 +2,18 @@
 
 import re
 from collections.abc import Collection, Iterator, Mapping
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+from PIL import Image
 
 from decoct.core.console import note
 from decoct.core.errors import DecoctError
 from decoct.core.extras import import_extra
+from decoct.core.regular import open_regular
 from decoct.data.hub_rows import Row, read_rows
+from decoct.data.pictures import open_picture
 from decoct.data.source_arrays import SourceArrays
 
 # A set's name or path; and its configuration, split and image column.
@@ -18,19 +23,36 @@ _LABELS = ("label", "labels", "fine_label", "class", "category", "cls")  # and t
 _SAVED = ("dataset_dict.json", "state.json")  # in a folder that `save_to_disk` wrote
 
 
+class Parts(NamedTuple):
+    """What a data set's name consists of."""
+
+    place: str  # its name on the hub, or its path
+    config: str | None
+    split: str | None
+    column: str | None
+
+
+def name_parts(name: str) -> Parts:
+    """The parts of `NAME:config@split#column`, of which all but the first may be missing.
+
+    >>> name_parts("ana/flowers@train")
+    Parts(place='ana/flowers', config=None, split='train', column=None)
+    """
+    found = _NAME.fullmatch(name)
+    return Parts(*found.groups()) if found and not Path(name).exists() else Parts(name, *[None] * 3)
+
+
 def read_hugging_face(name: str, *, size: int, channels: int, split: str) -> SourceArrays:
     """A data set by its name on the hub or its path, with `:config@split#column` if needed.
 
     Raises `DecoctError` if it cannot be had, or has no such split or column of images.
     """
     module: Any = import_extra("datasets", extra="hf", package="datasets")
-    parts = _NAME.fullmatch(name)
-    given = parts.groups() if parts and not Path(name).exists() else (name, None, None, None)
-    place, config, chosen, column = given
+    place, config, chosen, column = name_parts(name)
     if chosen and split == "test":
         raise DecoctError(f"hf:{name} is one split, and a task needs two: leave out @{chosen}")
     try:
-        found = _load(module, str(place), config, chosen)
+        found = _load(module, place, config, chosen)
     except Exception as error:  # the hub's own exceptions have no common base
         raise DecoctError(f"Hugging Face could not provide {name}: {error}") from error
     splits: Mapping[str, Any] = found if isinstance(found, dict) else {"train": found}
@@ -112,6 +134,17 @@ def _rows(dataset: Any, image: str, label: str | None, kind: Any) -> Iterator[Ro
 
     def decoded(row: Mapping[str, Any]) -> Row:
         value = row[image]
-        return lambda: (value and feature.decode_example(value), row[label] if label else None)
+        return lambda: (value and _picture(value, feature.mode), row[label] if label else None)
 
     return map(decoded, plain.cast_column(image, kind(decode=False)))
+
+
+def _picture(value: Mapping[str, Any], mode: str | None) -> Image.Image:
+    """As the feature's `decode_example`, but only of what we read, and never from the network."""
+    content = value["bytes"]
+    if content is None:
+        with open_regular(Path(value["path"])) as file:
+            content = file.read()
+    picture = open_picture(BytesIO(content))
+    picture.load()
+    return picture.convert(mode) if mode and mode != picture.mode else picture

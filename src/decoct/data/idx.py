@@ -14,8 +14,11 @@ from numpy.typing import NDArray
 
 from decoct.core.errors import DecoctError
 from decoct.core.on_disk import rows_a_chunk
+from decoct.core.readable import check_regular
+from decoct.data.expansion import check_expansion
 from decoct.data.source_arrays import SourceArrays
 
+_DIMENSIONS = 4  # of colour images: N x H x W x C
 _File = gzip.GzipFile | BufferedReader
 
 
@@ -34,7 +37,9 @@ def open_idx(path: Path) -> SourceArrays:
     """The images of a file, with the labels from the file next to it."""
     labels = labels_beside(path)
     with _opened(path) as file:
-        count = _read_shape(path, file)[0]
+        count, *sides = _read_shape(path, file)
+    if len(sides) not in (2, 3):
+        raise DecoctError(f"{path} holds an array of {1 + len(sides)} dimensions, not images")
     return SourceArrays(
         _pieces(path), count, lambda: (None if labels is None else read_idx(labels), ())
     )
@@ -57,7 +62,7 @@ def _pieces(path: Path) -> Iterator[NDArray[np.uint8]]:
         count, *shape = _read_shape(path, file)
         row = math.prod(shape)
         size = rows_a_chunk(row)
-        for first in range(0, max(1, count), size):
+        for first in range(0, count, size):
             step = min(size, count - first)
             data = file.read(step * row)
             if len(data) != step * row:
@@ -72,6 +77,7 @@ def _pieces(path: Path) -> Iterator[NDArray[np.uint8]]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[_File]:
+    check_regular(path)
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             yield file
@@ -86,4 +92,17 @@ def _read_shape(path: Path, file: _File) -> tuple[int, ...]:
     sides = file.read(4 * magic[3])
     if len(sides) < 4 * magic[3]:
         raise DecoctError(f"{path} is cut short within its header")
-    return struct.unpack(f">{magic[3]}I", sides)
+    shape = struct.unpack(f">{magic[3]}I", sides)
+    _check_size(path, shape)
+    return shape
+
+
+def _check_size(path: Path, shape: tuple[int, ...]) -> None:
+    """Refuse what the file cannot hold, before memory is set aside for it."""
+    says, there = math.prod(shape), path.stat().st_size
+    if not says or len(shape) > _DIMENSIONS:
+        raise DecoctError(f"{path} holds no images or labels: its header says {shape[:9]}")
+    if path.suffix == ".gz":
+        check_expansion(str(path), size=says, taken=there)
+    elif says > there:
+        raise DecoctError(f"{path} is cut short: its header says {says} bytes, not {there}")

@@ -1,5 +1,6 @@
 """`Images`: uint8 pixels with the statistics that normalise them."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,11 +14,17 @@ from torch import Tensor
 
 from decoct.core import storage
 from decoct.core.console import note
-from decoct.core.errors import DecoctError
-from decoct.core.on_disk import DiskTensor, chunks_of
+from decoct.core.errors import DecoctError, in_one_line
+from decoct.core.forms import check_forms, typed, understood
+from decoct.core.on_disk import DiskTensor, chunks_of, rows_a_chunk
 from decoct.core.shapes import ByChannel, Index, Pictures, Pixels
+from decoct.data.numpy_files import numeric_tensor
 
 _CHUNK = 4096  # images at a time in a pass over all images that needs floats
+_LARGEST = 2**63 - 1  # label that int64 can hold
+_LONGEST = 100  # times the shorter side: what is left of it after the crop is no picture
+# What a file of images holds; square ones, of one or three channels
+_FORMS = {"pixels": "uint8 N C S S", "mean": "float C", "std": "float C", "labels?": "int N"}
 _ROOM = 2**20  # bytes reserved in a file for names and statistics; labels are added to it
 
 
@@ -105,15 +112,17 @@ class Images:
 
         Raises `DecoctError` for a damaged file.
         """
-        stored, tensors, meta = storage.open_tensors(path, kind="images")
-        return cls(
-            pixels=stored["pixels"] if stored else tensors["pixels"],
-            mean=tensors["mean"],
-            std=tensors["std"],
-            labels=tensors.get("labels"),
-            class_names=tuple(meta["class_names"]),
-            name=meta["name"],
-        )
+        with understood(path):
+            stored, tensors, meta = storage.open_tensors(path, kind="images")
+            check_forms({**stored, **tensors}, _FORMS)
+            return cls(
+                pixels=stored["pixels"] if stored else tensors["pixels"],
+                mean=tensors["mean"],
+                std=tensors["std"],
+                labels=tensors.get("labels"),
+                class_names=typed(meta["class_names"], tuple[str, ...]),
+                name=typed(meta["name"], str),
+            )
 
     @classmethod
     def from_array(
@@ -184,9 +193,13 @@ def to_pixels(
 
     If it is a piece of a larger array, `first` is the index of its first image.
     """
-    pixels = _as_bytes(_channels_first(_as_tensor(array, name), name), name, first)
-    if len(pixels) == 0:
-        raise DecoctError(f"{name}: there are no images in it")
+    if channels not in (None, 1, 3):
+        raise DecoctError(f"channels is {channels}; images are grey (1) or colour (3)")
+    if size is not None and size < 1:
+        raise DecoctError(f"size is {size}; it is a number of pixels, at least 1")
+    tensor = _channels_first(_as_tensor(array, name), name)
+    _check_sides(tensor, name)
+    pixels = _as_bytes(tensor, name, first)
     if size is not None:
         pixels = resize_and_crop(pixels, size)
     elif pixels.shape[2] != pixels.shape[3]:
@@ -246,15 +259,16 @@ def resize_and_crop(pixels: Pixels, size: int) -> UInt8[Tensor, "image channel {
         return pixels
     shorter = min(height, width)
     shape = [max(size, round(side * size / shorter)) for side in (height, width)]
+    top, left = (shape[0] - size) // 2, (shape[1] - size) // 2
+    floats = 4 * pixels.shape[1] * max(height * width, math.prod(shape))  # bytes of an image
     chunks = [
         F.interpolate(chunk.float(), shape, mode="bicubic", antialias=True)
         .round()
         .clamp(0, 255)
-        .to(torch.uint8)
-        for chunk in pixels.split(_CHUNK)
+        .to(torch.uint8)[:, :, top : top + size, left : left + size]
+        for chunk in pixels.split(rows_a_chunk(floats))
     ]
-    top, left = (shape[0] - size) // 2, (shape[1] - size) // 2
-    return torch.cat(chunks)[:, :, top : top + size, left : left + size].contiguous()
+    return torch.cat(chunks).contiguous()
 
 
 def convert_channels(
@@ -280,16 +294,20 @@ def _as_tensor(array: Any, name: str) -> Tensor:
             )
         array = np.stack([np.asarray(image) for image in array])
     try:
-        return torch.as_tensor(array)
+        return numeric_tensor(array)
     except (TypeError, ValueError) as error:
-        raise DecoctError(f"{name}: this array does not hold images: {error}") from error
+        reason = in_one_line(error)
+        raise DecoctError(f"{name}: this array does not hold images: {reason}") from error
 
 
 def _channels_first(array: Tensor, name: str) -> Tensor:
     if array.ndim == 3:
         return array.unsqueeze(1)
     if array.ndim != 4:
-        raise DecoctError(f"{name}: an array of shape {tuple(array.shape)} does not hold images")
+        raise DecoctError(
+            f"{name}: an array of shape {tuple(array.shape)} does not hold images; give "
+            "N x H x W, N x H x W x C or N x C x H x W"
+        )
     if array.shape[1] in (1, 3):
         return array
     if array.shape[3] in (1, 3):
@@ -298,6 +316,19 @@ def _channels_first(array: Tensor, name: str) -> Tensor:
         f"{name}: images of shape {tuple(array.shape[1:])} have neither 1 nor 3 channels, "
         "first or last"
     )
+
+
+def _check_sides(array: Tensor, name: str) -> None:
+    count, _, height, width = array.shape
+    if count == 0:
+        raise DecoctError(f"{name}: there are no images in it")
+    if not height or not width:
+        raise DecoctError(f"{name}: images are {height} x {width} pixels, which is none at all")
+    if max(height, width) > _LONGEST * min(height, width):
+        raise DecoctError(
+            f"{name}: images are {height} x {width} pixels; the longer side may be at most "
+            f"{_LONGEST} times the shorter one"
+        )
 
 
 def _as_bytes(array: Tensor, name: str, first: int) -> Tensor:
@@ -323,6 +354,8 @@ def _as_labels(labels: Any, count: int, name: str) -> Tensor | None:
     numbers = np.asarray(labels)
     if numbers.dtype.kind not in "iu":
         raise DecoctError(f"{name}: labels are {numbers.dtype}; whole numbers are needed")
+    if numbers.size and int(numbers.max()) > _LARGEST:
+        raise DecoctError(f"{name}: a label is {numbers.max()}; labels are below 2^63")
     tensor = torch.as_tensor(numbers.astype(np.int64)).flatten()
     if len(tensor) != count:
         raise DecoctError(f"{name}: {len(tensor)} labels for {count} images")

@@ -1,6 +1,7 @@
 """`Listing`: which files of a folder are pictures, and which look like some but are not read."""
 
 import os
+import stat
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,13 +12,18 @@ from PIL import Image
 
 from decoct.core import storage
 from decoct.core.errors import DecoctError
+from decoct.core.regular import WHY, open_regular
 
 SAVED_RECIPE = "# every setting of this run; decoct wrote it, and will write it again\n"
 
 # Folders that systems make beside people's pictures; those whose names begin with a dot as well.
 _OF_SYSTEMS = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information")
-# Pillow only knows the names of these formats, or needs a handler for them that nobody installs.
-_STUBS = ("BUFR", "GRIB", "HDF5", "MPEG", "WMF")
+# Of what Pillow knows, all that people keep pictures in. Others are not opened: EPS runs a program,
+# an icon is decoded before anybody asks how large it is, and rare formats are the least tried.
+_FORMATS = (
+    *("AVIF", "BMP", "DIB", "GIF", "HEIF", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "PSD", "QOI"),
+    *("SGI", "TIFF", "WEBP", "TGA"),  # the last begins with nothing that it is known by
+)
 # What looks like a picture, but is not read, and what to do about it.
 _UNSUPPORTED = {
     "pip install 'decoct[heif]' reads them": (".heic", ".heif", ".hif"),
@@ -26,13 +32,16 @@ _UNSUPPORTED = {
         *(".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dng", ".erf", ".iiq", ".kdc", ".mrw", ".nef"),
         *(".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".srw", ".x3f"),
     ),
-    "drawings: render them to PNG": (".ai", ".emf", ".svg", ".svgz", ".wmf"),
+    "drawings: render them to PNG": (".ai", ".emf", ".eps", ".ps", ".svg", ".svgz", ".wmf"),
     "documents: save their pages as PNG": (".djvu", ".pdf"),
     "films: save frames of them as JPEG or PNG": (
         *(".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg"),
         *(".mts", ".webm", ".wmv"),
     ),
-    "convert them to JPEG or PNG": (".exr", ".hdr", ".jxl", ".kra", ".xcf"),
+    "convert them to JPEG or PNG": (
+        *(".dds", ".exr", ".fits", ".fpx", ".hdr", ".icns", ".ico", ".jxl", ".kra", ".pcd", ".ras"),
+        *(".xbm", ".xcf", ".xpm"),
+    ),
 }
 _ADVICE = {suffix: advice for advice, suffixes in _UNSUPPORTED.items() for suffix in suffixes}
 
@@ -44,20 +53,27 @@ class Listing:
     folder: Path
     pictures: tuple[Path, ...]
     unsupported: Mapping[str, int]  # files that look like pictures but are not read, by suffix
-    closed: Mapping[str, str]  # folders that cannot be opened, and why
+    closed: Mapping[str, str]  # folders that cannot be opened, pipes and devices, and why
 
 
 @cache
-def picture_suffixes() -> frozenset[str]:
-    """The suffixes, in small letters, of all formats that are read, HEIF if its extra is there."""
+def picture_formats() -> tuple[str, ...]:
+    """Pillow's names of the formats that are read, HEIF if its extra is there."""
     try:
         import pillow_heif
 
         pillow_heif.register_heif_opener()
     except ImportError:
         pass
-    formats = Image.registered_extensions()  # loads Pillow's plugins
-    return frozenset(s for s, name in formats.items() if name in Image.OPEN and name not in _STUBS)
+    Image.init()  # loads Pillow's plugins
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
+
+
+@cache
+def picture_suffixes() -> frozenset[str]:
+    """The suffixes, in small letters, of all formats that are read."""
+    formats = (*picture_formats(), "MPO")  # which is opened as JPEG
+    return frozenset(s for s, name in Image.registered_extensions().items() if name in formats)
 
 
 def list_pictures(folder: Path) -> Listing:
@@ -70,23 +86,27 @@ def list_pictures(folder: Path) -> Listing:
     pictures: list[Path] = []
     unsupported: Counter[str] = Counter()
     closed: dict[str, str] = {}
-    for file in _files(folder, closed):
-        suffix = file.suffix.lower()
-        if suffix in suffixes:
-            pictures.append(file)
-        elif suffix in _ADVICE:
+    for here, entry in _files(folder, closed):
+        suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122 (no Path of other files)
+        if suffix in _ADVICE and suffix not in suffixes:
             unsupported[suffix] += 1
+        elif suffix in suffixes and _has_no_end(entry):
+            closed[(here / entry.name).relative_to(folder).as_posix()] = WHY
+        elif suffix in suffixes:
+            pictures.append(here / entry.name)
     return Listing(folder, tuple(sorted(pictures)), dict(sorted(unsupported.items())), closed)
 
 
-def _files(folder: Path, closed: dict[str, str]) -> Iterator[Path]:
-    """The files in a folder and below; adds to `closed` the folders that cannot be opened."""
+def _files(folder: Path, closed: dict[str, str]) -> Iterator[tuple[Path, "os.DirEntry[str]"]]:
+    """The files in a folder and below, each with the folder that it is in.
+
+    Adds to `closed` the folders that cannot be opened.
+    """
     root, seen = folder.resolve(), set[Path]()
-    folders, links = deque([folder]), deque[Path]()
+    folders, links = deque([(folder, root)]), deque[Path]()
     while folders or links:  # links last, so that a folder goes by its own name where it has one
         linked = not folders
-        here = links.popleft() if linked else folders.popleft()
-        real = here.resolve()
+        here, real = folders.popleft() if folders else (links[0], links.popleft().resolve())
         if real in seen or (linked and root.is_relative_to(real)):  # a link back up is a loop
             continue
         seen.add(real)
@@ -101,10 +121,27 @@ def _files(folder: Path, closed: dict[str, str]) -> Iterator[Path]:
         if here != folder and _is_run(here, {entry.name for entry in found}):
             continue
         for entry in found:
-            if entry.is_dir():
-                (links if entry.is_symlink() else folders).append(here / entry.name)
+            if not _is_folder(entry):
+                yield here, entry
+            elif entry.is_symlink():
+                links.append(here / entry.name)
             else:
-                yield here / entry.name
+                folders.append((here / entry.name, real / entry.name))
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # links in a circle
+        return False
+
+
+def _has_no_end(entry: "os.DirEntry[str]") -> bool:
+    """Whether it is a pipe, a device or a socket, or a link to one."""
+    try:
+        return not (entry.is_file(follow_symlinks=False) or stat.S_ISREG(entry.stat().st_mode))
+    except OSError:  # a link to nothing: whoever opens it says so
+        return False
 
 
 def _ignored(name: str) -> bool:
@@ -115,8 +152,8 @@ def _is_run(folder: Path, names: set[str]) -> bool:
     """Whether a run of decoct wrote the folder: its pictures are no photographs."""
     try:
         if "recipe.yaml" in names:
-            with (folder / "recipe.yaml").open(encoding="utf-8", errors="replace") as file:
-                if file.readline() == SAVED_RECIPE:
+            with open_regular(folder / "recipe.yaml") as file:
+                if file.readline(len(SAVED_RECIPE)) == SAVED_RECIPE.encode():
                     return True
         if "run.json" in names:
             storage.load_json(folder / "run.json", kind="run")

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
+from io import BufferedReader, BytesIO
 from pathlib import Path
 from threading import Lock
 
@@ -16,8 +17,10 @@ from decoct.core import storage
 from decoct.core.ahead import ahead
 from decoct.core.console import note, progress
 from decoct.core.errors import DecoctError
+from decoct.core.printable import one_line, shorten
+from decoct.core.regular import open_regular
 from decoct.data.catalogue import Catalogue
-from decoct.data.listing import picture_suffixes
+from decoct.data.listing import picture_formats
 from decoct.data.source_arrays import SourceArrays, stacked
 
 _MAX_UNREADABLE = 0.5  # if a larger share of a source cannot be read, refuse the source
@@ -25,6 +28,7 @@ _THREADS = min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity
 _AHEAD = 16  # pictures per thread
 _HUGE = 2**24  # pixels: of such pictures only one is decoded at a time, to bound the memory
 _one_huge = Lock()
+_THINNEST = 256  # pixels a byte: more are in no photograph, but in files made to fill the memory
 _LONGEST = 4  # shorter sides: what a picture has beyond them is cut off before it is scaled
 _DEPTHS = (8, 10, 12, 14, 16, 24, 32)  # bits that cameras and scanners give a pixel
 _TIFF_BITS, _TIFF_MAXIMUM = 258, 281  # the tags BitsPerSample and MaxSampleValue
@@ -61,6 +65,7 @@ def _readable(
 def _report_unreadable(found: Catalogue, unreadable: list[str], report: Path | None) -> None:
     if not unreadable:
         return
+    unreadable = [one_line(line) for line in unreadable]
     total = len(found.files) + len(found.closed)
     count = f"{found.path}: {len(unreadable)} of {total} pictures cannot be read"
     shown = "\n  ".join(unreadable[:10]) + ("\n  ..." if len(unreadable) > 10 else "")
@@ -78,7 +83,7 @@ def decoded(
     files: Sequence[Path], *, size: int, channels: int, doing: str
 ) -> Iterator[NDArray[np.uint8] | str]:
     """Every file as `fit` makes it, in order, or why it cannot be read; decoded in threads."""
-    picture_suffixes()  # loads Pillow's plugins, before several threads do so at a time
+    picture_formats()  # loads Pillow's plugins, before several threads do so at a time
     decode = partial(_decode, size=size, channels=channels)
     most = _AHEAD * _THREADS
     with without_warnings(), progress(doing, total=len(files)) as advance:
@@ -89,18 +94,33 @@ def decoded(
 
 def _decode(file: Path, *, size: int, channels: int) -> NDArray[np.uint8] | str:
     try:
-        with Image.open(file) as picture:
+        with open_regular(file) as opened, open_picture(opened) as picture:
             return fit(picture, size=size, channels=channels)
     except Exception as error:  # Pillow's plugins raise many types for a damaged file
         return reason(error)
 
 
+def open_picture(file: BufferedReader | BytesIO) -> Image.Image:
+    """A picture of one of the formats that are read, of which nothing but the header is decoded.
+
+    Pillow refuses what has more than 178 megapixels. Above 16, a file that is thousands of times
+    smaller than its pixels is refused as well, with a `ValueError`.
+    """
+    size = file.seek(0, os.SEEK_END)
+    picture = Image.open(file, formats=picture_formats())
+    pixels = picture.width * picture.height
+    if pixels > max(_HUGE, _THINNEST * size):
+        raise ValueError(
+            f"{pixels // 10**6} megapixels from {size} bytes are no photograph, and fill the memory"
+        )
+    return picture
+
+
 @contextmanager
 def without_warnings() -> Iterator[None]:
-    """Pillow's warnings of odd files are not shown; that of decompression bombs is an error."""
+    """Pillow's warnings of odd files are not shown."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
         yield
 
 
@@ -108,9 +128,13 @@ def reason(error: Exception) -> str:
     """Why a file cannot be read, in a few words."""
     if isinstance(error, UnidentifiedImageError):
         return "not a picture"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6} megapixels; scale it down"
+    if isinstance(error, MemoryError):
+        return "too large for the memory"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror  # without the path, which is named beside it
-    return " ".join(str(error).split()) or type(error).__name__
+    return shorten(" ".join(str(error).split())) or type(error).__name__
 
 
 def fit(picture: Image.Image, *, size: int, channels: int) -> NDArray[np.uint8]:
@@ -137,7 +161,7 @@ def _square(picture: Image.Image, *, size: int, channels: int) -> NDArray[np.uin
     if picture.mode.startswith("I"):  # more than 8 bits: Pillow would clip values above 255
         picture = Image.fromarray(_eight_bits(np.asarray(picture), bits))
     if picture.has_transparency_data:
-        rgba = picture.convert("RGBA")
+        rgba = picture if picture.mode == "RGBA" else picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
     mode = "RGB" if channels == 3 else "L"
     picture = picture if picture.mode == mode else picture.convert(mode)

@@ -1,6 +1,5 @@
 """A source in pieces: the names of its pictures, and their pixels when they are needed."""
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 
 from decoct.core.on_disk import rows_a_chunk
 from decoct.data.catalogue import Catalogue, catalogue_of, part_named, say_what_is_left_out
-from decoct.data.fingerprint import fingerprint
+from decoct.data.fingerprint import file_mark, fingerprint
 from decoct.data.idx import find_idx
 from decoct.data.images import Images
 from decoct.data.parts import part_of
@@ -30,15 +29,14 @@ class PictureFiles:
 
     @property
     def names(self) -> list[str]:
-        """Each picture's path within the folder, as text, also where its bytes are none."""
-        names = (os.fsencode(self.catalogue.name_of(file)) for file in self.files)
-        return [name.decode("utf-8", "backslashreplace") for name in names]
+        """Each picture's path within the folder."""
+        return [self.catalogue.name_of(file) for file in self.files]
 
     @property
     def mark(self) -> list[object]:
         """What changes if the pictures do."""
-        facts = (file.stat() for file in self.files)
-        return [[name, f.st_size, f.st_mtime_ns] for name, f in zip(self.names, facts, strict=True)]
+        facts = map(file_mark, self.files)
+        return [[name, *fact] for name, fact in zip(self.names, facts, strict=True)]
 
     def read(self, *, size: int, channels: int) -> Iterator[NDArray[np.uint8] | str]:
         """Each picture, size x size x channels, or why it cannot be read."""

@@ -1,7 +1,5 @@
 """Images by name: folders, arrays on disk, IDX files, emoji, torchvision and Hugging Face sets."""
 
-import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -13,12 +11,14 @@ from torch import Tensor
 from decoct.core.console import progress
 from decoct.core.errors import DecoctError
 from decoct.core.on_disk import CHUNK, DiskTensor, rows_a_chunk, too_large
+from decoct.core.readable import check_regular
 from decoct.data.catalogue import called, catalogue_of, part_named, say_what_is_left_out
 from decoct.data.emoji import load_emoji_arrays
 from decoct.data.hugging_face import read_hugging_face
 from decoct.data.idx import find_idx, open_idx
 from decoct.data.images import Images, to_pixels, write_images
 from decoct.data.listing import is_picture
+from decoct.data.numpy_files import StoredArray, open_arrays
 from decoct.data.parts import part_of
 from decoct.data.pictures import read_pictures
 from decoct.data.source_arrays import SourceArrays
@@ -26,6 +26,7 @@ from decoct.data.table import SUFFIXES as TABLES
 from decoct.data.torchvision_sets import read_torchvision
 
 Split = Literal["train", "test", "all"]
+_NAMED = 20  # of a file's arrays, in a sentence
 
 
 def load_images(
@@ -115,8 +116,9 @@ def _read(
             f"{source} does not exist; a source is a folder, a .csv, .npz, .npy, IDX or "
             ".safetensors file, emoji, torchvision:NAME or hf:NAME"
         )
-    idx = find_idx(path, split) if path.is_dir() else None
-    if idx:
+    if not path.is_dir():
+        check_regular(path)
+    elif idx := find_idx(path, split):
         return open_idx(idx)
     if path.is_dir() or path.suffix in TABLES:
         found = catalogue_of(path)
@@ -145,48 +147,50 @@ def _read_ours(images: Images) -> SourceArrays:
     return SourceArrays(arrays, len(images), lambda: (images.labels, images.class_names))
 
 
-def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """The arrays of a .npz by name, or that of a .npy under the name ""; nothing is unpickled."""
-    try:
-        with path.open("rb") as file:  # np.load would leave a damaged file open
-            data = np.load(file, allow_pickle=False)
-            if isinstance(data, np.ndarray):
-                return {"": data}
-            with data:
-                return dict(data)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise DecoctError(f"{path} cannot be read as numpy data: {error}") from error
-
-
 def _read_npy(path: Path) -> SourceArrays:
-    if path.stat().st_size > CHUNK:
-        return _read_large_npy(path)
-    return SourceArrays.one(read_arrays(path)[""])
+    with open_arrays(path) as arrays:
+        if "" not in arrays:
+            raise DecoctError(f"{path} is a .npz file; call it so")
+        array = arrays[""]
+        if array.size > CHUNK and array.shape:
+            return _read_large_npy(array)
+        return SourceArrays.one(array.read())
 
 
 def _read_npz(path: Path, split: Split, part: str) -> SourceArrays:
-    data = read_arrays(path)
     names = (f"{split}_images",) if part else (f"{split}_images", "images", "x", "arr_0")
-    key = next((name for name in names if name in data), None)
-    if key is None:
-        wanted = names[0] if part else "images"
-        raise DecoctError(f"{path} holds {', '.join(data)}; an array called {wanted} is needed")
-    label_key = next((n for n in (f"{split}_labels", "labels", "y") if n in data), None)
-    class_names = tuple(map(str, data["class_names"])) if "class_names" in data else ()
-    return SourceArrays.one(data[key], None if label_key is None else data[label_key], class_names)
+    with open_arrays(path) as arrays:
+        key = next((name for name in names if name in arrays), None)
+        if key is None:
+            held = ", ".join(list(arrays)[:_NAMED]) or "no arrays"
+            wanted = names[0] if part else "images"
+            raise DecoctError(f"{path} holds {held}; an array called {wanted} is needed")
+        label_key = next((n for n in (f"{split}_labels", "labels", "y") if n in arrays), None)
+        labels = arrays[label_key].read() if label_key else None
+        class_names = _class_names(arrays["class_names"]) if "class_names" in arrays else ()
+        return SourceArrays.one(arrays[key].read(), labels, class_names)
 
 
-def _read_large_npy(path: Path) -> SourceArrays:
+def _class_names(stored: StoredArray) -> tuple[str, ...]:
+    names = stored.read()
+    if names.ndim != 1:
+        raise DecoctError(f"{stored.path}: class_names is no list, but of shape {names.shape}")
+    if names.dtype.kind == "S":
+        return tuple(name.decode("utf-8", "backslashreplace") for name in names.tolist())
+    return tuple(map(str, names))
+
+
+def _read_large_npy(array: StoredArray) -> SourceArrays:
     """Map the file again for each piece, because pages that were read stay in memory with a map."""
 
     def mapped() -> NDArray[Any]:
         try:
-            return cast(NDArray[Any], np.load(path, mmap_mode="r", allow_pickle=False))
+            return cast(NDArray[Any], np.load(array.path, mmap_mode="r", allow_pickle=False))
         except (ValueError, OSError, EOFError) as error:
-            raise DecoctError(f"{path} cannot be read as numpy data: {error}") from error
+            raise DecoctError(f"{array.path} cannot be read as numpy data: {error}") from error
 
     def arrays() -> Iterator[NDArray[Any]]:
-        with progress(f"reading {path.name}", total=-(-count // size)) as advance:
+        with progress(f"reading {array.path.name}", total=-(-count // size)) as advance:
             for first in range(0, count, size):
                 yield np.array(mapped()[first : first + size])
                 advance("")

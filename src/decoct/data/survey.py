@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median_low
 
-from PIL import Image
-
 from decoct.core.console import progress
 from decoct.core.errors import DecoctError
+from decoct.core.regular import open_regular
 from decoct.data.catalogue import PARTS, catalogue_of
 from decoct.data.listing import left_out
-from decoct.data.pictures import reason, without_warnings
+from decoct.data.pictures import open_picture, reason, without_warnings
 
 _LOOKED_AT = 2000  # files: takes a few seconds on a slow disk
 
@@ -42,6 +41,7 @@ def survey(folder: str | Path) -> Survey:
 
     Raises `DecoctError` if it holds no pictures, or none of those looked at can be read.
 
+    >>> from PIL import Image
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
     ...     Image.new("RGB", (40, 30)).save(Path(folder, "a.png"))
@@ -56,7 +56,7 @@ def survey(folder: str | Path) -> Survey:
     with without_warnings(), progress(f"looking at {found.name}", total=len(looked_at)) as advance:
         for file in looked_at:
             try:
-                with Image.open(file) as picture:
+                with open_regular(file) as opened, open_picture(opened) as picture:
                     sides.append(min(picture.size))
                     formats[picture.format or "unknown"] += 1
             except Exception as error:  # Pillow's plugins raise many types for a damaged file

@@ -1,11 +1,13 @@
 """A CSV of picture files, with their labels and parts if it has columns for them."""
 
 import csv
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from decoct.core.errors import DecoctError
+from decoct.core.printable import shorten
 
 SUFFIXES = (".csv", ".tsv")
 _COLUMNS = {  # what a column is called, in small letters; the first that is there counts
@@ -14,6 +16,8 @@ _COLUMNS = {  # what a column is called, in small letters; the first that is the
     "part": ("split", "part", "subset"),
 }
 _PARTS = {"training": "train", "testing": "test"}
+_SHOWN = 10  # columns in a message
+_HEAD = 2**16  # characters that tell the separator
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ def read_table(path: Path) -> list[Row]:
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as opened:
-            head = opened.readline()
+            head = opened.readline(_HEAD)
             opened.seek(0)
             separator = max(",;\t", key=head.count)
             rows = list(_rows(path, csv.DictReader(opened, delimiter=separator)))
@@ -52,8 +56,8 @@ def _rows(path: Path, reader: "csv.DictReader[str]") -> Iterator[Row]:
         file = path.parent / found["file"]
         if not found["file"]:
             raise DecoctError(f"{where}: it names no file")
-        if not file.is_file():
-            raise DecoctError(f"{where}: {file} does not exist")
+        if not os.path.isfile(file):  # noqa: PTH113 (a Path's raises an error for a long name)
+            raise DecoctError(f"{where}: {shorten(str(file))} does not exist, or is no file")
         if "label" in found and not found["label"]:
             raise DecoctError(f"{where}: {file} has no label; give one in every row or in none")
         part = found.get("part", "").lower()
@@ -69,8 +73,9 @@ def _columns(path: Path, header: Sequence[str]) -> Mapping[str, str]:
         if any(name in by_name for name in names)
     }
     if "file" not in found:
+        shown = ", ".join(map(shorten, header[:_SHOWN])) + ", ..." * (len(header) > _SHOWN)
         raise DecoctError(
-            f"{path} has the columns {', '.join(header) or 'of an empty file'}; one of them must "
+            f"{path} has the columns {shown or 'of an empty file'}; one of them must "
             f"be called {', '.join(_COLUMNS['file'][:4])} or image"
         )
     return found

@@ -14,8 +14,11 @@ from decoct.data.catalogue import PARTS, called, part_named
 from decoct.data.emoji import load_emoji_arrays
 from decoct.data.idx import find_idx
 from decoct.data.images import Images
-from decoct.data.sources import load_images, read_arrays
+from decoct.data.numpy_files import open_arrays
+from decoct.data.sources import load_images
 from decoct.data.table import SUFFIXES as TABLES
+
+_NAMED = 10  # classes in a sentence
 
 
 @dataclass(frozen=True)
@@ -30,12 +33,28 @@ class Task:
         for part, images in (("training", self.train), ("test", self.test)):
             if images.labels is None:
                 raise DecoctError(f"task {self.name}: the {part} images have no labels")
+        train, test = (part.pixels.shape[1:] for part in (self.train, self.test))
+        if train != test:
+            raise DecoctError(
+                f"task {self.name}: a training image is {' x '.join(map(str, train))}, but a test "
+                f"image {' x '.join(map(str, test))} (channels x height x width)"
+            )
+        self._check_labels()
+
+    def _check_labels(self) -> None:
         if int(min(self.train_labels.min(), self.test_labels.min())) < 0:
             raise DecoctError(f"task {self.name}: labels count from 0, but some are negative")
         unknown = sorted(set(self.test_labels.tolist()) - set(self.train_labels.tolist()))
         if unknown:
-            names = ", ".join(self.class_name(label) for label in unknown)
+            names = ", ".join(map(self.class_name, unknown[:_NAMED]))
+            names += ", ..." * (len(unknown) > _NAMED)
             raise DecoctError(f"task {self.name}: test labels unknown in training: {names}")
+        named, most = len(self.train.class_names), int(self.train_labels.max())
+        if 0 < named <= most:
+            raise DecoctError(
+                f"task {self.name}: class_names has {named} names, but there are labels up to "
+                f"{most}; labels count from 0, and each class needs a name"
+            )
         if len(self.train_labels.unique()) < 2:
             raise DecoctError(f"task {self.name}: a single class leaves nothing to tell apart")
 
@@ -53,8 +72,17 @@ class Task:
 
     @property
     def classes(self) -> int:
-        """The number of classes."""
-        return int(self.train_labels.max()) + 1
+        """The number of classes: of different labels, however large these are."""
+        return len(self.train_labels.unique())
+
+    def numbered(self, labels: Tensor) -> Tensor:
+        """Labels (int64) of the task as numbers of classes, without gaps: 0 ... classes - 1.
+
+        >>> task = load_task("emoji")
+        >>> task.numbered(torch.tensor([8, 0]))
+        tensor([8, 0])
+        """
+        return torch.searchsorted(self.train_labels.unique(), labels)
 
     def class_name(self, label: int) -> str:
         """The name of a class, or its number if it has none."""
@@ -122,7 +150,8 @@ def _check_splits(source: str, path: Path) -> None:
     missing: list[str] = []
     if path.suffix == ".npz":
         needed = (f"{part}_{what}" for part in PARTS for what in ("images", "labels"))
-        missing = sorted(set(needed) - set(read_arrays(path)))
+        with open_arrays(path) as arrays:
+            missing = sorted(set(needed) - set(arrays))
     elif not path.is_dir() or any(find_idx(path, part) is None for part in PARTS):
         missing = ["a train and a test part (a folder each, or IDX files, or one .npz of both)"]
     if missing:

@@ -16,14 +16,15 @@ from decoct.artefacts.rule import TrainingRule
 from decoct.core import checkpoint, seeding, storage
 from decoct.core.console import progress
 from decoct.core.errors import DecoctError
-from decoct.core.settings import Count, NonNegative, Positive, Settings
+from decoct.core.forms import typed, understood
+from decoct.core.settings import Count, Few, NonNegative, Positive, Settings
 from decoct.core.shapes import Index
 from decoct.data.augment import AugmentConfig, augmenter
 from decoct.data.images import Images, convert_channels, resize_and_crop
 from decoct.data.tasks import Task
 from decoct.evaluation.probe import LabelShare, ProbeConfig, ProbeScore, label_draws, probe
 from decoct.evaluation.scores import Score, Scores
-from decoct.training.loop import Length, train
+from decoct.training.loop import Length, Step, train
 from decoct.training.pretrain import split_batches, steps_an_epoch
 
 PROBE, TUNED = "linear probe", "fine-tuned"  # their names in `Scores`
@@ -40,7 +41,7 @@ class FinetuneConfig(Settings):
 
     labels: tuple[LabelShare, ...] = (0.05,)  # of each class's training labels
     per_class: tuple[Count, ...] = ()  # or counts per class
-    draws: Count = 5  # random choices of the labelled examples, to average over
+    draws: Few = 5  # random choices of the labelled examples, to average over
     epochs: Count = 50
     lr: Positive = 1e-3  # of AdamW; falls along a cosine
     weight_decay: NonNegative = 1e-4
@@ -137,7 +138,13 @@ def _kept(place: Path | None, make: Callable[[Path | None], float]) -> float:
     if not storage.is_valid(file, kind=_KIND):
         storage.save_json(file, {"accuracy": make(state)}, kind=_KIND)
         checkpoint.remove(state)
-    return float(storage.load_json(file, kind=_KIND)["accuracy"])
+    return read_finetuned(file)
+
+
+def read_finetuned(file: Path) -> float:
+    """The accuracy on one draw of labels, in per cent, from its file."""
+    with understood(file):
+        return float(typed(storage.load_json(file, kind=_KIND)["accuracy"], float))
 
 
 @dataclass(frozen=True)
@@ -164,18 +171,17 @@ class _Tuning:
         with seeding.seeded(self.seed, "finetune", draw, "head"):
             network.head = nn.Linear(network.feature_count, self.task.classes).to(self.device)
         shown = self._fitted(self.task.train.subset(rows)).to(self.device)
-        labels = self.task.train_labels[rows].to(self.device)
+        labels = self.task.numbered(self.task.train_labels[rows]).to(self.device)
         augment = augmenter(self.config.augment, shown)
         steps = steps_an_epoch(len(rows), self.config.batch)
 
-        def losses(epoch: int) -> Iterator[tuple[Tensor, int]]:
+        def loss(chosen: Tensor) -> Tensor:
+            return F.cross_entropy(network(augment(shown.pixels[chosen])), labels[chosen])
+
+        def losses(epoch: int) -> Iterator[Step]:
             with seeding.seeded(self.seed, "finetune", draw, epoch):
                 for chosen in split_batches(torch.randperm(len(rows)), self.config.batch):
-                    views = augment(shown.pixels[chosen.to(self.device)])
-                    yield (
-                        F.cross_entropy(network(views), labels[chosen.to(self.device)]),
-                        len(chosen),
-                    )
+                    yield partial(loss, chosen.to(self.device)), len(chosen)
 
         train(
             network,
@@ -192,7 +198,7 @@ class _Tuning:
             predicted = network.head(
                 tuned.embed(self.task.test, device=self.device).to(self.device)
             )
-        right = predicted.argmax(1).cpu() == self.task.test_labels
+        right = predicted.argmax(1).cpu() == self.task.numbered(self.task.test_labels)
         return 100 * float(right.double().mean())
 
     def _fitted(self, images: Images) -> Images:

@@ -2,9 +2,8 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
-import msgspec
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -13,7 +12,7 @@ from torch import Tensor
 from decoct.artefacts.encoder import Encoder
 from decoct.artefacts.targets import Targets
 from decoct.core import storage
-from decoct.core.errors import DecoctError
+from decoct.core.forms import read_json
 from decoct.core.shapes import Features, Index
 from decoct.data.images import Images
 from decoct.evaluation.target_probe import seen_and_unseen, unexplained
@@ -53,11 +52,8 @@ class LabelFreeScores:
     @classmethod
     def load(cls, path: Path | str) -> Self:
         """Read a run's `label_free.json`; raises `DecoctError` for a damaged file."""
-        content: Any = storage.load_json(path, kind="label-free")
-        try:
-            return msgspec.convert(content, cls)
-        except msgspec.ValidationError as error:
-            raise DecoctError(f"{path} holds no label-free scores: {error}") from error
+        found: Self = read_json(path, cls, of="label-free")
+        return found
 
     def of(self, method: str) -> list[LabelFreeRow]:
         """A method's scores, one for each seed."""

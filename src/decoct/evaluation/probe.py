@@ -5,14 +5,13 @@ from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from decoct.artefacts.encoder import Encoder
 from decoct.core.console import progress
 from decoct.core.errors import DecoctError
-from decoct.core.settings import Bounds, Count, Settings
+from decoct.core.settings import Bounds, Count, Few, Settings
 from decoct.core.shapes import Index
 from decoct.data.tasks import Task, labelled_indices
 from decoct.evaluation.logistic import Logistic
@@ -42,7 +41,7 @@ class ProbeConfig(Settings):
     protocol: Literal["standard", "paper"] = "standard"  # paper: as published
     fractions: tuple[LabelShare, ...] = (0.05, 0.2)  # of each class's training labels
     per_class: tuple[Count, ...] = ()  # or counts per class
-    draws: Count = 20  # random choices of the labelled examples, to average over
+    draws: Few = 20  # random choices of the labelled examples, to average over
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -88,10 +87,10 @@ def probe(
         for label, draws in labelled.items():
             hits = probe_hits(
                 train,
-                task.train_labels,
+                task.numbered(task.train_labels),
                 torch.stack(draws),  # stratified, so every draw has as many
                 test,
-                task.test_labels,
+                task.numbered(task.test_labels),
                 classes=task.classes,
                 protocol=config.protocol,
             )
@@ -129,9 +128,10 @@ def label_draws(
 
 def _scores(task: Task, label: str, hits: Bool[Tensor, "probe image"]) -> list[ProbeScore]:
     """One score for each draw of the labelled examples."""
-    classes, members = task.test_labels.unique(return_counts=True)
-    own = F.one_hot(task.test_labels).double()[:, classes]  # image x class
-    by_class = (100 * hits.cpu().double() @ own / members).round(decimals=2)
+    classes, own, members = task.test_labels.unique(return_inverse=True, return_counts=True)
+    right = torch.zeros(len(hits), len(classes), dtype=torch.float64)
+    right.index_add_(1, own, hits.cpu().double())
+    by_class = (100 * right / members).round(decimals=2)
     names = [task.class_name(label) for label in classes.tolist()]
     return [
         ProbeScore(task.name, label, draw, accuracy, dict(zip(names, shares.tolist(), strict=True)))

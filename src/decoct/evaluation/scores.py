@@ -10,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 
 from decoct.core import storage
+from decoct.core.forms import typed, understood
 from decoct.evaluation.bootstrap import Unit
 from decoct.evaluation.interval import Interval
 
@@ -69,11 +70,14 @@ class Scores:
     @classmethod
     def load(cls, path: Path | str) -> Self:
         """Read what `save` wrote; raises `DecoctError` for a damaged file."""
-        content = storage.load_json(path, kind="scores")
-        for method, facts in content["facts"].items():
+        with understood(path):
+            content = storage.load_json(path, kind="scores")
+            found = typed(content["scores"], tuple[Score, ...])
+            known = typed(content["facts"], dict[str, dict[str, Any]])
+        for method, facts in known.items():
             if method.endswith(_SHORTER):
                 facts.setdefault(_AS_MANY_STEPS, method.removesuffix(_SHORTER))
-        return cls(tuple(Score(**s) for s in content["scores"]), content["facts"])
+        return cls(found, known)
 
     def terms(self) -> list[tuple[str, "Scores"]]:
         """The comparison at equal steps and at equal epochs, if methods were run for both.

@@ -19,7 +19,7 @@ from decoct.artefacts.targets import Targets
 from decoct.core.errors import DecoctError
 from decoct.core.place import Place
 from decoct.core.seeding import random_subset
-from decoct.core.settings import Count, CountOrNone, NonNegative, Positive
+from decoct.core.settings import Count, CountOrNone, NonNegative, Pixels, Positive, Width
 from decoct.data.images import Images
 from decoct.data.stream import stream_pixels
 from decoct.methods.axis import Axis, one_of, scaled
@@ -59,10 +59,10 @@ class BoostSSDD(Regressed):
     network_weight_decay: NonNegative = 1e-4  # of SGD
     image_bases: Count = 200  # U, the mean included; no more than span all small images
     target_bases: Count = 200  # V, the mean included; no more than span all targets
-    base_size: Count = 16  # pixels of a basis of images; no more than an image has
+    base_size: Pixels = 16  # pixels of a basis of images; no more than an image has
     labels: Labels = "assistant"  # who labels turned images
     support: CountOrNone = 0  # images in a regression, views in a network's step; 0: all
-    offset_hidden: Count = 4  # units of the networks that predict turned images' targets
+    offset_hidden: Width = 4  # units of the networks that predict turned images' targets
     offset_epochs: Count = 500  # of those networks
     offset_lr: Positive = 1e-2  # of those networks
 

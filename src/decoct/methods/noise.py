@@ -1,14 +1,14 @@
 """No real image at all: procedural pictures, made from a seed, and the labeller."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from decoct.artefacts.codes import procedural
 from decoct.artefacts.distilled import DistilledSet
 from decoct.artefacts.rule import TrainingRule
 from decoct.core import seeding
 from decoct.core.place import Place
-from decoct.core.settings import CountOrNone
+from decoct.core.settings import Bounds
 from decoct.data.procedural import Kind
 from decoct.methods.carried import LabellerConfig, labeller_bytes, with_labeller
 from decoct.methods.inputs import Inputs
@@ -28,7 +28,8 @@ class Noise(Method):
     section: ClassVar[str] = "noise"
 
     kind: Kind = "blobs"  # how pictures are drawn
-    count: CountOrNone = 0  # 0: as many as other sets have images; they take no bytes
+    # 0: as many as other sets have images; they take no bytes
+    count: Annotated[int, Bounds(at_least=0, at_most=10**7)] = 0
     labeller: Shared[LabellerConfig] = shared(LabellerConfig)
     rule: Shared[TrainingRule] = shared(TrainingRule)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from decoct.artefacts.rule import TrainingRule
-from decoct.core.settings import Bounds, Count, Momentum, NonNegative, Positive
+from decoct.core.settings import MOST, Bounds, Count, Few, Momentum, NonNegative, Positive
 from decoct.methods.method import FLOAT, Method, Shared, shared
 from decoct.methods.sizes import Sizes
 from decoct.models.registry import NetworkConfig
@@ -23,8 +23,9 @@ class Regressed(Method):
     weight_decay: NonNegative = 0.0  # of AdamW
     ridge: Annotated[float, Bounds(at_least=1e-12)] = 1e-6  # lambda / trace of the kernel
     network: NetworkConfig = field(default_factory=lambda: NetworkConfig(name="convnet-bn"))
-    population: Count = 10  # number of networks
-    lifetime: Annotated[int, Bounds(at_least=2)] = 1000  # steps before a re-initialisation
+    population: Few = 10  # number of networks
+    # steps before a re-initialisation
+    lifetime: Annotated[int, Bounds(at_least=2, at_most=MOST)] = 1000
     network_lr: Positive = 0.1  # of SGD
     network_momentum: Momentum = 0.9  # of SGD
     network_weight_decay: NonNegative = 1e-3  # of SGD

@@ -14,7 +14,7 @@ from decoct.artefacts.rule import TrainingRule
 from decoct.core import seeding
 from decoct.core.errors import DecoctError
 from decoct.core.place import Place
-from decoct.core.settings import Count
+from decoct.core.settings import Few
 from decoct.core.shapes import Index
 from decoct.data.augment import AugmentConfig
 from decoct.data.images import Images
@@ -38,7 +38,7 @@ class Views(Method):
     proposed: ClassVar[bool] = True
     section: ClassVar[str] = "views"
 
-    count: Count = 32  # including the image itself, which is the first view
+    count: Few = 32  # including the image itself, which is the first view
     select: str = "k-means"  # the method that chooses the images
     labels: Labels = "assistant"  # who gives views their targets
     augment: AugmentConfig = field(default_factory=AugmentConfig)

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from decoct.core.errors import DecoctError
-from decoct.core.settings import Count, CountOrNone, Settings
+from decoct.core.settings import Bounds, Settings, WidthOrNone
 from decoct.models.convnet import convnet
 from decoct.models.convnet_bn import convnet_bn
 from decoct.models.network import Network
@@ -22,8 +22,9 @@ class NetworkConfig(Settings):
     section: ClassVar[str] = "network"
 
     name: str = "convnet"  # or convnet-bn, resnet10, resnet18, resnet10-small, timm:NAME
-    width: CountOrNone = 0  # channels of the first layer; 0: the architecture's default
-    depth: Count = 3  # blocks of either ConvNet; ignored by others
+    width: WidthOrNone = 0  # channels of the first layer; 0: the architecture's default
+    # blocks of either ConvNet; ignored by others
+    depth: Annotated[int, Bounds(at_least=1, at_most=12)] = 3
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -12,7 +12,6 @@ from decoct.artefacts.assistant import Assistant
 from decoct.artefacts.distilled import DistilledSet
 from decoct.artefacts.encoder import Encoder
 from decoct.artefacts.targets import Targets
-from decoct.core import storage
 from decoct.core.errors import DecoctError
 from decoct.data.images import Images
 from decoct.evaluation.label_free import LabelFreeScores
@@ -21,6 +20,7 @@ from decoct.evaluation.scores import REFERENCE, Scores
 from decoct.methods.registry import METHODS
 from decoct.methods.teacher import Teacher
 from decoct.report.teacher_story import TeacherStory, teacher_story
+from decoct.run.manifest import read_manifest
 from decoct.run.method_stages import encoder_of, probe_of, read_probe, set_of
 from decoct.run.recipe import Recipe
 from decoct.studies.ablation import Ablation
@@ -65,7 +65,7 @@ def read_contents(folder: Path) -> Contents:
     """
     if not (folder / "run.json").is_file():
         raise DecoctError(f"{folder} is not the folder of a run: there is no run.json in it")
-    manifest = storage.load_json(folder / "run.json", kind="run")
+    manifest = read_manifest(folder / "run.json")
     stages: dict[str, str] = manifest["stages"]
     notes: list[str] = []
     text, recipe = _recipe(folder / "recipe.yaml")

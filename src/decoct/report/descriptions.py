@@ -13,11 +13,14 @@ from decoct.artefacts.assistant import Assistant
 from decoct.artefacts.distilled import DistilledSet
 from decoct.artefacts.encoder import Encoder
 from decoct.artefacts.targets import Targets
-from decoct.artefacts.trajectories import Trajectories
+from decoct.artefacts.trajectories import Trajectories, read_expert
 from decoct.core import storage
 from decoct.data.images import Images
 from decoct.report.lines import course, lines
 from decoct.report.result_descriptions import RESULTS
+from decoct.run.expert_stages import read_difficulty
+from decoct.run.manifest import read_manifest
+from decoct.run.seconds import read_seconds
 
 
 def _numbers(values: Tensor) -> str:
@@ -104,7 +107,7 @@ def _describe_targets(path: Path) -> str:
 
 
 def _describe_expert(path: Path) -> str:
-    tensors, meta = storage.load_tensors(path, kind="expert")
+    tensors, meta = read_expert(path)
     parameters = tensors["parameters"]
     return lines(
         f"{path.name}: expert {meta['expert']}, {_network(meta['config']['network'])}",
@@ -120,7 +123,7 @@ def _describe_expert(path: Path) -> str:
 def describe_experts(folder: Path) -> str:
     """A whole folder of expert trajectories."""
     experts = Trajectories.load(folder)
-    last = [storage.load_tensors(f, kind="expert")[0]["losses"][-1].item() for f in experts.files]
+    last = [read_expert(file)[0]["losses"][-1].item() for file in experts.files]
     return lines(
         f"{folder.name}: {len(experts)} experts, {_network(asdict(experts.network))}",
         {
@@ -133,7 +136,7 @@ def describe_experts(folder: Path) -> str:
 
 
 def _describe_difficulty(path: Path) -> str:
-    values = storage.load_tensors(path, kind="difficulty")[0]["difficulty"]
+    values = read_difficulty(path)
     low, middle, high = values.quantile(torch.tensor([0.05, 0.5, 0.95])).tolist()
     hardest = values.topk(min(5, len(values))).indices.tolist()
     return lines(
@@ -201,7 +204,7 @@ def _versions(provenance: Mapping[str, Any]) -> str:
 
 
 def _describe_run(path: Path) -> str:
-    content = storage.load_json(path, kind="run")
+    content = read_manifest(path)
     seconds = content["seconds"]
     stages = {
         label: f"{seconds[label]:8.1f} s  {folder}" if label in seconds else f"{'':10}  {folder}"
@@ -215,14 +218,25 @@ def _describe_run(path: Path) -> str:
 
 def _describe_checkpoint(path: Path) -> str:
     tensors, meta = storage.load_tensors(path, kind="checkpoint")
+    failed: Mapping[str, str] = meta.get("failing", {})
+    use = "of interrupted training; the same command continues from it"
+    if failed:
+        use = f"before a step that is not finite; decoct replay {path} repeats it"
     return lines(
-        f"{path.name}: the state of interrupted training; the same command continues from it",
+        f"{path.name}: the state {use}",
         {
+            "step": failed.get("step", ""),
+            "where": failed.get("where", ""),
             "numbers": f"{sum(tensor.numel() for tensor in tensors.values()):,}",
             "loss": course(meta.get("losses", meta.get("loss", []))),
             "on disk": size_text(path.stat().st_size),
         },
     )
+
+
+def _describe_seconds(path: Path) -> str:
+    title = f"{path.name}: how long a stage took, over all runs that worked on it"
+    return lines(title, {"seconds": f"{read_seconds(path):.1f}"})
 
 
 DESCRIBERS: dict[str, Callable[[Path], str]] = {
@@ -236,4 +250,5 @@ DESCRIBERS: dict[str, Callable[[Path], str]] = {
     **RESULTS,
     "checkpoint": _describe_checkpoint,
     "run": _describe_run,
+    "seconds": _describe_seconds,
 }

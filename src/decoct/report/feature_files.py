@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from decoct.core import storage
 from decoct.core.errors import DecoctError
 from decoct.core.extras import import_extra
+from decoct.core.printable import one_line
 
 Named = tuple[list[str], NDArray[np.float32]]  # names, and as many rows of features
 
@@ -42,7 +43,7 @@ def as_line(name: str) -> str:
     >>> print(as_line("two\\nlines.png"))
     two\\nlines.png
     """
-    return name.replace("\\", r"\\").replace("\n", r"\n").replace("\r", r"\r")
+    return one_line(name.replace("\\", r"\\"))
 
 
 def _write_npy(out: Path, pieces: Iterable[Named], rows: int, features: int) -> None:
@@ -74,12 +75,12 @@ def _write_csv(out: Path, pieces: Iterable[Named], rows: int, features: int) -> 
 
 
 def _harmless(name: str) -> str:
-    """A name that no spreadsheet takes for a formula.
+    """A name that no spreadsheet takes for a formula; without a first apostrophe it is the name.
 
-    >>> _harmless("=1+2.png"), _harmless("a=b.png")
-    ("'=1+2.png", 'a=b.png')
+    >>> _harmless("=1+2.png"), _harmless("a=b.png"), _harmless("'a.png")
+    ("'=1+2.png", 'a=b.png', "''a.png")
     """
-    return f"'{name}" if name.startswith(_FORMULA) else name
+    return f"'{name}" if name.startswith((*_FORMULA, "'")) else name
 
 
 def _write_parquet(out: Path, pieces: Iterable[Named], rows: int, features: int) -> None:

@@ -4,18 +4,21 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from decoct.core import storage
+from decoct.evaluation.finetune import read_finetuned
 from decoct.evaluation.label_free import LabelFreeScores
 from decoct.evaluation.scores import Scores
 from decoct.report.ablation_table import ablation_text
 from decoct.report.frontier import frontier_tables
 from decoct.report.label_free import label_free_text
 from decoct.report.lines import course, lines
+from decoct.report.readers import read_plan
 from decoct.report.table import columns, text_table
 from decoct.report.variance_table import variance_text
+from decoct.run.method_stages import read_probe
 from decoct.studies.ablation import Ablation
 from decoct.studies.fit import Fit, fit_rows
 from decoct.studies.frontier.cells import Frontier
+from decoct.studies.held_out import read_error
 from decoct.studies.tune import Tuning, tuning_rows
 from decoct.studies.variance.findings import Findings, Variance
 
@@ -36,10 +39,10 @@ def _describe_scores(path: Path) -> str:
 
 
 def _describe_probe(path: Path) -> str:
-    found = storage.load_json(path, kind="probe")["scores"]
+    found = read_probe(path)
     groups: dict[str, list[float]] = {}
     for score in found:
-        groups.setdefault(f"{score['task']}, {score['labels']}", []).append(score["accuracy"])
+        groups.setdefault(f"{score.task}, {score.labels}", []).append(score.accuracy)
     values = {
         name: ", ".join(f"{value:.1f} %" for value in accuracies)
         for name, accuracies in groups.items()
@@ -95,7 +98,7 @@ def _describe_findings(path: Path) -> str:
 
 
 def _describe_target_probe(path: Path, kind: str = "target-probe") -> str:
-    error = storage.load_json(path, kind=kind)["error"]
+    error = read_error(path, kind=kind)
     value = "training diverged" if error is None else f"{error:.4f}"
     return lines(
         f"{path.name}: the target-probe error of one encoder",
@@ -109,13 +112,13 @@ def _describe_label_free(path: Path) -> str:
 
 
 def _describe_plan(path: Path) -> str:
-    known = storage.load_json(path, kind="plan")
+    known = read_plan(path)
     title = f"{path.name}: what decoct distill will do with a folder; plan.yaml has every setting"
     return lines(title, {"folder": known["folder"]})
 
 
 def _describe_finetuned(path: Path) -> str:
-    accuracy = storage.load_json(path, kind="finetuned")["accuracy"]
+    accuracy = read_finetuned(path)
     return lines(
         f"{path.name}: an encoder fine-tuned on one draw of labels",
         {"accuracy": f"{accuracy:.1f} % of the test images"},

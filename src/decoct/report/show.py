@@ -1,9 +1,7 @@
 """Describe an artefact, and draw it if it contains images."""
 
-import json
 import math
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 from torch import Tensor
@@ -11,6 +9,7 @@ from torch import Tensor
 from decoct.artefacts.distilled import DistilledSet
 from decoct.core import storage
 from decoct.core.errors import DecoctError
+from decoct.core.forms import understood
 from decoct.data.images import Images
 from decoct.report.descriptions import DESCRIBERS, describe_experts
 from decoct.report.image_grid import image_grid, paired_grid, png_bytes
@@ -29,7 +28,8 @@ def describe(path: Path | str) -> str:
     path = _artefact(Path(path))
     if path.is_dir():
         return describe_experts(path)
-    return DESCRIBERS[_kind(path)](path)
+    with understood(path):
+        return DESCRIBERS[_kind(path)](path)
 
 
 def show(path: Path | str, *, out: Path | None = None) -> str:
@@ -130,22 +130,11 @@ _STAGE_FILES = {
 
 def _kind(path: Path) -> str:
     """The kind in a file's header; raises `DecoctError` if it is none of ours."""
-    if path.suffix == ".json":
-        kind = _json_kind(path)
-    elif path.suffix == ".safetensors":
-        kind = storage.read_header(path).get("kind")
-    else:
+    if path.suffix not in (".json", ".safetensors"):
         raise DecoctError(
             f"{path} is no artefact of decoct: those are .safetensors and .json files, or a folder"
         )
-    if kind not in DESCRIBERS:
+    kind = storage.read_header(path)["kind"]
+    if not isinstance(kind, str) or kind not in DESCRIBERS:
         raise DecoctError(f"{path} holds {kind!r}, which this version of decoct cannot describe")
-    return str(kind)
-
-
-def _json_kind(path: Path) -> Any:
-    try:
-        kind = json.loads(path.read_text(encoding="utf-8"))["kind"]
-    except (OSError, ValueError, KeyError, TypeError):
-        kind = None
-    return kind or storage.load_json(path, kind="decoct")  # raises and says what is wrong
+    return kind

@@ -3,12 +3,12 @@
 import shutil
 from pathlib import Path
 
-from decoct.core import storage
 from decoct.core.errors import DecoctError
 from decoct.data.catalogue import part_named
 from decoct.data.fingerprint import EMBEDDED
 from decoct.run.folder import stage_folders
 from decoct.run.graph import Graph
+from decoct.run.manifest import read_manifest
 from decoct.run.recipe import Recipe, load_recipe
 
 # Studies keep their numbers here; the stages that were measured can be made again.
@@ -29,7 +29,7 @@ def unreachable(run: Path | str) -> list[Path]:
     graph = Graph(recipe)
     reached = {f"{stage.name}-{graph.key(stage.name)}" for stage in graph.of_a_run()}
     if (run / "run.json").exists():
-        reached |= set(storage.load_json(run / "run.json", kind="run")["stages"].values())
+        reached |= set(read_manifest(run / "run.json")["stages"].values())
     return [folder for folder in stage_folders(run) if folder.name not in reached]
 
 

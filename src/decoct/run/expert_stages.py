@@ -10,6 +10,7 @@ from torch import Tensor
 
 from decoct.artefacts.trajectories import Trajectories
 from decoct.core import storage
+from decoct.core.forms import check_forms, understood
 from decoct.core.place import Place
 from decoct.methods.inputs import Inputs
 from decoct.methods.method import FLOAT
@@ -18,8 +19,8 @@ from decoct.methods.sizes import Sizes
 from decoct.methods.units import Unit, gradient_step
 from decoct.run.recipe import Recipe
 from decoct.run.stage import LEARNT, Artefact, Stage
+from decoct.training.difficulty import difficulty as measured_difficulty
 from decoct.training.experts import ExpertsConfig, train_experts
-from decoct.training.experts import difficulty as measured_difficulty
 
 _FORWARD = 1 / 3  # time of a forward pass, in steps
 
@@ -75,6 +76,7 @@ def experts(recipe: Recipe) -> Stage[Trajectories]:
             config=config,
             seed=recipe.seed,
             device=place.device,
+            state=place.state,
         )
 
     def work(sizes: Sizes) -> Mapping[Unit, float]:
@@ -92,6 +94,14 @@ def experts(recipe: Recipe) -> Stage[Trajectories]:
     )
 
 
+def read_difficulty(path: Path) -> Tensor:
+    """Each image's difficulty, from the stage's file: N."""
+    with understood(path):
+        tensors, _ = storage.load_tensors(path, kind="difficulty")
+        check_forms(tensors, {"difficulty": "float N"})
+        return tensors["difficulty"]
+
+
 def difficulty(recipe: Recipe) -> Stage[Tensor]:
     """How hard students find each image: N."""
     config = recipe.experts
@@ -103,9 +113,6 @@ def difficulty(recipe: Recipe) -> Stage[Tensor]:
             trajectories=inputs.trajectories,
             device=place.device,
         )
-
-    def load(path: Path) -> Tensor:
-        return storage.load_tensors(path, kind="difficulty")[0]["difficulty"]
 
     def save(values: Tensor, path: Path) -> None:
         storage.save_tensors(path, {"difficulty": values}, kind="difficulty", meta={})
@@ -120,7 +127,7 @@ def difficulty(recipe: Recipe) -> Stage[Tensor]:
         aliases=LEARNT,
         settings=(),
         make=make,
-        artefact=Artefact("difficulty.safetensors", "difficulty", load, save),
+        artefact=Artefact("difficulty.safetensors", "difficulty", read_difficulty, save),
         work=work,
     )
 
@@ -140,6 +147,7 @@ def ssl_experts(recipe: Recipe) -> Stage[Trajectories]:
             experts=config,
             seed=recipe.seed,
             device=place.device,
+            state=place.state,
         )
 
     def work(sizes: Sizes) -> Mapping[Unit, float]:

@@ -1,7 +1,5 @@
 """Stages on disk: one folder each, named by digest; complete ones are reused, others are made."""
 
-import json
-import math
 import os
 import tempfile
 import time
@@ -13,6 +11,8 @@ from pathlib import Path
 from decoct.core import checkpoint, storage
 from decoct.core.console import note
 from decoct.core.place import Place
+from decoct.run.lock import lock_folder
+from decoct.run.seconds import add_seconds, known_seconds
 
 Make = Callable[[Path], None]
 _STALE_S = 600.0  # younger temporary files may be in use by another process
@@ -62,8 +62,14 @@ class StageFolders:
     @contextmanager
     def timed(self, label: str, folder: Path) -> Iterator[None]:
         """Add the block's seconds to the stage's own, without those of nested stages."""
-        storage.make_folder(folder)
-        self.sweep()
+        with lock_folder(self.path):
+            storage.make_folder(folder)
+            self.sweep()
+            with self._counted(label, folder):
+                yield
+
+    @contextmanager
+    def _counted(self, label: str, folder: Path) -> Iterator[None]:
         start = time.monotonic()
         self._inner.append(0.0)
         try:
@@ -72,9 +78,7 @@ class StageFolders:
             total = time.monotonic() - start
             own = total - self._inner.pop()
             self._inner[-1] += total
-            file = folder / _SECONDS
-            seconds = own + (_read_seconds(file) or 0.0)
-            storage.write_text(file, json.dumps({"seconds": seconds}))
+            add_seconds(folder / _SECONDS, own)
         if own > 2:
             note(f"{label}: {own:.0f} s")
 
@@ -89,7 +93,7 @@ class StageFolders:
 
     def seconds(self) -> dict[str, float]:
         """Seconds by label for the stages used, summed over all runs that worked on them."""
-        found = {k: _read_seconds(self.path / v / _SECONDS) for k, v in self.used.items()}
+        found = {k: known_seconds(self.path / v / _SECONDS) for k, v in self.used.items()}
         return {label: value for label, value in found.items() if value is not None}
 
 
@@ -108,13 +112,3 @@ def _clock(folder: Path) -> float:
     """The time of whoever keeps the folder; other machines' clocks may differ by any amount."""
     with tempfile.TemporaryFile(dir=folder) as file:
         return os.fstat(file.fileno()).st_mtime
-
-
-def _read_seconds(file: Path) -> float | None:
-    if not file.is_file():
-        return None
-    try:
-        seconds = float(json.loads(file.read_text(encoding="utf-8"))["seconds"])
-    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
-        return None
-    return seconds if 0 <= seconds < math.inf else None

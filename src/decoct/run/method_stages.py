@@ -10,6 +10,7 @@ from decoct.artefacts.coding import CodingConfig, compact
 from decoct.artefacts.distilled import DistilledSet
 from decoct.artefacts.encoder import Encoder
 from decoct.core import storage
+from decoct.core.forms import typed, understood
 from decoct.core.place import Place
 from decoct.evaluation.label_free import LabelFreeRow, LabelFreeScores, label_free_scores
 from decoct.evaluation.probe import ProbeScore, probe
@@ -80,6 +81,8 @@ def _set(recipe: Recipe, method: Method, seed: int) -> Stage[DistilledSet]:
         kept, _ = inputs.get("split")  # rows of the training images; users count rows in the pool
         return replace(found, index=kept[found.index])
 
+    load_own = partial(DistilledSet.load, trusted=True)  # the recipe says which networks
+
     def save(distilled: DistilledSet, path: Path) -> None:
         distilled.save(path, uint8=distilled.views is not None)  # then the pixels are real
 
@@ -90,7 +93,7 @@ def _set(recipe: Recipe, method: Method, seed: int) -> Stage[DistilledSet]:
         settings=(method.name, method, _size(recipe, method), seed, *coded),
         choice=(method.name, without_rule(method), _size(recipe, method), seed),
         make=make,
-        artefact=Artefact("distilled.safetensors", "distilled", DistilledSet.load, save),
+        artefact=Artefact("distilled.safetensors", "distilled", load_own, save),
         work=method.work,
         memory=method.memory,
         networks=method.networks,
@@ -115,7 +118,9 @@ def _encoder(recipe: Recipe, method: Method, seed: int) -> Stage[Encoder]:
         aliases=own,
         settings=settings,
         make=method.pretrain,
-        artefact=Artefact("encoder.safetensors", "encoder", Encoder.load, Encoder.save)
+        artefact=Artefact(
+            "encoder.safetensors", "encoder", partial(Encoder.load, trusted=True), Encoder.save
+        )
         if method.keeps_encoder
         else None,
         work=partial(method.pretraining_work, pretraining=pretraining),
@@ -134,7 +139,11 @@ def _encoder(recipe: Recipe, method: Method, seed: int) -> Stage[Encoder]:
 
 def read_probe(path: Path) -> list[ProbeScore]:
     """One encoder's scores, from its file; those of earlier versions have none by class."""
-    return [ProbeScore(**s) for s in storage.load_json(path, kind="probe")["scores"]]
+    with understood(path):
+        found: list[ProbeScore] = typed(
+            storage.load_json(path, kind="probe")["scores"], list[ProbeScore]
+        )
+        return found
 
 
 def _probe(recipe: Recipe, method: Method, seed: int) -> Stage[list[ProbeScore]]:

@@ -5,6 +5,7 @@ from itertools import pairwise
 from typing import Any
 
 from decoct.core.console import note
+from decoct.core.errors import DecoctError
 
 # old path: new paths; one value may go to several places
 RENAMED: dict[str, tuple[str, ...]] = {
@@ -101,4 +102,7 @@ def _put(found: dict[Any, Any], path: list[str], value: Any) -> None:
     elif len(path) == 1:
         found[path[0]] = dict(value) if isinstance(value, dict) else value
     else:
-        _put(found.setdefault(path[0], {}), path[1:], value)
+        inner = found.setdefault(path[0], {})
+        if not isinstance(inner, dict):
+            raise DecoctError(f"a recipe's {path[0]} is a section, not {inner!r}")
+        _put(inner, path[1:], value)

@@ -1,6 +1,7 @@
 """`Recipe`: the settings of all stages and methods, read from YAML."""
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -16,7 +17,19 @@ from decoct.artefacts.rule import TrainingRule
 from decoct.artefacts.targets import TargetsConfig
 from decoct.core.bytes import bytes_of
 from decoct.core.errors import DecoctError
-from decoct.core.settings import Bounds, Count, CountOrNone, Settings
+from decoct.core.settings import (
+    Bounds,
+    CountOrNone,
+    Few,
+    Pixels,
+    Positive,
+    Seed,
+    Settings,
+    Some,
+    Word,
+    check,
+    hints,
+)
 from decoct.core.spelling import suggest
 from decoct.data.catalogue import part_named
 from decoct.evaluation.probe import ProbeConfig
@@ -25,13 +38,14 @@ from decoct.methods.carried import LabellerConfig
 from decoct.methods.method import Method, own_fields, section_of
 from decoct.methods.registry import METHODS, compared_by_default, configured, method_kind, sections
 from decoct.run.old_recipes import upgraded
-from decoct.run.recipes import recipe_names, recipe_text
+from decoct.run.recipe_file import read_recipe
 from decoct.training.assistant import AssistantConfig
 from decoct.training.experts import ExpertsConfig
 from decoct.training.pretrain import PretrainConfig, Trainer
 from decoct.training.ssl_pretrain import SSLPretrainConfig
 from decoct.training.teacher import SSLConfig
 
+_EXPONENT = re.compile(r"([-+]?\d+)(\.\d+)?e([-+]?)(\d+)", re.IGNORECASE)
 _BEFORE_PATHS = ("timm:local-dir:", "hf:", "")  # what may stand before the path in a source
 
 
@@ -41,8 +55,8 @@ class ImagesConfig(Settings):
 
     section: ClassVar[str] = "images"
 
-    source: str = "emoji"  # folder, .npz, .npy, IDX, emoji, torchvision:NAME, hf:NAME
-    size: Count = 32  # pixels
+    source: Word = "emoji"  # folder, .npz, .npy, IDX, emoji, torchvision:NAME, hf:NAME
+    size: Pixels = 32  # of a side
     channels: Literal[1, 3] = 3  # grey or colour
     holdout: Annotated[float, Bounds(at_least=0, below=1)] = 0.0  # fraction held out from training
 
@@ -57,9 +71,10 @@ class TeacherConfig(Settings):
 
     section: ClassVar[str] = "teacher"
 
-    source: str = "embedded"  # embedded, timm:NAME, timm:local-dir:FOLDER, or a checkpoint file
+    source: Word = "embedded"  # embedded, timm:NAME, timm:local-dir:FOLDER, or a checkpoint file
     train: bool = False  # train a new one by `ssl`, and ignore `source`
-    size: CountOrNone = 0  # input size in pixels of timm:NAME or a state dict; 0: its own
+    # pixels of timm:NAME or a state dict; 0: its own
+    size: Annotated[int, Bounds(at_least=0, at_most=4096)] = 0
     ssl: SSLConfig = field(default_factory=SSLConfig)
 
 
@@ -69,11 +84,11 @@ class CompareConfig(Settings):
 
     section: ClassVar[str] = "compare"
 
-    methods: tuple[str, ...] = field(default_factory=compared_by_default)  # what is compared
-    seeds: Count = 3  # each with its own sets, encoders and labelled examples
-    tasks: tuple[str, ...] = ()  # labelled sets to probe on; none: only images held out judge
+    methods: Some[str] = field(default_factory=compared_by_default)  # what is compared
+    seeds: Few = 3  # each with its own sets, encoders and labelled examples
+    tasks: tuple[Word, ...] = ()  # labelled sets to probe on; none: only images held out judge
     full_epochs: CountOrNone = 20  # of training on all images; 0: as many as on the small sets
-    lr_factors: dict[str, float] = field(default_factory=dict)  # by method; multiplies its rate
+    lr_factors: dict[str, Positive] = field(default_factory=dict)  # by method; multiplies its rate
     optimisers: dict[str, Trainer] = field(default_factory=dict)  # by method; else pretrain's
 
     def __post_init__(self) -> None:
@@ -86,11 +101,6 @@ class CompareConfig(Settings):
                     raise DecoctError(
                         f"compare.{setting}: {method!r} is unknown;{suggest(method, METHODS)}"
                     )
-        for method, factor in self.lr_factors.items():
-            if not Bounds(above=0).admits(factor):
-                raise DecoctError(
-                    f"compare.lr_factors: {method} is {factor}; give a positive factor"
-                )
 
 
 def _method_sections() -> dict[str, Method]:
@@ -105,9 +115,9 @@ class Recipe(Settings):
     """
 
     name: str = "recipe"  # the run's folder is runs/NAME
-    seed: int = 0  # the first of compare.seeds
-    method: str = "carried"  # the method whose set `decoct run` makes; the published one is mkdt
-    device: str = "auto"  # cpu, cuda or mps; auto: the fastest that there is
+    seed: Seed = 0  # the first of compare.seeds
+    method: Word = "carried"  # the method whose set `decoct run` makes; the published one is mkdt
+    device: Word = "auto"  # cpu, cuda or mps; auto: the fastest that there is
     data: str = ""  # the folder in which sources are looked for first
     size: CountOrNone = 0  # images in the distilled set; 0: `fraction` of the pool
     fraction: Annotated[float, Bounds(above=0, at_most=1)] = 0.02  # the set's share of the pool
@@ -244,21 +254,6 @@ def _changed(settings: Any, setting: str, value: Any) -> Any:
     )
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """Refuses a key that is given twice, of which PyYAML would quietly take the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"{key.value} is given twice", key.start_mark
-                )
-            if key.tag != "tag:yaml.org,2002:merge":
-                seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
 def load_recipe(name: str | Path) -> Recipe:
     """A shipped recipe by name, or one of your own by the path of its YAML file.
 
@@ -269,40 +264,25 @@ def load_recipe(name: str | Path) -> Recipe:
     >>> load_recipe("demo").images.source
     'emoji'
     """
-    path = Path(name)
-    if str(name) in recipe_names():
-        text = recipe_text(str(name))
-    elif path.is_file():
-        text = path.read_text(encoding="utf-8", errors="replace")
-    else:
-        raise DecoctError(
-            f"there is no recipe {name}: neither a file nor a shipped one;"
-            f"{suggest(str(name), recipe_names())}"
-        )
-    try:
-        content = yaml.load(text, Loader=_UniqueKeys)
-    except yaml.YAMLError as error:
-        raise DecoctError(f"recipe {name} is not valid YAML: {error}") from error
-    if not isinstance(content, dict):
-        raise DecoctError(f"recipe {name} must be a mapping of settings")
-    return _recipe_of(upgraded(content, str(name)), name=str(name), stem=path.stem)
+    content = upgraded(read_recipe(name), str(name))
+    return _recipe_of(content, name=str(name), stem=Path(name).stem)
 
 
 def _recipe_of(content: dict[Any, Any], *, name: str, stem: str) -> Recipe:
     own = sections()
-    _check_keys(content, _known(Recipe) | own, where=name)
     content.setdefault("name", stem)
-    kinds = {f.name: f.type for f in fields(Recipe)} | own
     try:
-        found = _converted(content, kinds)
+        _check(content, _known(Recipe) | own)
+        found = _converted(content, {f.name: f.type for f in fields(Recipe)} | own)
         methods = {key: found.pop(key, kind()) for key, kind in own.items()}
         return Recipe(**found, methods=methods)
     except (msgspec.ValidationError, DecoctError) as error:
-        raise DecoctError(f"recipe {name}: {error}") from error
+        said = str(error).partition(" - at `$")[0]  # of a section: settings say where they are
+        raise DecoctError(f"recipe {name}: {said}") from error
 
 
 def _converted(content: dict[Any, Any], kinds: Mapping[str, Any]) -> dict[str, Any]:
-    """Convert plain data to the given types; an error says where it is."""
+    """Convert plain data to the given types."""
     wanted = [(key, kinds[key]) for key in content]
     found = msgspec.convert(content, msgspec.defstruct("Content", wanted))
     return {key: getattr(found, key) for key in content}
@@ -311,19 +291,33 @@ def _converted(content: dict[Any, Any], kinds: Mapping[str, Any]) -> dict[str, A
 def _known(kind: Any) -> dict[str, Any]:
     """A section's settings and their types, without those that a method shares with others."""
     names = own_fields(kind) if issubclass(kind, Method) else [f.name for f in fields(kind)]
-    types = {f.name: f.type for f in fields(kind)}
+    types = hints(kind)
     return {name: types[name] for name in names if kind is not Recipe or name != "methods"}
 
 
-def _check_keys(
-    content: dict[Any, Any], known: Mapping[str, Any], *, where: str, path: str = ""
-) -> None:
-    """Refuse unknown keys: otherwise a misspelt setting would go unnoticed."""
+def _check(content: dict[Any, Any], known: Mapping[str, Any], path: str = "") -> None:
+    """Refuse values of a wrong type, and unknown keys: a misspelt setting would go unnoticed."""
     for key, value in content.items():
         if key not in known:
-            raise DecoctError(
-                f"recipe {where}: there is no setting {path}{key};{suggest(str(key), known)}"
-            )
+            raise DecoctError(f"there is no setting {path}{key};{suggest(str(key), known)}")
         inner = known[key]
         if dataclasses.is_dataclass(inner) and isinstance(value, dict):
-            _check_keys(value, _known(inner), where=where, path=f"{path}{key}.")
+            _check(value, _known(inner), f"{path}{key}.")
+        else:
+            try:
+                check(f"{path}{key}", inner, value)
+            except DecoctError as error:
+                raise DecoctError(f"{error}{_number_meant(value)}") from error
+
+
+def _number_meant(value: Any) -> str:
+    """What to write for a number that YAML takes for text.
+
+    >>> _number_meant("1e-3")
+    '; in YAML write 1.0e-3'
+    """
+    found = _EXPONENT.fullmatch(value) if isinstance(value, str) else None
+    if not found:
+        return ""
+    whole, places, sign, exponent = found.groups()
+    return f"; in YAML write {whole}{places or '.0'}e{sign or '+'}{exponent}"

@@ -5,6 +5,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,7 @@ def _teacher(recipe: Recipe) -> Stage[Encoder]:
             metrics=place.metrics,
         )
 
+    load_own = partial(Encoder.load, trusted=True)  # the recipe says which network
     if not config.train:
         settings = (fingerprint(weights_of(source)), config.size, config.ssl.network)
         return Stage(name="teacher", inputs=("images",), settings=settings, make=brought)
@@ -145,7 +147,7 @@ def _teacher(recipe: Recipe) -> Stage[Encoder]:
         aliases={"images": LEARNT["images"]},
         settings=(config.ssl, recipe.seed),
         make=trained,
-        artefact=Artefact("teacher.safetensors", "encoder", Encoder.load, Encoder.save),
+        artefact=Artefact("teacher.safetensors", "encoder", load_own, Encoder.save),
         work=lambda sizes: {ssl_step(config.ssl): config.ssl.seen(sizes.images)},
         networks=lambda dimensions: ((config.ssl.network, 1),),
     )
@@ -198,13 +200,14 @@ def _assistant(recipe: Recipe) -> Stage[Assistant]:
             metrics=place.metrics,
         )
 
+    load_own = partial(Assistant.load, trusted=True)
     return Stage(
         name="assistant",
         inputs=tuple(LEARNT.values()),
         aliases=LEARNT,
         settings=(config, augment, recipe.seed),
         make=make,
-        artefact=Artefact("assistant.safetensors", "assistant", Assistant.load, Assistant.save),
+        artefact=Artefact("assistant.safetensors", "assistant", load_own, Assistant.save),
         work=lambda sizes: {
             training_step(config.network, config.batch): config.epochs * sizes.images
         },

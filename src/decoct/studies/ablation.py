@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from decoct.core import storage
+from decoct.core.forms import read_json
 from decoct.evaluation.interval import Interval
 from decoct.evaluation.scores import REFERENCE, UPPER, Score, Scores
 
@@ -71,9 +72,8 @@ class Ablation:
     @classmethod
     def load(cls, path: Path | str) -> Self:
         """Read what `save` wrote; raises `DecoctError` for a damaged file."""
-        content = storage.load_json(path, kind="ablation")
-        outcomes = tuple(_outcome(o) for o in content["outcomes"])
-        return cls(content["name"], outcomes, content.get("what", {}))
+        found: Self = read_json(path, cls, of="ablation")
+        return found
 
     def axes(self) -> list[str]:
         """The axes' names, in their order."""
@@ -92,13 +92,6 @@ class Ablation:
         outcomes = [o for o in self.outcomes if o.axis == axis]
         (base,) = (o for o in outcomes if o.base)
         return [_line(o, labels, self.method, base) for o in outcomes]
-
-
-def _outcome(content: dict[str, Any]) -> Outcome:
-    scores = tuple(Score(**s) for s in content["scores"])
-    return Outcome(
-        **content | {"scores": scores, "loss": content["loss"] and tuple(content["loss"])}
-    )
 
 
 def _line(outcome: Outcome, labels: str, method: str, base: Outcome) -> Line:

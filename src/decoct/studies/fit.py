@@ -18,11 +18,13 @@ from decoct.core import storage
 from decoct.core.bytes import bytes_of
 from decoct.core.console import note, progress
 from decoct.core.errors import DecoctError
-from decoct.core.settings import Bounds, Count, Settings, Share
+from decoct.core.forms import typed, understood
+from decoct.core.settings import Bounds, Few, Settings, Share, Some, Width
 from decoct.evaluation.target_probe import check_left_out
 from decoct.methods.carried import Carrying
 from decoct.methods.registry import METHODS, method_kind
 from decoct.run.budget import size_within
+from decoct.run.lock import lock_folder
 from decoct.run.pipeline import Run
 from decoct.run.recipe import Recipe
 from decoct.run.workers import Job, workers
@@ -37,16 +39,11 @@ class FitConfig(Settings):
 
     section: ClassVar[str] = "fit"
 
-    widths: tuple[Count, ...] = ()  # of the labeller; empty: the recipe's, its half and its quarter
-    weights: tuple[Literal["float16", "int8"], ...] = ("float16", "int8")  # the labeller's codes
-    qualities: tuple[Quality, ...] = (30, 50, 80)  # of WebP
-    plain: tuple[Share, ...] = (0.0, 0.25)  # fractions of the images that are shown unaugmented
-    seeds: Count = 1  # errors are means over them
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not (self.weights and self.qualities and self.plain):
-            raise DecoctError("fit: give at least one of fit.weights, fit.qualities and fit.plain")
+    widths: tuple[Width, ...] = ()  # of the labeller; empty: the recipe's, its half and its quarter
+    weights: Some[Literal["float16", "int8"]] = ("float16", "int8")  # the labeller's codes
+    qualities: Some[Quality] = (30, 50, 80)  # of WebP
+    plain: Some[Share] = (0.0, 0.25)  # fractions of the images that are shown unaugmented
+    seeds: Few = 1  # errors are means over them
 
 
 @dataclass(frozen=True)
@@ -97,11 +94,12 @@ class Fit:
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read what `save` wrote; raises `DecoctError` for a damaged file."""
-        content = storage.load_json(path, kind="fit")
-        errors = [math.inf if c["error"] is None else c["error"] for c in content["candidates"]]
-        pairs = zip(content["candidates"], errors, strict=True)
-        candidates = tuple(Candidate(**candidate | {"error": error}) for candidate, error in pairs)
-        return cls(content["budget"], content["method"], candidates)
+        with understood(path):
+            content = storage.load_json(path, kind="fit")
+            for candidate in content["candidates"]:
+                candidate["error"] = math.inf if candidate["error"] is None else candidate["error"]
+            found: Self = typed(content, cls)
+            return found
 
 
 def fit(
@@ -176,7 +174,7 @@ def _share(runs: list[Run], method: str, seeds: range, jobs: int) -> None:
     wanted: dict[str, Job] = {}
     for run, seed in product(runs, seeds):
         wanted |= error_jobs(run, method, seed)
-    with workers(jobs) as pool:
+    with lock_folder(runs[0].folder), workers(jobs) as pool:
         pool.do(wanted, label="ways to divide the budget, side by side")
 
 

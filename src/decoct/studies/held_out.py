@@ -8,6 +8,7 @@ from typing import Any
 from decoct.artefacts.encoder import Encoder
 from decoct.core import storage
 from decoct.core.errors import DivergedError
+from decoct.core.forms import typed, understood
 from decoct.evaluation.target_probe import target_probe_error
 from decoct.run.method_stages import encoder_of
 from decoct.run.pipeline import Run
@@ -54,8 +55,15 @@ def kept_error(run: Run, method: str, seed: int) -> float:
         kind="target-probe",
         make=make,
     )
-    found = storage.load_json(path, kind="target-probe")["error"]
-    return math.inf if found is None else float(found)
+    error = read_error(path)
+    return math.inf if error is None else error
+
+
+def read_error(path: Path, *, kind: str = "target-probe") -> float | None:
+    """The target-probe error of one encoder, from its file; None if training diverged."""
+    with understood(path):
+        found: float | None = typed(storage.load_json(path, kind=kind)["error"], float | None)
+        return found
 
 
 def kept_error_in_worker(recipe: Recipe, folder: Path, method: str, seed: int) -> float:

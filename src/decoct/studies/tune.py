@@ -14,7 +14,8 @@ import numpy as np
 from decoct.core import storage
 from decoct.core.console import progress
 from decoct.core.errors import DecoctError
-from decoct.core.settings import Count, Positive, Settings
+from decoct.core.forms import typed, understood
+from decoct.core.settings import Count, Few, Positive, Settings, Some
 from decoct.core.spelling import suggest
 from decoct.evaluation.scores import REFERENCE
 from decoct.evaluation.target_probe import check_left_out
@@ -37,15 +38,13 @@ class TuneConfig(Settings):
 
     section: ClassVar[str] = "tune"
 
-    lr_factors: tuple[Positive, ...] = (0.5, 1.0, 2.0, 4.0)  # multiply a method's learning rate
-    epochs: tuple[Count, ...] = (10, 20, 40)  # lengths of pre-training
-    seeds: Count = 1  # errors are means over them
+    lr_factors: Some[Positive] = (0.5, 1.0, 2.0, 4.0)  # multiply a method's learning rate
+    epochs: Some[Count] = (10, 20, 40)  # lengths of pre-training
+    seeds: Few = 1  # errors are means over them
     methods: tuple[str, ...] = ()  # empty: the compared methods that pre-train on a small budget
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.lr_factors or not self.epochs:
-            raise DecoctError("tune: give at least one lr factor and one number of epochs")
         for method in self.methods:
             if method not in tuned():
                 raise DecoctError(f"tune: method {method!r} is unknown;{suggest(method, tuned())}")
@@ -105,14 +104,16 @@ class Tuning:
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read what `save` wrote; raises `DecoctError` for a damaged file."""
-        trials = storage.load_json(path, kind="tuning")["trials"]
-        return cls(tuple(map(_trial, trials)))
+        with understood(path):
+            trials = storage.load_json(path, kind="tuning")["trials"]
+            return cls(tuple(map(_trial, trials)))
 
 
 def _trial(content: dict[str, Any]) -> Trial:
     """A trial from a file's content; files of format version 1 call the factor `rate`."""
     old = {"lr_factor": content.pop("rate")} if "rate" in content else {}
-    return Trial(**content | old | {"error": _error_of(content["error"])})
+    trial: Trial = typed(content | old | {"error": _error_of(content["error"])}, Trial)
+    return trial
 
 
 def tune(*, recipe: Recipe, folder: Path | str, config: TuneConfig | None = None) -> Tuning:

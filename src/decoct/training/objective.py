@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from decoct.core.settings import Count, Settings
+from decoct.core.settings import Settings, Width
 from decoct.core.shapes import ByChannel, Pictures, Scalar
 from decoct.data.augment import AugmentConfig, differentiable_augmenter
 from decoct.training.losses.barlow_twins import barlow_twins_loss
@@ -37,7 +37,7 @@ class Objective(Settings):
 
     algorithm: Algorithm = "barlow_twins"  # the self-supervised loss
     augment: AugmentConfig = field(default_factory=AugmentConfig)
-    projector: Count = 128  # outputs of the network's head
+    projector: Width = 128  # outputs of the network's head
 
 
 # maps (a network, normalised images B x C x H x W) to a scalar

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-import msgspec
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -16,13 +16,14 @@ from decoct.artefacts.encoder import Encoder
 from decoct.artefacts.rule import TrainingRule
 from decoct.artefacts.targets import Targets
 from decoct.core import seeding
+from decoct.core.forms import typed
 from decoct.core.settings import Count, CountOrNone, Positive, Settings
 from decoct.data.images import Images
 from decoct.data.stored_views import FreshViews, show_views
 from decoct.data.stream import stream, stream_pixels
 from decoct.models.network import Network
 from decoct.models.registry import NetworkConfig, create_network
-from decoct.training.loop import Length, train
+from decoct.training.loop import Length, Step, train
 from decoct.training.objective import Objective, view_loss
 
 Loss = Callable[[Network, Tensor, Tensor], Tensor]  # of normalised images and their targets
@@ -119,7 +120,7 @@ def _loss_of(distilled: DistilledSet) -> tuple[Loss, int]:
     """The loss that a network minimises on a set, and the number of outputs that it needs."""
     if distilled.has_targets:
         return _error, distilled.dimensions
-    objective = msgspec.convert(distilled.provenance["objective"], Objective)
+    objective = typed(distilled.provenance["objective"], Objective)
     of_views = view_loss(objective, mean=distilled.mean, std=distilled.std, size=distilled.size)
     return lambda network, images, _: of_views(network, images), objective.projector
 
@@ -209,12 +210,12 @@ def _train(
     if steps is not None:
         length = replace(length, steps=steps)
 
-    def losses(epoch: int) -> Iterator[tuple[Tensor, int]]:
+    def losses(epoch: int) -> Iterator[Step]:
         order = torch.randperm(count, generator=seeding.generator(seed, "pretrain", epoch))
         batches = split_batches(order, rule.batch)[: length.steps_of(epoch)]
         with seeding.seeded(seed, "pretrain", epoch, "views"):
             for images, targets in read(batches):
-                yield loss_of(network, images, targets), len(images)
+                yield partial(loss_of, network, images, targets), len(images)
 
     means = train(
         network,

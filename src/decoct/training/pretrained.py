@@ -1,11 +1,10 @@
 """Teachers that the user brings: timm's, or a checkpoint."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor
 
@@ -13,11 +12,15 @@ from decoct.artefacts.embedded_teacher import embedded_teacher
 from decoct.artefacts.encoder import Encoder
 from decoct.core import storage
 from decoct.core.errors import DecoctError
+from decoct.core.readable import check_name, check_regular
 from decoct.data.images import Images
 from decoct.models.registry import NetworkConfig, create_network
 from decoct.models.timm_network import TimmInput, timm_input, timm_network
+from decoct.training.state_dicts import check_plain, read_state_dict
 
+_SAFE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # a switch of torch's
 _WRAPPERS = ("module.", "backbone.", "encoder.", "body.", "net.")  # prefixes from training code
+_NESTED = 8  # of them at most, one in the other
 _HEADS = ("fc.", "head.", "projector.", "projection_head.", "classifier.")
 
 
@@ -36,11 +39,13 @@ def load_teacher(
         return embedded_teacher()
     if source.startswith("timm:"):
         return _timm_teacher(source.partition(":")[2], channels=images.channels, size=size)
+    check_name(source)
     path = Path(source)
-    if not path.is_file():
+    if not path.exists():
         raise DecoctError(
             f"teacher {source} does not exist; use embedded, timm:NAME or a checkpoint file"
         )
+    check_regular(path)
     if path.suffix == ".safetensors" and _is_ours(path):
         return Encoder.load(path)
     side, mean, std = size or images.size, images.mean, images.std
@@ -49,7 +54,7 @@ def load_teacher(
         side, (mean, std) = size or given.size, _statistics(given, images.channels)
     model = create_network(network, channels=images.channels, size=side, outputs=1)
     model.remove_head()
-    _load_body(model.body, _read_state(path), path)
+    _load_body(model.body, read_state_dict(path), path)
     return Encoder(
         network=model.eval(),
         config=network,
@@ -77,27 +82,11 @@ def _is_ours(path: Path) -> bool:
     return True
 
 
-def _read_state(path: Path) -> dict[str, Tensor]:
-    try:
-        if path.suffix == ".safetensors":
-            return dict(safetensors.torch.load_file(path))
-        loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # unpickling refused, zip damaged, not a checkpoint: many types
-        raise DecoctError(
-            f"{path} cannot be loaded as a state dict with weights_only=True: {error}"
-        ) from error
-    for key in ("state_dict", "model", "model_state_dict"):
-        if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
-            loaded = loaded[key]
-    if not isinstance(loaded, Mapping) or not all(isinstance(v, Tensor) for v in loaded.values()):
-        raise DecoctError(f"{path} holds no state dict (names to tensors)")
-    return dict(loaded)
-
-
 def _load_body(body: torch.nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
     wanted = body.state_dict()
-    given = {_bare(name, wanted): value for name, value in state.items()}
-    given = {n: value for n, value in given.items() if n in wanted or not n.startswith(_HEADS)}
+    given = _without_wrappers(state, wanted, path)
+    for name in filter(given.__contains__, wanted):
+        check_plain(path, name, given[name], wanted[name])
     missing = sorted(set(wanted) - set(given))
     wrong = [n for n in wanted if n in given and wanted[n].shape != given[n].shape]
     parts = {name.partition(".")[0] for name in wanted}  # if present, these must be used fully
@@ -112,16 +101,38 @@ def _load_body(body: torch.nn.Module, state: Mapping[str, Tensor], path: Path) -
     body.load_state_dict({name: given[name] for name in wanted})
 
 
+def _without_wrappers(
+    state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], path: Path
+) -> dict[str, Tensor]:
+    """The tensors by the names that a network without wrappers and heads gives them."""
+    given: dict[str, Tensor] = {}
+    for name, value in state.items():
+        bare = _bare(name, wanted)
+        if bare in wanted and bare in given:
+            raise DecoctError(f"{path} holds {bare} more than once, one of them as {name}")
+        if bare in wanted or not bare.startswith(_HEADS):
+            given[bare] = value
+    return given
+
+
 def _bare(name: str, wanted: Mapping[str, Tensor]) -> str:
-    while name.startswith(_WRAPPERS) and name not in wanted:
+    for _ in range(_NESTED):
+        if not name.startswith(_WRAPPERS) or name in wanted:
+            break
         name = name.partition(".")[2]
     return name
 
 
 def _timm_teacher(name: str, *, channels: int, size: int | None) -> Encoder:
+    folder = Path(weights_of(f"timm:{name}"))
+    if name.startswith("local-dir:") and folder.is_dir():
+        for file in folder.iterdir():
+            if not file.is_dir():
+                check_regular(file)
     given = timm_input(name)
     side, (mean, std) = size or given.size, _statistics(given, channels)
-    network = timm_network(name, channels=channels, outputs=1, size=side, pretrained=True)
+    with _weights_only():
+        network = timm_network(name, channels=channels, outputs=1, size=side, pretrained=True)
     network.remove_head()
     return Encoder(
         network=network.eval(),
@@ -131,6 +142,19 @@ def _timm_teacher(name: str, *, channels: int, size: int | None) -> Encoder:
         std=std,
         provenance={"source": f"timm:{name}"},
     )
+
+
+@contextmanager
+def _weights_only() -> Iterator[None]:
+    """Whatever older versions of timm ask of torch, no code in a file is run."""
+    before = os.environ.get(_SAFE)
+    os.environ[_SAFE] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(_SAFE)
+        if before is not None:
+            os.environ[_SAFE] = before
 
 
 def _statistics(given: TimmInput, channels: int) -> tuple[Tensor, Tensor]:

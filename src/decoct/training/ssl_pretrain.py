@@ -3,20 +3,13 @@
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import torch
 
 from decoct.artefacts.encoder import Encoder
 from decoct.core.errors import DecoctError
-from decoct.core.settings import (
-    Bounds,
-    Count,
-    CountOrNone,
-    NonNegative,
-    Positive,
-    Settings,
-)
+from decoct.core.settings import Batch, CountOrNone, NonNegative, Positive, Settings, Width
 from decoct.data.augment import AugmentConfig
 from decoct.data.images import Images
 from decoct.models.registry import NetworkConfig
@@ -40,11 +33,11 @@ class SSLPretrainConfig(Settings):
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     epochs: CountOrNone = 0  # on a subset
     full_epochs: CountOrNone = 0  # on all images
-    batch: Annotated[int, Bounds(at_least=2)] = 256  # images in a step, each in two views
+    batch: Batch = 256  # images in a step, each in two views
     optimiser: SSLOptimiser = "adam"  # its rate is lr
     lr: Positive = 1e-3  # suits Adam; Muon needs a larger one
     weight_decay: NonNegative = 1e-6  # of all weights
-    projector: Count = 512  # width of the three-layer projector before the loss
+    projector: Width = 512  # width of the three-layer projector before the loss
 
     def steps(self, count: int, *, epochs: int, otherwise: int) -> int:
         """Gradient steps of `epochs` epochs of `count` images, or `otherwise` if `epochs` is 0.

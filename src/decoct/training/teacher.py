@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,13 +13,21 @@ from decoct.artefacts.encoder import Encoder
 from decoct.artefacts.rule import TrainingRule
 from decoct.core import seeding
 from decoct.core.errors import DecoctError
-from decoct.core.settings import Bounds, Count, CountOrNone, NonNegative, Positive, Settings
+from decoct.core.settings import (
+    Batch,
+    Count,
+    CountOrNone,
+    NonNegative,
+    Positive,
+    Settings,
+    Width,
+)
 from decoct.data.augment import AugmentConfig, augmenter
 from decoct.data.images import Images
 from decoct.data.stream import stream_pixels
 from decoct.models.network import Network
 from decoct.models.registry import NetworkConfig, create_network
-from decoct.training.loop import Length, train
+from decoct.training.loop import Length, Step, train
 from decoct.training.objective import SSL_LOSSES, Algorithm, Loss
 
 SSLOptimiser = Literal["adam", "muon"]
@@ -36,11 +45,11 @@ class SSLConfig(Settings):
     epochs: Count = 400  # of the pool
     steps: CountOrNone = 0  # gradient steps, in place of epochs
     warm_up: CountOrNone = 10  # epochs of linear warm-up before the cosine
-    batch: Annotated[int, Bounds(at_least=2)] = 512  # images in a step, each in two views
+    batch: Batch = 512  # images in a step, each in two views
     optimiser: SSLOptimiser = "adam"  # its rate is lr
     lr: Positive = 1e-3  # suits Adam; Muon needs a larger one
     weight_decay: NonNegative = 1e-6  # of all weights
-    projector: Count = 1024  # width of the three-layer projector before the loss
+    projector: Width = 1024  # width of the three-layer projector before the loss
 
     @property
     def rule(self) -> TrainingRule:
@@ -92,7 +101,7 @@ def train_teacher(
     length = Length(steps or config.steps or config.epochs * whole, whole)
     augment = augmenter(config.augment, images)
 
-    def losses(epoch: int) -> Iterator[tuple[Tensor, int]]:
+    def losses(epoch: int) -> Iterator[Step]:
         with seeding.seeded(seed, "teacher", epoch):
             shape = (length.steps_of(epoch), batch)
             yield from _losses(network, images, augment, shape, SSL_LOSSES[config.algorithm])
@@ -103,7 +112,7 @@ def train_teacher(
         rule=config.rule,
         length=length,
         label=f"self-supervised ({config.algorithm})",
-        on_divergence="the self-supervised loss is {loss} at epoch {epoch}; lower its lr",
+        on_divergence="self-supervised training diverged in epoch {epoch}; lower its lr",
         state=state,
         metrics=metrics,
     )
@@ -144,10 +153,13 @@ def _losses(
     augment: Callable[[Tensor], Tensor],
     shape: tuple[int, int],
     loss: Loss,
-) -> Iterator[tuple[Tensor, int]]:
+) -> Iterator[Step]:
     """The loss of two augmented views for each batch; `shape` is the number and size of batches."""
+
+    def of_views(pixels: Tensor) -> Tensor:
+        return loss(*network(torch.cat([augment(pixels), augment(pixels)])).chunk(2))
+
     steps, batch = shape
     batches = torch.randperm(len(images))[: steps * batch].view(steps, batch)
     for _, pixels in stream_pixels(images, batches, device=images.mean.device):
-        z = network(torch.cat([augment(pixels), augment(pixels)]))
-        yield loss(*z.chunk(2)), 1
+        yield partial(of_views, pixels), 1

@@ -275,7 +275,7 @@ def test_first_and_last_are_tenths_of_the_iterations_or_more_and_never_overlap()
         ({"runs": 1}, "diagnose.runs is 1; it must be at least 2"),
         ({"points": (0, 4)}, "from 0 to epochs"),
         ({"batches": (1,)}, "diagnose.batches is 1; it must be at least 2"),
-        ({"objectives": ()}, "name at least one"),
+        ({"objectives": ()}, r"diagnose\.objectives is \(\); it must be a list of at least 1"),
     ],
 )
 def test_settings_that_cannot_be(settings: dict[str, object], sentence: str) -> None:

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from decoct.core import storage
+from decoct.core.forms import typed, understood
 from decoct.evaluation.interval import Interval
 from decoct.evaluation.scores import REFERENCE, UPPER, Score, Scores
 
@@ -60,8 +61,12 @@ class Frontier:
     @classmethod
     def load(cls, path: Path | str) -> Self:
         """Read what `save` wrote; raises `DecoctError` for a damaged file."""
-        content = storage.load_json(path, kind="frontier")
-        return cls(content["name"], tuple(map(_cell, content["cells"])), content["trials"])
+        with understood(path):
+            content = storage.load_json(path, kind="frontier")
+            for cell in content["cells"]:
+                cell["scores"] = [asdict(score) for score in _flat(cell["scores"], cell["method"])]
+            found: Self = typed(content, cls)
+            return found
 
     def networks(self) -> list[str]:
         """The student networks, in order."""
@@ -142,8 +147,3 @@ def _flat(nested: Nested, method: str) -> tuple[Score, ...]:
         for labels, accuracies in choices.items()
         for draw, accuracy in enumerate(accuracies)
     )
-
-
-def _cell(content: dict[str, Any]) -> Cell:
-    scores = _flat(content.pop("scores"), content["method"])
-    return Cell(**content | {"keys": tuple(content["keys"])}, scores=scores)

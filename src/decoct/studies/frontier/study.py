@@ -14,11 +14,12 @@ from typing import ClassVar
 from decoct.core.bytes import bytes_of
 from decoct.core.console import note
 from decoct.core.errors import DecoctError, DivergedError
-from decoct.core.settings import Count, Positive, Settings
+from decoct.core.settings import Count, Few, Positive, Settings, Some
 from decoct.evaluation.scores import REFERENCE, Score
 from decoct.evaluation.target_probe import check_left_out
 from decoct.methods.registry import method_kind
 from decoct.run.budget import size_within
+from decoct.run.lock import lock_folder
 from decoct.run.method_stages import probe_of
 from decoct.run.pipeline import Run
 from decoct.run.recipe import Recipe
@@ -38,16 +39,14 @@ class FrontierConfig(Settings):
     steps: tuple[Count, ...] = (60, 120, 240, 480, 960, 1920, 3840)  # gradient steps
     bytes: tuple[str, ...] = ("0.25MB", "0.5MB", "1MB", "2MB", "4MB", "8MB")  # of sets
     at_steps: tuple[Count, ...] = (480,)  # the lengths at which bytes are varied
-    optimisers: tuple[Trainer, ...] = ("sgd", "muon")  # that are tried
-    lr_factors: tuple[Positive, ...] = (0.5, 1.0, 2.0)  # multiply an optimiser's learning rate
+    optimisers: Some[Trainer] = ("sgd", "muon")  # that are tried
+    lr_factors: Some[Positive] = (0.5, 1.0, 2.0)  # multiply an optimiser's learning rate
     batches: tuple[Count, ...] = ()  # images a step, where steps are given; empty: the recipe's
-    seeds: Count = 5  # accuracies are means over them
+    seeds: Few = 5  # accuracies are means over them
     learn_each: bool = False  # also learn synthetic sets of every number of bytes
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not (self.optimisers and self.lr_factors):
-            raise DecoctError("frontier: give at least one optimiser and one lr factor")
         for method in self.methods:
             method_kind(method)
         for budget in self.bytes:
@@ -94,7 +93,7 @@ def frontier(
     places = study.places()
     if jobs == 1:
         return _measured(study, places)
-    with workers(jobs) as pool:
+    with lock_folder(folder), workers(jobs) as pool:
         study.search(places, pool)
         return _measured(study, places, pool)
 

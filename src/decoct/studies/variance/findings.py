@@ -8,7 +8,7 @@ from typing import Any, Literal, Self, TypeVar, get_args
 import msgspec
 
 from decoct.core import storage
-from decoct.core.errors import DecoctError
+from decoct.core.forms import typed, understood
 from decoct.studies.variance.gradient_variance import Noise
 from decoct.studies.variance.matching import Matching
 from decoct.studies.variance.objectives import Name
@@ -105,10 +105,9 @@ def nearest(sizes: Sequence[int], size: int) -> int:
 
 
 def _convert(path: Path, *, kind: str, to: type[T]) -> T:
-    try:
-        return msgspec.convert(_upgraded(storage.load_json(path, kind=kind)), to)
-    except msgspec.ValidationError as error:
-        raise DecoctError(f"{path} was written by another decoct ({error}); delete it") from error
+    with understood(path):
+        found: T = typed(_upgraded(storage.load_json(path, kind=kind)), to)
+        return found
 
 
 def _upgraded(content: Any) -> Any:

@@ -13,14 +13,22 @@ from typing import Annotated, ClassVar
 import torch
 from torch import Tensor
 
-from decoct.artefacts.trajectories import Trajectories
+from decoct.artefacts.trajectories import Trajectories, read_expert
 from decoct.core import seeding, storage
 from decoct.core.console import note, progress
 from decoct.core.device import arithmetic
 from decoct.core.errors import DecoctError
 from decoct.core.place import Place
 from decoct.core.seeding import random_subset
-from decoct.core.settings import Bounds, Count, CountOrNone, NonNegative, Settings
+from decoct.core.settings import (
+    Batch,
+    Bounds,
+    Count,
+    CountOrNone,
+    NonNegative,
+    Settings,
+    Some,
+)
 from decoct.matching.loop import MatchingConfig
 from decoct.models.network import Network
 from decoct.models.registry import create_network
@@ -59,16 +67,18 @@ class VarianceConfig(Settings):
 
     section: ClassVar[str] = "diagnose"
 
-    objectives: tuple[Name, ...] = NAMES  # the losses that are compared
+    objectives: Some[Name] = NAMES  # the losses that are compared
     # sizes; those over half the images are skipped
-    batches: tuple[Annotated[int, Bounds(at_least=2)], ...] = (32, 128, 512)
+    batches: Some[Batch] = (32, 128, 512)
     # numbers of epochs after which a gradient's noise is measured
-    points: tuple[CountOrNone, ...] = (0, 1, 2)
-    repeats: Annotated[int, Bounds(at_least=3)] = 8  # gradients per measurement of the noise
-    runs: Annotated[int, Bounds(at_least=2)] = 3  # with the same start, for the spread
+    points: Some[CountOrNone] = (0, 1, 2)
+    # gradients per measurement of the noise
+    repeats: Annotated[int, Bounds(at_least=3, at_most=1000)] = 8
+    # with the same start, for the spread
+    runs: Annotated[int, Bounds(at_least=2, at_most=1000)] = 3
     epochs: Count = 2  # of these runs and of the experts
     # for matching, each with its own start; 0: use the runs with the same start
-    experts: CountOrNone = 0
+    experts: Annotated[int, Bounds(at_least=0, at_most=100_000)] = 0
     iterations: Count = 20  # of matching
     inner_steps: CountOrNone = 5  # of matching; 0: the recipe's
     learn_targets: bool = False  # also in matching distillation, as MKDT does
@@ -76,11 +86,7 @@ class VarianceConfig(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.objectives or len(set(self.objectives)) < len(self.objectives):
-            raise DecoctError("objectives: name at least one, and none twice")
-        if not self.batches:
-            raise DecoctError("batches: give at least one size")
-        if not self.points or max(self.points) > self.epochs:
+        if max(self.points) > self.epochs:
             raise DecoctError(f"points are epochs of training, from 0 to epochs ({self.epochs})")
 
 
@@ -188,7 +194,7 @@ class _Diagnosis:
             device=self.run.device,
             state=Place(folder=path.parent).state,
         )
-        losses = storage.load_tensors(alike.files[0], kind="expert")[0]["losses"].tolist()
+        losses = read_expert(alike.files[0])[0]["losses"].tolist()
         return Findings(
             problem.name,
             len(problem.images),
