@@ -136,6 +136,7 @@ def folder(tmp_path: Path) -> Path:
     checkpoint.save(tmp_path / "state.safetensors", state, meta={"losses": [2.0, 1.5]})
     content = {"stages": {"images": "images"}, "seconds": {"images": 1.5}, "decoct": "0.1.0"}
     storage.save_json(tmp_path / "run.json", content, kind="run")
+    storage.save_json(tmp_path / "seconds.json", {"seconds": 1.5}, kind="seconds")
     return tmp_path
 
 
@@ -165,6 +166,7 @@ def folder(tmp_path: Path) -> Path:
         ("ablation.json", ["mine with one thing changed", "size"]),
         ("finetuned.json", ["fine-tuned on one draw of labels", "51.2 %"]),
         ("tuning.json", ["1 trials", "10 epochs, x 2"]),
+        ("seconds.json", ["how long a stage took", "1.5"]),
         ("state.safetensors", ["interrupted", "12", "2 at first, 1.5 at the end"]),
         ("", ["1 stages", "decoct 0.1.0"]),
     ],

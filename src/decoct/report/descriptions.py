@@ -229,7 +229,8 @@ def _describe_checkpoint(path: Path) -> str:
 
 
 def _describe_seconds(path: Path) -> str:
-    return f"{path.name}: a stage took {read_seconds(path):.1f} s so far"
+    title = f"{path.name}: how long a stage took so far"
+    return lines(title, {"seconds": f"{read_seconds(path):.1f}"})
 
 
 DESCRIBERS: dict[str, Callable[[Path], str]] = {
