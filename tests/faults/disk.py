@@ -85,7 +85,8 @@ class Disk:
         path = Path(os.fsdecode(file))
         new = mode[0] in "wx" or (mode[0] == "a" and not path.exists())
         self._note("create" if new else "open", path)
-        raw = _Raw(self, path, mode.replace("t", "").replace("b", ""))
+        opener = more.pop("opener", None)
+        raw = _Raw(self, path, mode.replace("t", "").replace("b", ""), opener)
         return _stacked(raw, mode, *arguments, **more)
 
     def _os_open(self, path: Any, *arguments: Any, **more: Any) -> int:
@@ -132,8 +133,8 @@ class Disk:
 class _Raw(io.FileIO):
     """An open file whose reads and writes are noted; of a write that fails, half is on the disk."""
 
-    def __init__(self, disk: Disk, path: Path, mode: str) -> None:
-        super().__init__(path, mode)
+    def __init__(self, disk: Disk, path: Path, mode: str, opener: Any) -> None:
+        super().__init__(os.fspath(path), mode, opener=opener)
         self._disk, self._path = disk, path
         disk._names[self.fileno()] = path
 
