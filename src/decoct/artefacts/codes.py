@@ -56,7 +56,9 @@ def float16(values: Shaped[Tensor, "..."]) -> Coded:
     """
     half = values.half()
     if not bool(half.isfinite().all()):
-        raise DecoctError("a number is too large for float16 or is not finite")
+        raise DecoctError(
+            "a number is too large for float16, or is not finite; keep these numbers as float32"
+        )
     return Coded("float16", {"values": half})
 
 

@@ -9,6 +9,7 @@ from decoct.evaluation.interval import Interval, mark
 from decoct.evaluation.scores import ALL, REFERENCE, UPPER, Row, Scores
 from decoct.report.weak_teacher import weak_teacher
 
+STOPPED = "Stopped early, because the loss was no longer finite"
 _COLUMNS = ("method", "images", "steps", "mean", "over random", "gap recovered")
 _LINE = 100  # characters
 _DETECTABLE = "smallest detectable"
@@ -218,8 +219,7 @@ def _stopped(scores: Scores) -> str:
         for method, facts in scores.facts.items()
         for where in facts.get("stopped", ())
     ]
-    stopped = "; stopped early, because the loss was no longer finite: "
-    return f"{stopped}{', '.join(sets)}" if sets else ""
+    return f"; {STOPPED[0].lower()}{STOPPED[1:]}: {', '.join(sets)}" if sets else ""
 
 
 def resampled(seeds: int) -> str:
