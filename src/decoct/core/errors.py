@@ -24,8 +24,8 @@ class Terminated(BaseException):
 def in_one_line(text: object, most: int = 200) -> str:
     """What a library's exception or a stranger's file says, in one line of `most` characters.
 
-    >>> in_one_line(ValueError("no such thing\n  in this file"))
-    'no such thing in this file'
+    >>> in_one_line("no   such thing in this file", most=16)
+    'no such thing...'
     """
     line = " ".join(str(text).split()) or type(text).__name__
     return line if len(line) <= most else f"{line[: most - 3]}..."
