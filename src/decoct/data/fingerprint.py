@@ -10,6 +10,7 @@ from pathlib import Path
 
 from decoct.core import storage
 from decoct.core.errors import DecoctError
+from decoct.core.paths import exists
 from decoct.core.regular import open_regular
 from decoct.data.catalogue import catalogue_of, part_folders, part_named
 from decoct.data.hugging_face import name_parts
@@ -40,7 +41,7 @@ def fingerprint(source: str | Path) -> str:
     path = Path(whole)
     if whole.startswith("hf:"):
         return _of_data_set(whole)
-    if whole in EMBEDDED or not path.exists():
+    if whole in EMBEDDED or not exists(path):
         return storage.digest(str(source), [])
     for name, own in part_folders(path).items():
         if own == part:
@@ -53,7 +54,7 @@ def _of_data_set(source: str) -> str:
     """The digest of a data set's name or, if it lies on this machine, of its files."""
     place, *chosen = name_parts(source.removeprefix("hf:"))
     path = Path(place)
-    if not place or not os.path.exists(path):  # noqa: PTH110 (a Path's raises an error for some)
+    if not place or not exists(path):
         return storage.digest(source, [])
     if path.is_dir():
         files = [Path(folder, name) for folder, _, found in os.walk(path) for name in found]

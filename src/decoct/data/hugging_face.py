@@ -1,6 +1,5 @@
 """Data sets of the Hugging Face hub, or that `datasets` reads from disk (extra: hf)."""
 
-import os
 import re
 from collections.abc import Collection, Iterator, Mapping
 from io import BytesIO
@@ -12,6 +11,7 @@ from PIL import Image
 from decoct.core.console import note
 from decoct.core.errors import DecoctError
 from decoct.core.extras import import_extra
+from decoct.core.paths import exists
 from decoct.core.printable import shorten
 from decoct.core.regular import open_regular
 from decoct.data.hub_rows import Row, read_rows
@@ -41,7 +41,7 @@ def name_parts(name: str) -> Parts:
     >>> name_parts("ana/flowers@train")
     Parts(place='ana/flowers', config=None, split='train', column=None)
     """
-    found = None if os.path.exists(name) else _NAME.fullmatch(name)  # noqa: PTH110
+    found = None if exists(name) else _NAME.fullmatch(name)
     return Parts(*found.groups()) if found else Parts(name, *[None] * 3)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from decoct.core.console import progress
 from decoct.core.errors import DecoctError, in_one_line
 from decoct.core.on_disk import CHUNK, DiskTensor, rows_a_chunk, too_large
+from decoct.core.paths import exists
 from decoct.core.readable import check_regular
 from decoct.data.catalogue import called, catalogue_of, part_named, say_what_is_left_out
 from decoct.data.emoji import load_emoji_arrays
@@ -110,7 +111,7 @@ def _read(
     if source.startswith("hf:"):
         name = source.partition(":")[2]
         return read_hugging_face(name, size=size, channels=channels, split=split)
-    if not path.exists():
+    if not exists(path):
         raise DecoctError(
             f"{source} does not exist; a source is a folder, a .csv, .npz, .npy, IDX or "
             ".safetensors file, emoji, torchvision:NAME or hf:NAME"
