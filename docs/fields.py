@@ -1,9 +1,12 @@
-"""A griffe extension: a dataclass is shown with its fields, their defaults and their comments."""
+"""A griffe extension: a dataclass is shown with its fields, and with what a setting takes."""
 
 import ast
+import importlib
 from typing import Any
 
 import griffe
+
+from decoct.core.settings import Settings, hints, in_words
 
 
 class Fields(griffe.Extension):
@@ -11,7 +14,8 @@ class Fields(griffe.Extension):
 
     def on_class(self, *, cls: griffe.Class, **kwargs: Any) -> None:
         """Called with each class, when all is loaded and doctests.py has been there."""
-        fields = [_row(field) for field in cls.attributes.values() if _is_field(field)]
+        taken = _taken(cls)
+        fields = [_row(field, taken) for field in cls.attributes.values() if _is_field(field)]
         if "dataclass" in cls.labels and cls.docstring and fields:
             table = griffe.DocstringSectionParameters(fields, title="Fields:")
             cls.docstring.parsed.append(table)
@@ -22,11 +26,23 @@ def _is_field(attribute: griffe.Attribute) -> bool:
     return public and "instance-attribute" in attribute.labels  # not a ClassVar or a property
 
 
-def _row(field: griffe.Attribute) -> griffe.DocstringParameter:
+def _taken(cls: griffe.Class) -> dict[str, str]:
+    """What the fields of a section of a recipe take, in words; anything else is refused."""
+    if not cls.path.startswith("decoct."):
+        return {}
+    kind: Any = getattr(importlib.import_module(cls.module.path), cls.name, None)
+    if not (isinstance(kind, type) and issubclass(kind, Settings)):
+        return {}
+    return {name: in_words(hint) for name, hint in hints(kind).items()}
+
+
+def _row(field: griffe.Attribute, taken: dict[str, str]) -> griffe.DocstringParameter:
+    words = taken.get(field.name, "a section")
+    limits = "" if words.endswith("a section") else f"[{words}]"
     return griffe.DocstringParameter(
         field.name,
         annotation=field.annotation,
-        description=_comment(field),
+        description=" ".join(filter(None, (_comment(field), limits))),
         value=_default(field),
     )
 

@@ -39,6 +39,7 @@ def test_a_sections_help_has_its_settings_with_their_values(
 ) -> None:
     said = printed(capsys, "run", "demo", "--images.size", "48", "--help", "images")
     assert "--images.size INT" in said and "(default: 48)" in said and "--teacher" not in said
+    assert "--images.size           a whole number, at least 1 and at most 4,096" in said
     said = printed(capsys, "run", "demo", "-h", "teacher.ssl")
     assert "--teacher.ssl.epochs INT" in said and "--teacher.source" not in said
     assert "--krr-st.lr FLOAT" in printed(capsys, "demo", "--help", "krr-st")

@@ -44,6 +44,7 @@ from .report.show import describe, show
 from .report.verify import Checked, verify
 from .run.budget import within_budget
 from .run.doctor import doctor
+from .run.lock import lock_folder
 from .run.pipeline import Run
 from .run.recipe import Recipe, load_recipe
 from .run.recipes import recipe_names
@@ -56,7 +57,8 @@ from .studies.frontier.study import FrontierConfig, frontier
 from .studies.tune import TuneConfig, Tuning, tune
 from .studies.variance.study import VarianceConfig, diagnose_variance
 from .training.assistant import AssistantConfig, train_assistant
-from .training.experts import ExpertsConfig, difficulty, train_experts
+from .training.difficulty import difficulty
+from .training.experts import ExpertsConfig, train_experts
 from .training.objective import Objective
 from .training.optimiser import Optimiser
 from .training.pretrain import PretrainConfig, fresh_encoder, pretrain
@@ -146,6 +148,7 @@ __all__ = [
     "load_recipe",
     "load_task",
     "load_teacher",
+    "lock_folder",
     "mkdt",
     "mtt_ssl",
     "pretrain",

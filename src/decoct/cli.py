@@ -2,11 +2,9 @@
 
 import errno
 import os
-import signal
+import re
 import sys
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 from decoct import __version__
 from decoct.commands import STAGES, VERBS
@@ -15,6 +13,17 @@ from decoct.core.printable import never_refuse_characters, printable
 from decoct.core.spelling import suggest
 from decoct.help import usage, verb_help
 from decoct.run.recipes import recipe_names, recipe_text
+from decoct.stopping import stoppable, stopped
+
+# What only a mistake of ours makes of a call to the system.
+_OURS = (errno.EBADF, errno.EFAULT, errno.EINVAL, errno.ENOTSOCK)
+
+_LONGEST = 4096  # characters of an argument, as of a path
+_NO_MEMORY = re.compile("allocate memory|out of memory", re.IGNORECASE)
+_FULL = (
+    "there is too little memory; lower sizes, widths or batches (decoct doctor RECIPE estimates "
+    "what they take) and run again: what is finished is kept"
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments = [*arguments[1:], "--help"]
     never_refuse_characters()
     try:
+        _check(arguments)
         _say_or_run(arguments)
         sys.stdout.flush()
     except DecoctError as error:
@@ -33,25 +43,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
-        if error.errno is None:  # it is not the system's
+        if error.errno is None or error.errno in _OURS:
             raise
-        print(f"decoct: {_refusal(error)}", file=sys.stderr)
+        print(printable(f"decoct: {_refused(error)}"), file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("decoct: interrupted; the same command continues from here", file=sys.stderr)
-        return 130
-    except Terminated:
-        print("decoct: terminated; the same command continues from here", file=sys.stderr)
-        return 143
+    except (MemoryError, RuntimeError) as error:  # torch's own say so in words only
+        if not isinstance(error, MemoryError) and not _NO_MEMORY.search(str(error)):
+            raise
+        print(f"decoct: {_FULL}", file=sys.stderr)
+        return 2
+    except (KeyboardInterrupt, Terminated) as request:
+        return stopped(request)
     return 0
 
 
-def _refusal(error: OSError) -> str:
-    """What the system refuses, where nothing closer to it has said so."""
+def _refused(error: OSError) -> str:
+    """What the system refused where nothing closer to it has said so, and what to do about it."""
+    kept = "what is finished is kept, and the same command continues"
     if error.errno == errno.ENOSPC:
-        return "no space left on the device; free some space and run again"
-    what = f"{error.filename}: " if error.filename else ""
-    return f"{what}{error.strerror}; what is finished is kept, and the same command continues"
+        return f"no space left on the device; free some space and run again: {kept}"
+    what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    return f"{what}; mend that and run again: {kept}"
+
+
+def _check(arguments: Sequence[str]) -> None:
+    """Raise `DecoctError` for words that no file, flag or value can be."""
+    for before, word in zip(["", *arguments], arguments, strict=False):
+        if len(word) > _LONGEST or "\0" in word:
+            what = f"is longer than {_LONGEST:,} characters, or holds NUL"
+            raise DecoctError(f"the argument {word[:30]!r}... {what}; shorten it")
+        if word == "--out=" or (not word and (before == "--out" or not before.startswith("--"))):
+            raise DecoctError("an argument is empty: is a variable of the shell not set?")
 
 
 def _say_or_run(arguments: list[str]) -> None:
@@ -59,25 +81,8 @@ def _say_or_run(arguments: list[str]) -> None:
     if text is not None:
         print(text)
         return
-    with _terminable():
+    with stoppable():
         _run(arguments)
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Inside the block SIGTERM is an exception, so that files and processes are put in order."""
-
-    def terminate(number: int, frame: object) -> None:
-        raise Terminated
-
-    if threading.current_thread() is not threading.main_thread():  # only that one gets signals
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, terminate)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def help_text(arguments: Sequence[str]) -> str | None:

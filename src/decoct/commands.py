@@ -39,6 +39,7 @@ GROUPS: dict[str, dict[str, Verb]] = {
                 ("--teacher SOURCE", "timm:NAME, a checkpoint, train; else the best at hand"),
                 ("--labels FOLDER", "class folders to judge on, or none; else FOLDER's own"),
                 ("--out FOLDER", "where to keep the run; default: runs/FOLDER"),
+                ("--wait", "if another process has that folder, wait for it"),
                 ("--jobs N", "processes that share the work"),
                 ("--SECTION.SETTING V", "any setting of a recipe, as of decoct run"),
             ),
@@ -167,6 +168,13 @@ GROUPS: dict[str, dict[str, Verb]] = {
             "describe any artefact; write its images as a PNG",
             "FILE is a file, a stage's folder or a run's. Images and sets are drawn as a PNG\n"
             "next to it.",
+        ),
+        "replay": Verb(
+            "FILE",
+            "repeat the step at which training diverged",
+            "FILE is failing-step.safetensors, which a stage that diverges leaves in its\n"
+            "folder: the state before that step. The step is taken alone, and you read which\n"
+            "operation of which layer gives the first number that is not finite.",
         ),
         "runs": Verb(
             "[FOLDER]",

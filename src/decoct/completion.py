@@ -61,7 +61,7 @@ def completion_script(shell: str) -> str:
 def _words() -> dict[str, list[str]]:
     recipe = Recipe()
     shared = [f.name for f in fields(recipe) if is_dataclass(getattr(recipe, f.name))]
-    flags = {*_flags(recipe, "")} | {"--out", "--help"}
+    flags = {*_flags(recipe, "")} | {"--out", "--wait", "--help"}
     for name, settings in recipe.methods.items():
         flags |= {*_flags(settings, f"{name}.")}
     of_verbs = [flag for verb in VERBS.values() for flag, _ in verb.flags]

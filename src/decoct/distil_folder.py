@@ -10,9 +10,10 @@ from decoct.core.console import note
 from decoct.core.errors import DecoctError
 from decoct.core.printable import printable, printable_output
 from decoct.data.survey import survey
-from decoct.flags import settings_said, source_name, with_flags
+from decoct.flags import Call, settings_said, source_name, with_flags
 from decoct.report.logs.follow import logged
 from decoct.report.readers import read_plan
+from decoct.run.lock import lock_folder
 from decoct.run.plan import Draft, Wishes, plan
 from decoct.run.recipe import Recipe, load_recipe
 from decoct.whole_run import whole_run
@@ -28,15 +29,22 @@ def distil_folder(arguments: list[str]) -> None:
     )
     base = load_recipe("pictures").having(name=source_name(str(folder)))
     call = with_flags(base, "run", flags, of=str(folder))
+    with lock_folder(call.flags.out, wait=call.flags.wait):
+        recipe = _planned(call, folder, wishes, settings_said(flags))
+        with printable_output(), logged(recipe, call.flags.out, call.flags.log):
+            whole_run(replace(call, recipe=recipe).fitted())
+
+
+def _planned(call: Call, folder: Path, wishes: Wishes, said: frozenset[str]) -> Recipe:
+    """The recipe of the run, from the folder's plan; if there is none, say and keep one."""
     wanted = storage.digest(call.recipe, wishes)
     recipe = _begun(call.flags.out, folder, wanted)
     if recipe is None:
-        draft = Draft(call.recipe, settings_said(flags))
+        draft = Draft(call.recipe, said)
         found = plan(draft, folder=folder, found=survey(folder), wishes=wishes)
         print(printable("\n".join(found.lines)), flush=True)
         recipe = _kept(call.flags.out, folder, wanted, found.recipe)
-    with printable_output(), logged(recipe, call.flags.out, call.flags.log):
-        whole_run(replace(call, recipe=recipe).fitted())
+    return recipe
 
 
 def _folder(arguments: list[str]) -> Path:

@@ -33,6 +33,9 @@ class Call:
 
     def run(self) -> Run:
         """The requested run; its recipe is saved once it is known to work."""
+        data = self.recipe.data
+        if data and not Path(data).expanduser().is_dir():
+            raise DecoctError(f"data is {data}, but there is no such folder; correct --data")
         run = Run(self.recipe, self.flags.out)
         run.check_folder()
         return run
@@ -114,13 +117,14 @@ def _flags_of(recipe: Recipe, verb: str) -> Any:
     unnamed = Annotated[Recipe, tyro.conf.arg(name="")]
     parts: list[tuple[str, Any, Any]] = [("recipe", unnamed, default(recipe))]
     parts += [(name, kind, default(recipe.methods[name])) for name, kind in sections().items()]
-    parts.append(("out", _OUT, default(None)))
+    parts += [("out", _OUT, default(None)), ("wait", _WAIT, default(False))]
     for name, kind, value in _OWN_FLAGS.get(verb.split()[0], ()):
         parts.append((name, kind, default(value)))
     return make_dataclass("Flags", parts, bases=(Settings,), frozen=True)
 
 
 _OUT = Annotated[Path | None, tyro.conf.arg(help="where to keep the run; None: runs/NAME")]
+_WAIT = Annotated[bool, tyro.conf.arg(help="if another process has the folder, wait for it")]
 _JOBS = ("jobs", Annotated[Jobs, tyro.conf.arg(help="processes that share the work")], 1)
 _MARKDOWN = ("markdown", Annotated[bool, tyro.conf.arg(help="print Markdown tables")], False)
 _AXES = Annotated[tuple[str, ...], tyro.conf.arg(help="what to vary; none: all of the method's")]

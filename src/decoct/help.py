@@ -10,6 +10,7 @@ from decoct.run.recipes import recipe_names
 _RECIPE = """\
 Flags
 {own}  --out FOLDER            where to keep the run; default: runs/NAME
+  --wait                  if another process has that folder, wait for it
   --method NAME           the method of the run: carried, views, mkdt, ...
   --device NAME           cpu, cuda, mps or auto (default)
   --seed N, --fraction F  the first seed; the set's size as a share of the pool

@@ -2,6 +2,8 @@
 
 import re
 import textwrap
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import fields, is_dataclass, make_dataclass
 from typing import Annotated, Any
 
@@ -9,10 +11,11 @@ import tyro
 
 from decoct.commands import VERBS
 from decoct.core.errors import DecoctError
-from decoct.core.settings import Settings
+from decoct.core.settings import Settings, hints, in_words
 from decoct.core.spelling import suggest
 from decoct.flags import Call, default
 from decoct.help import rows
+from decoct.methods.method import Method, own_fields
 from decoct.methods.registry import sections
 
 
@@ -25,7 +28,10 @@ def print_help(call: Call, command: str, section: str) -> None:
         print(_overview(call, command))
         return
     flags = call.flags if section == "all" else _one(call, section)
-    tyro.cli(type(flags), default=flags, prog=command, args=["--help"], description="")
+    with suppress(SystemExit):
+        tyro.cli(type(flags), default=flags, prog=command, args=["--help"], description="")
+    taken = _taken(flags, "" if section == "all" else section)
+    print("\n".join(["", "What they take", *rows(taken)]))
 
 
 def _overview(call: Call, command: str) -> str:
@@ -78,6 +84,26 @@ def _one(call: Call, section: str) -> Any:
         found = known[name]
     named: Any = Annotated[type(found), tyro.conf.arg(name=section)]
     return make_dataclass("Flags", [("section", named, default(found))], frozen=True)()
+
+
+def _taken(settings: Any, path: str) -> Iterator[tuple[str, str]]:
+    """The flags that take numbers or lists, with their bounds."""
+    for here, hint, value in every_setting(settings, path):
+        if isinstance(value, int | float | tuple) and not isinstance(value, bool):
+            yield f"--{here}".replace("_", "-"), in_words(hint)
+
+
+def every_setting(settings: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """The settings within some, and within their sections: path, type with bounds, and value."""
+    kind: Any = type(settings)
+    own = own_fields(kind) if isinstance(settings, Method) else [*hints(kind)]
+    for name in own:
+        value = getattr(settings, name)
+        here = path if name in ("recipe", "section") else f"{path}.{name}".strip(".")
+        if is_dataclass(value):
+            yield from every_setting(value, here)
+        elif name != "methods":
+            yield here, hints(kind)[name], value
 
 
 def _sections_of(settings: Any) -> dict[str, Any]:

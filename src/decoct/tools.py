@@ -31,6 +31,8 @@ from decoct.report.verify import is_whole, verify, verify_text
 from decoct.run.clean import remove, studies_in, unreachable
 from decoct.run.doctor import doctor
 from decoct.run.folder import size_of
+from decoct.run.lock import lock_folder
+from decoct.run.replay import replay
 
 
 def _report(run: tyro.conf.Positional[Path], out: Path | None = None) -> None:
@@ -41,6 +43,11 @@ def _report(run: tyro.conf.Positional[Path], out: Path | None = None) -> None:
 def _show(file: tyro.conf.Positional[Path], out: Path | None = None) -> None:
     """Describe any artefact, and write its images as a PNG."""
     print(show(file, out=out))
+
+
+def _replay(file: tyro.conf.Positional[Path]) -> None:
+    """Repeat the step at which training diverged, and say where its numbers are not finite."""
+    print(replay(file))
 
 
 def _export(
@@ -101,15 +108,16 @@ def _finetune(
     found = load_encoder(encoder)
     labelled = load_task(task, size=found.size, channels=found.channels)
     folder = out or Path("runs") / f"finetune-{labelled.name}"
-    scores = finetune_scores(
-        encoder=found,
-        task=labelled,
-        config=finetune,
-        seeds=seeds,
-        device=resolve_device(device),
-        folder=folder,
-    )
-    scores.save(folder / "scores.json")
+    with lock_folder(folder):
+        scores = finetune_scores(
+            encoder=found,
+            task=labelled,
+            config=finetune,
+            seeds=seeds,
+            device=resolve_device(device),
+            folder=folder,
+        )
+        scores.save(folder / "scores.json")
     print(f"{finetune_text(scores)}\n\nall accuracies: {folder / 'scores.json'}")
 
 
@@ -144,7 +152,9 @@ def _clean(run: tyro.conf.Positional[Path], yes: bool = False) -> None:
     if not yes and not _agrees("delete these folders?"):
         print("nothing is deleted; --yes deletes them without asking")
         return
-    remove(folders)
+    with lock_folder(run):
+        folders = [folder for folder in folders if folder in unreachable(run)]  # still
+        remove(folders)
     print(f"deleted: {len(folders)}")
 
 
@@ -169,6 +179,7 @@ def _completion(shell: tyro.conf.Positional[str]) -> None:
 TOOLS: dict[str, Callable[..., None]] = {
     "report": _report,
     "show": _show,
+    "replay": _replay,
     "export": _export,
     "push": _push,
     "pull": _pull,

@@ -25,6 +25,7 @@ from decoct.report.table import columns, labels_phrase, markdown
 from decoct.report.variance_table import variance_text
 from decoct.run.budget import within_budget
 from decoct.run.doctor import doctor
+from decoct.run.lock import lock_folder
 from decoct.run.pipeline import Run
 from decoct.settings_help import print_help
 from decoct.studies.ablate import ablate
@@ -64,7 +65,14 @@ def dispatch(verb: str, arguments: list[str]) -> None:
         print_help(call, f"decoct {verb} {arguments[0]}", call.help)
         return
     call = call if verb in _OWN_BUDGET else call.fitted()
-    with printable_output(), logged(call.recipe, call.flags.out, getattr(call.flags, "log", ())):
+    if verb == "doctor":  # it only looks
+        printable_output()(make)(call)
+        return
+    with (
+        printable_output(),
+        lock_folder(call.flags.out, wait=call.flags.wait),
+        logged(call.recipe, call.flags.out, getattr(call.flags, "log", ())),
+    ):
         make(call)
 
 

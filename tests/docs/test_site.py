@@ -9,6 +9,7 @@ import griffe
 import pytest
 
 DOCS = Path(__file__).parents[2] / "docs"
+SRC = DOCS.parent / "src"
 
 
 def load(name: str) -> ModuleType:
@@ -60,6 +61,23 @@ def test_a_dataclass_is_shown_with_its_fields_and_a_doctest_as_code(tmp_path: Pa
         ("shoes", "'boots'", "What is worn."),
         ("name", None, ""),
     ]
+
+
+def test_a_field_of_a_section_says_what_it_takes() -> None:
+    extensions = griffe.load_extensions(str(DOCS / "fields.py"))
+    package = griffe.load("decoct.evaluation.probe", search_paths=[SRC], extensions=extensions)
+    rows = {row.name: row.description for row in package["ProbeConfig"].docstring.parsed[-1].value}
+    assert rows["fractions"].endswith("[a list; each a number, above 0 and at most 1]")
+    assert rows["protocol"] == "paper: as published [standard or paper]"
+
+
+def test_the_table_of_settings_has_all_of_them() -> None:
+    hook = load("settings_table")
+    shown = hook.on_page_markdown((DOCS / "settings.md").read_text("utf-8"))
+    assert "| `images.size` | a whole number, at least 1 and at most 4,096 | `32` |" in shown
+    assert "| `views.augment.flip` | true or false | true |" in shown
+    assert "| `tune.epochs` | a list, not empty; each a whole number, at least 1 |" in shown
+    assert hook.on_page_markdown("other") == "other" and shown.count("| `") > 180
 
 
 @pytest.mark.parametrize("page", ["method", "variance"])

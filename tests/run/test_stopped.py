@@ -12,8 +12,8 @@ from decoct.run.recipe import Recipe
 @pytest.mark.parametrize(
     ("method", "changes"),
     [
-        ("mkdt", {"matching.optimiser": "sgd", "matching.lr_log_lr": 1e9}),
-        ("krr-st", {"krr_st.lr": 1e30}),
+        ("mkdt", {"matching.lr_targets": 1e20}),
+        ("krr-st", {"krr_st.lr": 3e17}),
     ],
 )
 def test_stopping_early_is_seen_everywhere(

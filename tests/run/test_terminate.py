@@ -1,5 +1,7 @@
-"""SIGTERM is a request: one line, its exit status, and the same command continues."""
+"""A request to stop: one line, its exit status, and the same command continues."""
 
+import os
+import pty
 import signal
 import subprocess
 import sys
@@ -10,33 +12,76 @@ import pytest
 
 from decoct.run.recipe import Recipe
 
+# A verb that waits, and, asked to stop, is not ready at once; without torch it starts at once.
 WAITING = """
-import sys, time
-import decoct.verbs
+import os, signal, sys, time, types
+for name in {ignored}:
+    signal.signal(getattr(signal, name), signal.SIG_IGN)
 from decoct.cli import main
 def wait(*arguments):
-    print("ready", flush=True)
-    time.sleep(60)
-decoct.verbs.dispatch = wait
+    try:
+        print("ready", flush=True)
+        time.sleep(60)
+    finally:
+        print("tidying", flush=True)
+        time.sleep({tidying})
+verbs = types.ModuleType("decoct.verbs")
+verbs.dispatch = wait
+sys.modules["decoct.verbs"] = verbs
 sys.exit(main(["run", "demo"]))
 """
+CONTINUES = "the same command continues from here\n"
 
 
-@pytest.mark.parametrize("background", [False, True], ids=["alone", "SIGINT ignored"])
-def test_a_sentence_and_143(background: bool) -> None:
-    """A script's background job ignores SIGINT; it must be stoppable too."""
-    ignored = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n" * background
+def script(ignored: str, tidying: float) -> list[str]:
+    return [sys.executable, "-c", WAITING.format(ignored=ignored.split(), tidying=tidying)]
+
+
+@pytest.mark.parametrize(
+    "ignored, first, status, word",
+    [
+        ("", "SIGINT", 130, "interrupted"),
+        ("", "SIGTERM", 143, "terminated"),
+        ("", "SIGHUP", 129, "its terminal was closed"),
+        ("SIGINT", "SIGTERM", 143, "terminated"),  # in the background of a script
+        ("SIGINT", "SIGINT SIGTERM", 143, "terminated"),
+        ("SIGHUP", "SIGHUP SIGTERM", 143, "terminated"),  # under nohup
+    ],
+)
+def test_a_sentence_and_a_status(ignored: str, first: str, status: int, word: str) -> None:
     with subprocess.Popen(
-        [sys.executable, "-c", ignored + WAITING],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+        script(ignored, 0), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None and process.stdout.readline() == "ready\n"
-        process.send_signal(signal.SIGTERM)
+        for name in first.split():
+            process.send_signal(getattr(signal, name))
         _, said = process.communicate(timeout=30)
-    assert process.returncode == 143
-    assert said == "decoct: terminated; the same command continues from here\n"
+    assert (process.returncode, said) == (status, f"decoct: {word}; {CONTINUES}")
+
+
+@pytest.mark.parametrize("name, status", [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_second_request_ends_it_at_once(name: str, status: int) -> None:
+    with subprocess.Popen(
+        script("", 60), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        for said in ("ready\n", "tidying\n"):
+            assert process.stdout.readline() == said
+            process.send_signal(getattr(signal, name))
+        _, said = process.communicate(timeout=30)
+    assert (process.returncode, said) == (status, f"decoct: ended at once; {CONTINUES}")
+
+
+def test_a_terminal_that_is_closed() -> None:
+    """Nobody can read the sentence, and it must not matter."""
+    process, terminal = pty.fork()
+    if process == 0:
+        command = script("", 0)
+        os.execv(command[0], command)
+    assert os.read(terminal, 100).startswith(b"ready")
+    os.close(terminal)  # now the system sends SIGHUP
+    _, status = os.waitpid(process, 0)
+    assert os.waitstatus_to_exitcode(status) == 129
 
 
 def test_a_run_with_workers_ends_them_too(tiny_recipe: Recipe, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Text from outside on a terminal: file names and messages of others control nothing there."""
 
 import io
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,6 @@ from typing import Any
 _UNPRINTABLE = (
     r"\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
 )
-_LONG = 200  # characters
 _IN_TEXT = re.compile(f"[{_UNPRINTABLE}]")
 _IN_A_LINE = re.compile(rf"[\t\n{_UNPRINTABLE}]")
 
@@ -35,9 +35,18 @@ def one_line(text: str) -> str:
     return _IN_A_LINE.sub(_escaped, text)
 
 
-def shorten(text: str) -> str:
-    """The beginning of a text, in one line, for a sentence that is to stay one."""
-    return one_line(text[:_LONG]) + "..." * (len(text) > _LONG)
+def as_text(name: str) -> str:
+    r"""A file's name as text, also where its bytes are none; text stays as it is.
+
+    >>> print(as_text(os.fsdecode(b"na\xefve.png")))
+    na\xefve.png
+    """
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def shorten(text: str, most: int = 200) -> str:
+    """The first `most` characters of a text, in one line, for a sentence that is to stay one."""
+    return one_line(text[:most]) + "..." * (len(text) > most)
 
 
 def _escaped(found: re.Match[str]) -> str:

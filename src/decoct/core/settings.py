@@ -59,7 +59,7 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Entries:
-    """How many entries a list has at least; none is there twice."""
+    """How many entries a list, or characters a text, has at least."""
 
     at_least: int = 0
 
@@ -77,7 +77,8 @@ Positive = Annotated[float, Bounds(above=0)]
 NonNegative = Annotated[float, Bounds(at_least=0)]
 Share = Annotated[float, Bounds(at_least=0, at_most=1)]
 Momentum = Annotated[float, Bounds(at_least=0, below=1)]
-Some = Annotated[tuple[T, ...], Entries(at_least=1)]
+Word = Annotated[str, Entries(at_least=1)]  # not empty
+Some = Annotated[tuple[T, ...], Entries(at_least=1)]  # likewise
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,8 @@ def in_words(hint: Any) -> str:
         return f"a list{', not empty' * bool(entries)}; each {in_words(inner[0])}"
     if origin is dict:
         return f"by name, each {in_words(inner[1])}"
-    return _NAMES.get(kind, "a section") + (f", {bounds}" if bounds else "")
+    named = f"{_NAMES.get(kind, 'a section')}{', not empty' * bool(entries)}"
+    return f"{named}, {bounds}" if bounds else named
 
 
 _ADMITTED: dict[Any, Any] = {float: (int, float)}
@@ -151,12 +153,13 @@ def _wrong(hint: Any, value: Any) -> Iterator[tuple[str, Any, str]]:
         yield from (found for item in value for found in _wrong(inner[0], item))
         yield from (("", item, "there only once") for item in value if value.count(item) > 1)
     elif origin is dict and isinstance(value, dict):
+        yield from (found for name in value for found in _wrong(Word, name))
         yield from ((str(k), v, why) for k in value for _, v, why in _wrong(inner[1], value[k]))
     elif not _is_a(kind, origin, value):
         yield "", value, in_words(hint)
     elif bounds and not bounds.admits(value):
         yield "", value, bounds.limit(value)
-    elif kind is str and (why := _unfit(value)):
+    elif kind is str and (why := _unfit(value, entries)):
         yield "", value, why
 
 
@@ -167,8 +170,10 @@ def _is_a(kind: Any, origin: Any, value: Any) -> bool:
     return not isinstance(wanted, type) or isinstance(value, _ADMITTED.get(wanted, wanted))
 
 
-def _unfit(text: str) -> str:
+def _unfit(text: str, at_least: int) -> str:
     """What a text must be; "" if it is fit for a file's name and for a recipe."""
+    if len(text.strip()) < at_least:
+        return "text, not empty"
     if len(text) > _LONGEST:
         return f"at most {_LONGEST:,} characters long"
     try:

@@ -10,6 +10,7 @@ import numpy as np
 
 from decoct.core.console import note
 from decoct.core.errors import DecoctError
+from decoct.core.printable import as_text
 from decoct.core.readable import check_name
 from decoct.data.listing import left_out, list_pictures
 from decoct.data.source_arrays import Labels
@@ -45,9 +46,12 @@ class Catalogue:
         return self.path if self.path.is_dir() else self.path.parent
 
     def name_of(self, file: Path) -> str:
-        """A file's name within the folder, or beside the CSV: the same wherever that lies."""
+        """A file's name within the folder, or beside the CSV: the same wherever that lies.
+
+        It is text, also where the file's name is none.
+        """
         inside = file.is_relative_to(self._root)
-        return (file.relative_to(self._root) if inside else file).as_posix()
+        return as_text((file.relative_to(self._root) if inside else file).as_posix())
 
     def labels(self, rows: Sequence[int]) -> Labels:
         """The numbers of the classes of the files at `rows`, if all have one, and all names."""
@@ -118,7 +122,7 @@ def catalogue_of(path: Path) -> Catalogue:
     if part_by_folder := part_folders(path):
         parts = tuple(part_by_folder.get(inside[0], "") if inside else "" for inside in folders)
         folders = [inside[1:] for inside in folders]
-    classes = tuple(inside[0] if inside else "" for inside in folders)
+    classes = tuple(as_text(inside[0]) if inside else "" for inside in folders)
     return Catalogue(
         path=path,
         files=found.pictures,

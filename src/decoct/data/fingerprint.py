@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
@@ -52,17 +53,19 @@ def _of_data_set(source: str) -> str:
     """The digest of a data set's name or, if it lies on this machine, of its files."""
     place, *chosen = name_parts(source.removeprefix("hf:"))
     path = Path(place)
-    if not path.exists():
+    if not place or not os.path.exists(path):  # noqa: PTH110 (a Path's raises an error for some)
         return storage.digest(source, [])
-    below = sorted(path.rglob("*")) if path.is_dir() else [path]
-    names = {file: file.relative_to(path).as_posix() or path.suffix for file in below}
-    kept = {file: name for file, name in names.items() if file.is_file() and _counts(file)}
-    return storage.digest(_digest(kept), chosen)
+    if path.is_dir():
+        files = [Path(folder, name) for folder, _, found in os.walk(path) for name in found]
+        names = {file: file.relative_to(path).as_posix() for file in files if _counts(file)}
+    else:
+        names = {path: path.suffix}
+    return storage.digest(_digest(names), chosen)
 
 
 def _counts(file: Path) -> bool:
     """Whether a data set may be read from a file: `datasets` keeps files of its own beside them."""
-    return not file.name.startswith((".", "cache-"))
+    return file.is_file() and not file.name.startswith((".", "cache-"))
 
 
 def _files(path: Path) -> dict[Path, str]:

@@ -19,10 +19,10 @@ SAVED_RECIPE = "# every setting of this run; decoct wrote it, and will write it 
 # Folders that systems make beside people's pictures; those whose names begin with a dot as well.
 _OF_SYSTEMS = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information")
 # Of what Pillow knows, all that people keep pictures in. Others are not opened: EPS runs a program,
-# and the code that reads rare formats is the least tried.
+# an icon is decoded before anybody asks how large it is, and rare formats are the least tried.
 _FORMATS = (
-    *("AVIF", "BMP", "DIB", "GIF", "HEIF", "ICO", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "PSD"),
-    *("QOI", "SGI", "TIFF", "WEBP", "TGA"),  # the last begins with nothing that it is known by
+    *("AVIF", "BMP", "DIB", "GIF", "HEIF", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "PSD", "QOI"),
+    *("SGI", "TIFF", "WEBP", "TGA"),  # the last begins with nothing that it is known by
 )
 # What looks like a picture, but is not read, and what to do about it.
 _UNSUPPORTED = {
@@ -39,8 +39,8 @@ _UNSUPPORTED = {
         *(".mts", ".webm", ".wmv"),
     ),
     "convert them to JPEG or PNG": (
-        *(".dds", ".exr", ".fits", ".fpx", ".hdr", ".icns", ".jxl", ".kra", ".pcd", ".ras", ".xbm"),
-        *(".xcf", ".xpm"),
+        *(".dds", ".exr", ".fits", ".fpx", ".hdr", ".icns", ".ico", ".jxl", ".kra", ".pcd", ".ras"),
+        *(".xbm", ".xcf", ".xpm"),
     ),
 }
 _ADVICE = {suffix: advice for advice, suffixes in _UNSUPPORTED.items() for suffix in suffixes}

@@ -154,7 +154,8 @@ def numeric_tensor(array: Any) -> Tensor:
     """
     if isinstance(array, np.ndarray):
         kind = np.float64 if array.dtype.kind == "f" and array.itemsize > 8 else array.dtype
-        array = array.astype(np.dtype(kind).newbyteorder("="), copy=False)
+        with np.errstate(over="ignore"):  # whoever uses it finds what is infinite then
+            array = array.astype(np.dtype(kind).newbyteorder("="), copy=False)
         if min(array.strides, default=0) < 0:  # such as colours that were turned round
             array = np.ascontiguousarray(array)
     return torch.as_tensor(array)

@@ -1,6 +1,5 @@
 """A source in pieces: the names of its pictures, and their pixels when they are needed."""
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,9 +29,8 @@ class PictureFiles:
 
     @property
     def names(self) -> list[str]:
-        """Each picture's path within the folder, as text, also where its bytes are none."""
-        names = (os.fsencode(self.catalogue.name_of(file)) for file in self.files)
-        return [name.decode("utf-8", "backslashreplace") for name in names]
+        """Each picture's path within the folder."""
+        return [self.catalogue.name_of(file) for file in self.files]
 
     @property
     def mark(self) -> list[object]:

@@ -171,7 +171,7 @@ class _Run:
         except DecoctError as error:
             return self._damaged(file, kind, error, reached)
         if kind not in READERS:
-            why = f"it holds {kind!r}, which this version does not know"
+            why = f"it holds {kind[:40]!r}, which this version does not know"
             return Checked(file, "unknown", kind, why=why, reached=reached)
         return Checked(file, "whole", kind, reached=reached)
 

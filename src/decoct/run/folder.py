@@ -11,6 +11,7 @@ from pathlib import Path
 from decoct.core import checkpoint, storage
 from decoct.core.console import note
 from decoct.core.place import Place
+from decoct.run.lock import lock_folder
 from decoct.run.seconds import add_seconds, known_seconds
 
 Make = Callable[[Path], None]
@@ -61,8 +62,14 @@ class StageFolders:
     @contextmanager
     def timed(self, label: str, folder: Path) -> Iterator[None]:
         """Add the block's seconds to the stage's own, without those of nested stages."""
-        storage.make_folder(folder)
-        self.sweep()
+        with lock_folder(self.path):
+            storage.make_folder(folder)
+            self.sweep()
+            with self._counted(label, folder):
+                yield
+
+    @contextmanager
+    def _counted(self, label: str, folder: Path) -> Iterator[None]:
         start = time.monotonic()
         self._inner.append(0.0)
         try:

@@ -26,8 +26,10 @@ from decoct.core.settings import (
     Seed,
     Settings,
     Some,
+    Word,
     check,
     hints,
+    shown,
 )
 from decoct.core.spelling import suggest
 from decoct.data.catalogue import part_named
@@ -44,6 +46,7 @@ from decoct.training.pretrain import PretrainConfig, Trainer
 from decoct.training.ssl_pretrain import SSLPretrainConfig
 from decoct.training.teacher import SSLConfig
 
+_NAME = 200  # bytes of a run's name, which file systems let be 255
 _EXPONENT = re.compile(r"([-+]?\d+)(\.\d+)?e([-+]?)(\d+)", re.IGNORECASE)
 _BEFORE_PATHS = ("timm:local-dir:", "hf:", "")  # what may stand before the path in a source
 
@@ -54,7 +57,7 @@ class ImagesConfig(Settings):
 
     section: ClassVar[str] = "images"
 
-    source: str = "emoji"  # folder, .npz, .npy, IDX, emoji, torchvision:NAME, hf:NAME
+    source: Word = "emoji"  # folder, .npz, .npy, IDX, emoji, torchvision:NAME, hf:NAME
     size: Pixels = 32  # of a side
     channels: Literal[1, 3] = 3  # grey or colour
     holdout: Annotated[float, Bounds(at_least=0, below=1)] = 0.0  # fraction held out from training
@@ -70,7 +73,7 @@ class TeacherConfig(Settings):
 
     section: ClassVar[str] = "teacher"
 
-    source: str = "embedded"  # embedded, timm:NAME, timm:local-dir:FOLDER, or a checkpoint file
+    source: Word = "embedded"  # embedded, timm:NAME, timm:local-dir:FOLDER, or a checkpoint file
     train: bool = False  # train a new one by `ssl`, and ignore `source`
     # pixels of timm:NAME or a state dict; 0: its own
     size: Annotated[int, Bounds(at_least=0, at_most=4096)] = 0
@@ -85,7 +88,7 @@ class CompareConfig(Settings):
 
     methods: Some[str] = field(default_factory=compared_by_default)  # what is compared
     seeds: Few = 3  # each with its own sets, encoders and labelled examples
-    tasks: tuple[str, ...] = ()  # labelled sets to probe on; none: only images held out judge
+    tasks: tuple[Word, ...] = ()  # labelled sets to probe on; none: only images held out judge
     full_epochs: CountOrNone = 20  # of training on all images; 0: as many as on the small sets
     lr_factors: dict[str, Positive] = field(default_factory=dict)  # by method; multiplies its rate
     optimisers: dict[str, Trainer] = field(default_factory=dict)  # by method; else pretrain's
@@ -115,7 +118,7 @@ class Recipe(Settings):
 
     name: str = "recipe"  # the run's folder is runs/NAME
     seed: Seed = 0  # the first of compare.seeds
-    method: str = "carried"  # the method whose set `decoct run` makes; the published one is mkdt
+    method: Word = "carried"  # the method whose set `decoct run` makes; the published one is mkdt
     device: str = "auto"  # cpu, cuda or mps; auto: the fastest that there is
     data: str = ""  # the folder in which sources are looked for first
     size: CountOrNone = 0  # images in the distilled set; 0: `fraction` of the pool
@@ -140,9 +143,11 @@ class Recipe(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.name.strip(". ") or set(self.name) & set("/\\\0"):
+        plain = self.name.isprintable() and len(self.name.encode()) <= _NAME
+        if not self.name.strip(". ") or set(self.name) & set("/\\") or not plain:
             raise DecoctError(
-                f"name is {self.name!r}, but must be a plain name: the run's folder is runs/NAME"
+                f"name is {shown(self.name)}, but must be a plain name of at most {_NAME} bytes: "
+                "the run's folder is runs/NAME"
             )
         method_kind(self.method)
         if self.budget:
@@ -263,14 +268,13 @@ def load_recipe(name: str | Path) -> Recipe:
     >>> load_recipe("demo").images.source
     'emoji'
     """
-    content = upgraded(read_recipe(name), str(name))
-    return _recipe_of(content, name=str(name), stem=Path(name).stem)
+    return _recipe_of(read_recipe(name), name=str(name), stem=Path(name).stem)
 
 
 def _recipe_of(content: dict[Any, Any], *, name: str, stem: str) -> Recipe:
     own = sections()
-    content.setdefault("name", stem)
     try:
+        content = {"name": stem} | upgraded(content, name)
         _check(content, _known(Recipe) | own)
         found = _converted(content, {f.name: f.type for f in fields(Recipe)} | own)
         methods = {key: found.pop(key, kind()) for key, kind in own.items()}

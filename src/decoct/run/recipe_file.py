@@ -77,9 +77,8 @@ def _parsed(text: bytes, where: str) -> Any:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
-        raise DecoctError(
-            f"{where} is not valid YAML{line}: {' '.join(problem.split())}"
-        ) from error
+        problem = _shortened(" ".join(problem.split()))
+        raise DecoctError(f"{where} is not valid YAML{line}: {problem}") from error
     except RecursionError as error:
         raise DecoctError(f"{where} is nested too deeply: settings are at most 4 deep") from error
 

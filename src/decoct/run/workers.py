@@ -18,6 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from decoct.core.console import console, progress
 from decoct.core.errors import DecoctError
+from decoct.run.lock import work_for_owner
 from decoct.run.pipeline import Run
 from decoct.run.recipe import Recipe
 
@@ -46,14 +47,17 @@ class Workers:
         with progress(label, total=len(jobs)) as advance:
             while sorter.is_active():
                 for name in sorter.get_ready():
-                    job = jobs[name]
-                    running[self.pool.submit(job.function, *job.arguments)] = name
+                    running[self._submit(jobs[name])] = name
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     name = running.pop(future)
                     results[name] = future.result()
                     sorter.done(name)
                     advance("")
         return results
+
+    def _submit(self, job: Job) -> Future[Any]:
+        with _held_back():
+            return self.pool.submit(job.function, *job.arguments)
 
 
 @contextmanager
@@ -114,12 +118,29 @@ def _data_of(recipe: Recipe) -> tuple[object, ...]:
     return (recipe.data, recipe.images, recipe.compare.tasks)
 
 
+@contextmanager
+def _held_back() -> Iterator[None]:
+    """Processes begun inside the block never get what a terminal sends to all of a command's.
+
+    From their first moment, while they import, too. Their parent hears it, and ends them.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _start(threads: int) -> None:
     """Set up a worker: its share of the cores; it is silent, and does not outlive its parent."""
     torch.set_num_threads(threads)
     threadpool_limits(threads)
     console.quiet = True
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where they cannot be held back
+    work_for_owner()
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

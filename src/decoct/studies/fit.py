@@ -24,6 +24,7 @@ from decoct.evaluation.target_probe import check_left_out
 from decoct.methods.carried import Carrying
 from decoct.methods.registry import METHODS, method_kind
 from decoct.run.budget import size_within
+from decoct.run.lock import lock_folder
 from decoct.run.pipeline import Run
 from decoct.run.recipe import Recipe
 from decoct.run.workers import Job, workers
@@ -173,7 +174,7 @@ def _share(runs: list[Run], method: str, seeds: range, jobs: int) -> None:
     wanted: dict[str, Job] = {}
     for run, seed in product(runs, seeds):
         wanted |= error_jobs(run, method, seed)
-    with workers(jobs) as pool:
+    with lock_folder(runs[0].folder), workers(jobs) as pool:
         pool.do(wanted, label="ways to divide the budget, side by side")
 
 

@@ -1,13 +1,13 @@
 """Networks of different ages, all training on the synthetic set (FRePo, KRR-ST, Boost-SSDD)."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from decoct.core import checkpoint, seeding
-from decoct.core.errors import DecoctError
+from decoct.core import checkpoint, failing_step, seeding
+from decoct.core.errors import DivergedError
 from decoct.models.network import Network
 
 MakeOptimiser = Callable[[Iterator[nn.Parameter]], torch.optim.Optimizer]
@@ -46,7 +46,7 @@ class Population:
     def grow(self, batch: Callable[[int], tuple[Tensor, Tensor]]) -> None:
         """Add a network, trained for a number of steps drawn from [1, lifetime).
 
-        `batch` gives the images and targets of each step, by its number. Raises `DecoctError` if
+        `batch` gives the images and targets of each step, by its number. Raises `DivergedError` if
         training diverges.
         """
         k = len(self)
@@ -55,9 +55,9 @@ class Population:
         self.ages.append(int(torch.randint(1, self.lifetime, (), generator=draws)))
         for step in range(self.ages[k]):
             self._train(k, *batch(step))
-        if not all(bool(p.isfinite().all()) for p in self.networks[k].parameters()):
+        if not failing_step.all_finite(self.networks[k].state_dict().values()):
             section = self.stage.replace("-", "_")
-            raise DecoctError(f"network {k} diverged; lower {section}.network_lr")
+            raise DivergedError(f"network {k} diverged; lower {section}.network_lr")
 
     def advance(self, k: int, batch: Batch, *, iteration: int) -> None:
         """Let network k take a step; if its lifetime is over, re-initialise it."""
@@ -77,7 +77,20 @@ class Population:
             found |= checkpoint.optimiser_tensors(f"network_optimiser.{k}", optimiser)
         return found
 
-    def restore(self, tensors: dict[str, Tensor], ages: list[int]) -> None:
+    def network_state(self, k: int) -> tuple[dict[str, Tensor], int]:
+        """A copy of network k's tensors, and its age."""
+        network = checkpoint.module_tensors("network", self.networks[k])
+        moments = checkpoint.optimiser_tensors("optimiser", self.optimisers[k])
+        return {n: t.clone() for n, t in (network | moments).items()}, self.ages[k]
+
+    def restore_network(self, k: int, tensors: dict[str, Tensor], age: int) -> None:
+        """Take network k back to what `network_state` returned."""
+        checkpoint.restore_module("network", self.networks[k], tensors)
+        moments = {name: tensor.clone() for name, tensor in tensors.items()}
+        checkpoint.restore_optimiser("optimiser", self.optimisers[k], moments)
+        self.ages[k] = age
+
+    def restore(self, tensors: Mapping[str, Tensor], ages: list[int]) -> None:
         """Restore the networks from what `tensors` returned."""
         for k in range(len(ages)):
             self._append("restored", k)

@@ -97,5 +97,9 @@ def check_plain(path: Path, name: str, value: Tensor, wanted: Tensor) -> None:
         )
     if wanted.is_floating_point() and not value.is_floating_point():
         raise DecoctError(f"{path}: {name} is of {value.dtype}; weights are floats")
+
+
+def check_finite(path: Path, name: str, value: Tensor) -> None:
+    """Raise `DecoctError` for a tensor with numbers that are none."""
     if value.is_floating_point() and not bool(value.float().isfinite().all()):
         raise DecoctError(f"{path}: {name} holds numbers that are not finite; it cannot teach")

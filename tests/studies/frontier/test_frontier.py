@@ -187,7 +187,7 @@ def test_without_images_held_out_there_is_nothing_to_choose_by(
     ("bad", "said"),
     [
         ({"bytes": ("much",)}, "'much' is no number of bytes"),
-        ({"lr_factors": ()}, "frontier.lr_factors is (); it must be a list of at least 1"),
+        ({"lr_factors": ()}, r"frontier\.lr_factors is \(\); it must be a list of at least 1"),
         ({"methods": ("mktd",)}, "perhaps you meant mkdt"),
         ({"steps": (0,)}, "at least 1"),
     ],

@@ -19,6 +19,7 @@ from decoct.evaluation.scores import REFERENCE, Score
 from decoct.evaluation.target_probe import check_left_out
 from decoct.methods.registry import method_kind
 from decoct.run.budget import size_within
+from decoct.run.lock import lock_folder
 from decoct.run.method_stages import probe_of
 from decoct.run.pipeline import Run
 from decoct.run.recipe import Recipe
@@ -92,7 +93,7 @@ def frontier(
     places = study.places()
     if jobs == 1:
         return _measured(study, places)
-    with workers(jobs) as pool:
+    with lock_folder(folder), workers(jobs) as pool:
         study.search(places, pool)
         return _measured(study, places, pool)
 
