@@ -1,10 +1,12 @@
 """The comparison as tables, for a terminal and for Markdown."""
 
 import math
+import re
 import statistics
 import textwrap
 from collections.abc import Iterable, Sequence
 
+from decoct.core.printable import one_line
 from decoct.evaluation.interval import Interval, mark
 from decoct.evaluation.scores import ALL, REFERENCE, UPPER, Row, Scores
 from decoct.report.weak_teacher import weak_teacher
@@ -196,8 +198,17 @@ def markdown(rows: Sequence[Sequence[str]]) -> str:
     | --- | --- |
     | 1 | 2 |
     """
-    header, *lines = rows
+    header, *lines = ([markdown_text(cell) for cell in row] for row in rows)
     return "\n".join(f"| {' | '.join(line)} |" for line in [header, ["---"] * len(header), *lines])
+
+
+def markdown_text(text: str) -> str:
+    r"""Text as one line of Markdown that shows it as it is, whoever wrote it.
+
+    >>> print(markdown_text("<b>a_b</b>\n# c | d"))
+    \<b\>a\_b\</b\> \# c \| d
+    """
+    return re.sub(r"([\\`*_{}\[\]<>#|~&$])", r"\\\1", one_line(" ".join(text.split())))
 
 
 def legend(scores: Scores) -> str:
