@@ -22,9 +22,9 @@ import torch
 import yaml
 from common import machine, table
 
-from decoct import DecoctError, Run, load_recipe, train_assistant, verify
+from decoct import DecoctError, Run, load_recipe, verify
 from decoct.cli import main as decoct
-from decoct.core import storage
+from decoct.core import checkpoint, storage
 from decoct.core.console import console, progress
 from decoct.methods.registry import METHODS
 from decoct.report.readers import READERS
@@ -78,15 +78,11 @@ def run(recipe: Path, out: Path) -> int:
         return decoct(["run", str(recipe), "--out", str(out)])
 
 
-def interrupt(recipe: Path, out: Path) -> None:
-    """Leave the checkpoint of a stage in the folder of a finished run."""
-    finished = Run(load_recipe(recipe), out)
-    train_assistant(
-        images=finished.images,
-        targets=finished.targets,
-        config=finished.recipe.assistant,
-        state=out / "state.safetensors",
-    )
+def add_checkpoint(recipe: Path, out: Path) -> None:
+    """Put a checkpoint into the folder of a finished run, where none is left."""
+    network = Run(load_recipe(recipe), out).assistant.network
+    tensors = checkpoint.module_tensors("network", network)
+    checkpoint.save(out / "state.safetensors", tensors, meta={"losses": [1.0], "schedules": []})
 
 
 def artefacts(folder: Path) -> list[Path]:
@@ -174,7 +170,7 @@ def main() -> None:
         console.quiet = True
         if status := run(recipe, folder):
             raise SystemExit(f"the run failed with status {status}")
-        interrupt(recipe, folder)
+        add_checkpoint(recipe, folder)
         console.quiet = False
         kinds = count_noticed(folder, draws, every=options.every)
         (folder / "state.safetensors").unlink()

@@ -1,24 +1,45 @@
 """`decoct verify` says what is whole, and for the rest what makes it again."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
-from decoct.artefacts.embedded_teacher import embedded_teacher
+from decoct.artefacts.targets import Targets
 from decoct.cli import main
 from decoct.core import storage
+from decoct.data.images import Images
+from decoct.data.tasks import Task
+from decoct.report.descriptions import DESCRIBERS
+from decoct.report.readers import READERS
 from decoct.report.verify import Checked, is_whole, verify, verify_text
-from decoct.run.recipe import Recipe
+from decoct.run.seconds import read_seconds
+from tests.conftest import TINY_RECIPE, save_tiny
 
 REAL = Path(__file__).parent / "files" / "demo-mkdt.safetensors"  # of format version 1
 
 
-@pytest.fixture
-def run(tiny_recipe: Recipe, tmp_path: Path) -> Path:
-    """A run's folder with the pool and the targets, and with what is not decoct's."""
-    recipe, out = str(tmp_path / "mine.yaml"), tmp_path / "run"
+@pytest.fixture(scope="module")
+def made(
+    tiny_images: Images,
+    tiny_targets: Targets,
+    tiny_task: Task,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """A run's folder with the pool and the targets. Read-only."""
+    folder = save_tiny(tmp_path_factory.mktemp("data"), tiny_images, tiny_targets, tiny_task)
+    (folder / "mine.yaml").write_text(TINY_RECIPE.format(folder=folder))
+    out = folder / "run"
+    recipe = str(folder / "mine.yaml")
     assert main(["stage", "compute-targets", recipe, "--out", str(out)]) == 0
+    return out
+
+
+@pytest.fixture
+def run(made: Path, tmp_path: Path) -> Path:
+    """A copy of it, with what is not decoct's."""
+    out = Path(shutil.copytree(made, tmp_path / "run"))
     (out / "notes.txt").write_text("mine")
     (out / "other.json").write_text("{}")
     os.mkfifo(out / "pipe.safetensors")
@@ -125,12 +146,26 @@ def test_what_was_begun_and_what_nothing_reaches(run: Path) -> None:
     assert "stages that the recipe does not reach: 1; decoct clean lists them" in said
 
 
+@pytest.mark.parametrize("content", ["null", '{"seconds": null}', '{"seconds": 2.5}'])
+def test_a_run_goes_on_whatever_its_seconds_say(run: Path, tmp_path: Path, content: str) -> None:
+    seconds = only(run, "targets-*/seconds.json")
+    seconds.write_text(content)
+    only(run, "targets-*/targets.safetensors").unlink()
+    again(tmp_path)
+    earlier = 2.5 if "2.5" in content else 0.0  # as earlier versions wrote it
+    assert earlier < read_seconds(seconds) < earlier + 60
+    assert is_whole(verify(run))
+
+
+def test_every_kind_can_be_checked() -> None:
+    assert set(DESCRIBERS) <= set(READERS)
+
+
 def test_single_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert verify(REAL)[0] == Checked(REAL, "whole", "distilled")
-    file = tmp_path / "teacher.safetensors"
-    embedded_teacher().save(file)
+    file = Path(shutil.copy(REAL, tmp_path / "mine.safetensors"))
     assert main(["verify", str(file)]) == 0
-    assert capsys.readouterr().out == "whole: 1 (1 encoder)\n"
+    assert capsys.readouterr().out == "whole: 1 (1 distilled)\n"
     file.write_bytes(file.read_bytes()[:-1])
     (found,) = verify(file)
     assert (found.state, found.remedy[:20]) == ("damaged", "ask whoever made it ")
