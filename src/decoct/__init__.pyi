@@ -57,7 +57,8 @@ from .studies.frontier.study import FrontierConfig, frontier
 from .studies.tune import TuneConfig, Tuning, tune
 from .studies.variance.study import VarianceConfig, diagnose_variance
 from .training.assistant import AssistantConfig, train_assistant
-from .training.experts import ExpertsConfig, difficulty, train_experts
+from .training.difficulty import difficulty
+from .training.experts import ExpertsConfig, train_experts
 from .training.objective import Objective
 from .training.optimiser import Optimiser
 from .training.pretrain import PretrainConfig, fresh_encoder, pretrain

@@ -169,6 +169,13 @@ GROUPS: dict[str, dict[str, Verb]] = {
             "FILE is a file, a stage's folder or a run's. Images and sets are drawn as a PNG\n"
             "next to it.",
         ),
+        "replay": Verb(
+            "FILE",
+            "repeat the step at which training diverged",
+            "FILE is failing-step.safetensors, which a stage that diverges leaves in its\n"
+            "folder: the state before that step. The step is taken alone, and you read which\n"
+            "operation of which layer gives the first number that is not finite.",
+        ),
         "runs": Verb(
             "[FOLDER]",
             "the runs in a folder; two of them compared",

@@ -32,6 +32,7 @@ from decoct.run.clean import remove, studies_in, unreachable
 from decoct.run.doctor import doctor
 from decoct.run.folder import size_of
 from decoct.run.lock import lock_folder
+from decoct.run.replay import replay
 
 
 def _report(run: tyro.conf.Positional[Path], out: Path | None = None) -> None:
@@ -42,6 +43,11 @@ def _report(run: tyro.conf.Positional[Path], out: Path | None = None) -> None:
 def _show(file: tyro.conf.Positional[Path], out: Path | None = None) -> None:
     """Describe any artefact, and write its images as a PNG."""
     print(show(file, out=out))
+
+
+def _replay(file: tyro.conf.Positional[Path]) -> None:
+    """Repeat the step at which training diverged, and say where its numbers are not finite."""
+    print(replay(file))
 
 
 def _export(
@@ -173,6 +179,7 @@ def _completion(shell: tyro.conf.Positional[str]) -> None:
 TOOLS: dict[str, Callable[..., None]] = {
     "report": _report,
     "show": _show,
+    "replay": _replay,
     "export": _export,
     "push": _push,
     "pull": _pull,

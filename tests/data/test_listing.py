@@ -97,7 +97,7 @@ def test_heif_is_read_with_its_extra_and_advised_without(
 
 def test_one_picture_is_said_to_be_one(tmp_path: Path) -> None:
     picture(tmp_path / "a.jpg")
-    (tmp_path / "b.nef").write_bytes(b"")
+    (tmp_path / "b.nef").write_bytes(b"raw")
     for name in ("a.jpg", "b.nef"):
         with pytest.raises(DecoctError, match=f"{name} is one picture; give the folder"):
             load_images(tmp_path / name)

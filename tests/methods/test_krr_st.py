@@ -156,9 +156,9 @@ def test_the_rate_falls_linearly(distil: Distil, monkeypatch: pytest.MonkeyPatch
     rates: list[float] = []
     real_step = regression_loop._Course.step
 
-    def record(self: Any, *gradient: Any, lr: float) -> None:
+    def record(self: Any, *gradient: Any, lr: float, network: int) -> None:
         rates.append(lr)
-        real_step(self, *gradient, lr=lr)
+        real_step(self, *gradient, lr=lr, network=network)
 
     monkeypatch.setattr(regression_loop._Course, "step", record)
     distil()
@@ -331,18 +331,27 @@ def test_a_damaged_checkpoint_starts_afresh(
 # Non-finite losses
 
 
-def not_finite_at(iteration: int, part: int, patch: pytest.MonkeyPatch) -> list[Tensor]:
-    """Let part (loss, images, targets) of a gradient be nan; gives the images as they come by."""
-    real, images = module.outer_gradient, list[Tensor]()
+def not_finite_at(
+    iteration: int, part: int, patch: pytest.MonkeyPatch, *, times: int = 1000
+) -> dict[int, Tensor]:
+    """Let part (loss, images, targets) of an iteration's gradient be nan, so many times.
 
-    def broken(network: Network, x: Tensor, y: Tensor, **more: Any) -> tuple[Tensor, ...]:
-        images.append(x.clone())
-        found = list(real(network, x, y, **more))
-        if len(images) == iteration + 1:
-            found[part] = found[part] * math.nan
-        return tuple(found)
+    Returns the images at each iteration.
+    """
+    real, left, images = module._Set.gradient, [times], dict[int, Tensor]()
 
-    patch.setattr(module, "outer_gradient", broken)
+    def broken(self: Any, *given: Any, iteration: int) -> Any:
+        images[iteration] = self.images.clone()
+        loss, slopes = real(self, *given, iteration=iteration)
+        if iteration != at or not left[0]:
+            return loss, slopes
+        left[0] -= 1
+        values = [loss, *slopes.values()]
+        values[part] = values[part] * math.nan
+        return values[0], dict(zip(slopes, values[1:], strict=True))
+
+    at = iteration
+    patch.setattr(module._Set, "gradient", broken)
     return images
 
 
@@ -356,6 +365,14 @@ def test_non_finite_stops_with_the_last_good_state(
     assert len(result.history["loss"]) == 3
     assert torch.equal(result.images, images[2])
     assert result.targets.isfinite().all()
+
+
+def test_what_is_not_finite_only_once_leaves_no_trace(
+    distil: Distil, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = distil()
+    not_finite_at(3, 1, monkeypatch, times=1)
+    assert_same(distil(), whole)
 
 
 def test_non_finite_at_once_is_an_error(distil: Distil, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,7 @@
 """MKDT lowers its loss, continues where it stopped, and stops if it must."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -351,13 +351,19 @@ def test_a_damaged_checkpoint_starts_afresh(
 # Non-finite losses
 
 
-def not_finite_at(iteration: int, what: str = "loss", first: int = 0) -> Callable[..., Any]:
-    """Gradients of ones, whose `what` is nan at one iteration."""
-    numbers: Iterator[int] = iter(range(first, 1000))
+SLOW = replace(SGD, momentum=0.0, lr_images=0.125, lr_log_lr=0.01)
+
+
+def not_finite_at(
+    iteration: int, began: Tensor, what: str = "loss", times: int = 1000
+) -> Callable[..., Any]:
+    """Gradients of ones for `SLOW`, whose `what` is nan at an iteration, so many times."""
+    left = iter(range(times))
 
     def gradient(loss: Any, *, images: Tensor, targets: Tensor, **_: Any) -> MatchingGradient:
         good = constant_gradient(images, targets)
-        if next(numbers) != iteration:
+        steps = round(float((began - images).mean()) / SLOW.lr_images)
+        if steps != iteration or next(left, None) is None:
             return good
         return replace(good, **{what: getattr(good, what) * math.nan})
 
@@ -368,21 +374,56 @@ def not_finite_at(iteration: int, what: str = "loss", first: int = 0) -> Callabl
 def test_non_finite_stops_with_the_last_good_state(
     what: str, distil: Distil, tiny_images: Images, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "matching_gradient", not_finite_at(3, what))
-    config = replace(SGD, momentum=0.0, lr_images=0.125, lr_log_lr=0.01)
-    result = distil(config)
+    began = tiny_images.normalised(START)
+    monkeypatch.setattr(module, "matching_gradient", not_finite_at(3, began, what))
+    result = distil(SLOW)
     # Finite at iterations 0, 1, 2; the third step led astray and is undone: two are left.
     assert len(result.history["loss"]) == 3
-    moved = tiny_images.normalised(START) - result.images
+    moved = began - result.images
     assert torch.allclose(moved, torch.full_like(moved, 2 * 0.125), atol=1e-6)
     assert result.rule.lr == pytest.approx(float(result.history["lr"][-1]), rel=1e-6)
     assert all(t.isfinite().all() for t in (result.images, result.targets))
 
 
-def test_non_finite_at_once_is_an_error(distil: Distil, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "matching_gradient", not_finite_at(0))
+@pytest.mark.parametrize("config", [SGD, ADAM], ids=["sgd", "adam"])
+@pytest.mark.parametrize("call", [0, 3, 6])
+def test_what_is_not_finite_only_once_leaves_no_trace(
+    call: int, config: MatchingConfig, distil: Distil, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, real, calls = distil(config), module.matching_gradient, iter(range(1000))
+
+    def broken_once(*given: Any, **more: Any) -> MatchingGradient:
+        found = real(*given, **more)
+        return replace(found, images=found.images * math.nan) if next(calls) == call else found
+
+    monkeypatch.setattr(module, "matching_gradient", broken_once)
+    assert_same(distil(config), whole)
+    assert next(calls) > config.iterations
+
+
+@pytest.mark.parametrize("slope", [1e30, -1e30], ids=["to zero", "to infinity"])
+def test_a_rate_that_leaves_the_numbers_in_the_last_step_is_not_kept(
+    slope: float, distil: Distil, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gradient(loss: Any, *, images: Tensor, targets: Tensor, **_: Any) -> MatchingGradient:
+        good = constant_gradient(images, targets)
+        steps = round(float(targets.mean() - first) / -SLOW.lr_targets)
+        return replace(good, lr=torch.tensor(slope if steps == 6 else 0.0))
+
+    first = float(distil(replace(SLOW, lr_targets=0.0, iterations=1)).targets.mean())
+    monkeypatch.setattr(module, "matching_gradient", gradient)
+    result = distil(SLOW)
+    assert result.stopped == "iteration 6 of 7"
+    assert result.rule.lr == pytest.approx(SLOW.inner_lr, rel=1e-6)
+
+
+def test_non_finite_at_once_is_an_error(
+    distil: Distil, tiny_images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began = tiny_images.normalised(START)
+    monkeypatch.setattr(module, "matching_gradient", not_finite_at(0, began))
     with pytest.raises(DecoctError, match=r"first matching loss is not finite.*matching\.inner_lr"):
-        distil(SGD)
+        distil(SLOW)
 
 
 def test_an_exploding_inner_loop_is_noticed(distil: Distil) -> None:

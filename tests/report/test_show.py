@@ -13,7 +13,7 @@ from PIL import Image
 import decoct
 from decoct.artefacts.distilled import DistilledSet, TrainingRule
 from decoct.artefacts.targets import TargetsConfig, fit_targets
-from decoct.core import checkpoint, storage
+from decoct.core import checkpoint, failing_step, storage
 from decoct.core.errors import DecoctError
 from decoct.data.images import Images
 from decoct.evaluation.label_free import LabelFreeRow, LabelFreeScores
@@ -21,6 +21,7 @@ from decoct.evaluation.scores import Score, Scores
 from decoct.models.registry import NetworkConfig
 from decoct.report.descriptions import DESCRIBERS
 from decoct.report.show import describe, show
+from decoct.run.seconds import add_seconds
 from decoct.studies.ablation import Ablation, Outcome
 from decoct.studies.fit import Candidate, Fit
 from decoct.studies.frontier.cells import Cell, Frontier
@@ -116,6 +117,7 @@ def folder(tmp_path: Path) -> Path:
     free.save(tmp_path / "label_free.json")
     plan = {"folder": "/home/ana/photos", "wanted": "1234"}
     storage.save_json(tmp_path / "plan.json", plan, kind="plan")
+    add_seconds(tmp_path / "images" / "seconds.json", 2.5)
     Fit("1MB", "carried", (Candidate("convnet", 32, "int8", 50, 0.0, 9, 999, 0.5),)).save(
         tmp_path / "fit.json"
     )
@@ -134,8 +136,12 @@ def folder(tmp_path: Path) -> Path:
     Ablation("mine", tuple(outcomes)).save(tmp_path / "ablation.json")
     state = {"network.weight": torch.zeros(3, 4)}
     checkpoint.save(tmp_path / "state.safetensors", state, meta={"losses": [2.0, 1.5]})
+    failing_step.keep(
+        tmp_path / "state.safetensors", state, meta={}, step="step 3 of epoch 1", where="log of it"
+    )
     content = {"stages": {"images": "images"}, "seconds": {"images": 1.5}, "decoct": "0.1.0"}
     storage.save_json(tmp_path / "run.json", content, kind="run")
+    storage.save_json(tmp_path / "seconds.json", {"seconds": 1.5}, kind="seconds")
     return tmp_path
 
 
@@ -153,6 +159,7 @@ def folder(tmp_path: Path) -> Path:
         ("scores.json", ["animals", "61.2"]),
         ("label_free.json", ["carried, judged without labels", "12.0", "On 20 images"]),
         ("plan.json", ["decoct distill", "/home/ana/photos"]),
+        ("images/seconds.json", ["2.5"]),
         ("probe/probe.json", ["animals, 5%", "61.2 %"]),
         ("run.json", ["1 stages", "1.5 s"]),
         ("assistant", ["assistant, convnet, width 4", "2 dimensions for any view"]),
@@ -165,7 +172,9 @@ def folder(tmp_path: Path) -> Path:
         ("ablation.json", ["mine with one thing changed", "size"]),
         ("finetuned.json", ["fine-tuned on one draw of labels", "51.2 %"]),
         ("tuning.json", ["1 trials", "10 epochs, x 2"]),
+        ("seconds.json", ["how long a stage took", "1.5"]),
         ("state.safetensors", ["interrupted", "12", "2 at first, 1.5 at the end"]),
+        ("failing-step.safetensors", ["decoct replay", "step 3 of epoch 1", "log of it", "12"]),
         ("", ["1 stages", "decoct 0.1.0"]),
     ],
 )

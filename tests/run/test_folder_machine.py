@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -28,13 +28,12 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 
 import decoct.whole_run
 from decoct.cli import main
-from decoct.commands import VERBS
 from decoct.core.console import console
 from decoct.core.errors import DecoctError
 from decoct.flags import Call
 from decoct.run.recipe import load_recipe
 from decoct.training import loop
-from tests.run.test_resume import TIMED, contents
+from tests.run.test_resume import contents
 
 RECIPE = """
 name: walk
@@ -104,7 +103,7 @@ def kill() -> None:
 class FolderMachine(RuleBasedStateMachine):
     """The folder of a run, and what has been done to it."""
 
-    counts: Counter[str] = Counter()  # of steps, in all walks
+    counts: ClassVar[Counter[str]] = Counter()  # of steps, in all walks
     whole: dict[Settings, dict[str, bytes]]  # of each recipe: what an unbroken run makes
     data: Path
 

@@ -6,13 +6,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from decoct.cli import main
-from decoct.core import storage
 from decoct.core.errors import DecoctError
 from decoct.run import lock
 from decoct.run.lock import Owner, lock_folder
@@ -43,7 +42,7 @@ def taken(tmp_path: Path) -> Iterator[tuple[Path, subprocess.Popen[str]]]:
     command = [sys.executable, "-c", HOLDER, str(folder / ".lock")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None and process.stdout.readline() == "locked\n"
-        storage.save_json(folder / ".owner.json", asdict(ANA), kind="owner")
+        (folder / ".owner.json").write_bytes(msgspec.json.encode(ANA))
         yield folder, process
         process.kill()
 

@@ -18,7 +18,9 @@ from decoct.core.errors import DecoctError
 from decoct.data.images import Images
 from decoct.models.network import Network
 from decoct.models.registry import create_network
-from decoct.training.experts import ExpertsConfig, difficulty, expert_path, train_experts
+from decoct.training import experts
+from decoct.training.difficulty import difficulty
+from decoct.training.experts import ExpertsConfig, expert_path, train_experts
 
 
 def network_at(theta: Tensor, config: ExpertsConfig, images: Images, outputs: int = 4) -> Network:
@@ -148,7 +150,7 @@ def test_a_complete_folder_is_left_alone(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("nothing was to be trained")
 
-    monkeypatch.setattr("decoct.training.experts._train_expert", refuse)
+    monkeypatch.setattr(experts._Training, "expert", refuse)
     config = replace(tiny_experts_config, count=3, epochs=1)
     train_experts(images=tiny_images, targets=tiny_targets, folder=made, config=config)
 

@@ -70,14 +70,13 @@ class Targets:
         """Read what `save` wrote; raises `DecoctError` for a damaged file."""
         with understood(path):
             tensors, _ = storage.load_tensors(path, kind="targets")
-            check_forms(tensors, _FORMS)
-            if tensors["rotation"].numel():
-                check_forms(tensors, _FORMS | {"rotation": "float F D"})
+            plain = tensors["rotation"].shape == (0, 0)
+            check_forms(tensors, _FORMS | (_PLAIN if plain else {}))
             return cls(**tensors)
 
 
-# Without principal components the rotation is 0 x 0
-_FORMS = {"values": "float N D", "shift": "float F", "rotation": "float _ _", "scale": "float D"}
+_FORMS = {"values": "float N D", "shift": "float F", "rotation": "float F D", "scale": "float D"}
+_PLAIN = {"shift": "float D", "rotation": "float 0 0"}  # without principal components
 
 
 def compute_targets(

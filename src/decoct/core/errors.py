@@ -21,11 +21,11 @@ class Terminated(BaseException):
     """The system asked the process to end: SIGTERM, or SIGHUP if its terminal is gone."""
 
 
-def in_one_line(error: BaseException, most: int = 200) -> str:
-    """What a library's exception says, in one line of at most `most` characters.
+def in_one_line(text: object, most: int = 200) -> str:
+    """What a library's exception or a stranger's file says, in one line of `most` characters.
 
-    >>> in_one_line(ValueError("no such thing\\n  in this file"))
-    'no such thing in this file'
+    >>> in_one_line("no   such thing in this file", most=16)
+    'no such thing...'
     """
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= most else f"{text[: most - 3]}..."
+    line = " ".join(str(text).split()) or type(text).__name__
+    return line if len(line) <= most else f"{line[: most - 3]}..."

@@ -40,7 +40,7 @@ def understood(path: Path | str | None) -> Iterator[None]:
     except DecoctError as error:
         if str(path) in str(error):
             raise
-        raise DecoctError(f"{path}: {error}") from error
+        raise DecoctError(f"{path}: {_short(str(error))}") from error
     except _DISORDER as error:
         raise DecoctError(
             f"{path} does not hold what a file of its kind must ({_reason(error)}); ask whoever "
@@ -50,11 +50,14 @@ def understood(path: Path | str | None) -> Iterator[None]:
 
 def _reason(error: Exception) -> str:
     said = " ".join(str(error).split()) or type(error).__name__
-    said = f"{said} is missing" if isinstance(error, KeyError) else said
+    return _short(f"{said} is missing" if isinstance(error, KeyError) else said)
+
+
+def _short(said: str) -> str:
     return said if len(said) < _LONGEST else f"{said[:_LONGEST]} ..."
 
 
-_LONGEST = 200  # characters of a reason
+_LONGEST = 300  # characters of a reason
 
 
 def check_forms(tensors: Mapping[str, Tensor | DiskTensor], forms: Mapping[str, str]) -> None:

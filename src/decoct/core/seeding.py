@@ -1,10 +1,11 @@
 """Each random draw is seeded by (run seed, stage, step, ...), so resumed runs are bit-identical."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
+from torch import Tensor
 
 from decoct.core.shapes import Index
 
@@ -46,6 +47,20 @@ def seeded(seed: int, *path: str | int) -> Iterator[None]:
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(derive(seed, *path))
         yield
+
+
+def generator_states() -> dict[str, Tensor]:
+    """The states of torch's global generators, by device."""
+    states = {"cpu": torch.get_rng_state()}
+    return states | ({"cuda": torch.cuda.get_rng_state()} if torch.cuda.is_available() else {})
+
+
+def restore_generators(states: Mapping[str, Tensor]) -> None:
+    """Set torch's global generators to what `generator_states` returned, where they are there."""
+    if "cpu" in states:
+        torch.set_rng_state(states["cpu"])
+    if "cuda" in states and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states["cuda"])
 
 
 def random_subset(*, total: int, count: int, seed: int) -> Index:

@@ -4,10 +4,12 @@ import csv
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from io import TextIOWrapper
 from pathlib import Path
 
 from decoct.core.errors import DecoctError
 from decoct.core.printable import shorten
+from decoct.core.regular import open_regular
 
 SUFFIXES = (".csv", ".tsv")
 _COLUMNS = {  # what a column is called, in small letters; the first that is there counts
@@ -36,7 +38,7 @@ def read_table(path: Path) -> list[Row]:
     files, without rows, with a file that is not there or with a label in some rows only.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as opened:
+        with TextIOWrapper(open_regular(path), encoding="utf-8-sig", newline="") as opened:
             head = opened.readline(_HEAD)
             opened.seek(0)
             separator = max(",;\t", key=head.count)

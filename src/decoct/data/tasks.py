@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from decoct.core import seeding
-from decoct.core.errors import DecoctError
+from decoct.core.errors import DecoctError, in_one_line
 from decoct.data.catalogue import PARTS, called, part_named
 from decoct.data.emoji import load_emoji_arrays
 from decoct.data.idx import find_idx
@@ -17,8 +17,6 @@ from decoct.data.images import Images
 from decoct.data.numpy_files import open_arrays
 from decoct.data.sources import load_images
 from decoct.data.table import SUFFIXES as TABLES
-
-_NAMED = 10  # classes in a sentence
 
 
 @dataclass(frozen=True)
@@ -46,8 +44,7 @@ class Task:
             raise DecoctError(f"task {self.name}: labels count from 0, but some are negative")
         unknown = sorted(set(self.test_labels.tolist()) - set(self.train_labels.tolist()))
         if unknown:
-            names = ", ".join(map(self.class_name, unknown[:_NAMED]))
-            names += ", ..." * (len(unknown) > _NAMED)
+            names = in_one_line(", ".join(map(self.class_name, unknown)))
             raise DecoctError(f"task {self.name}: test labels unknown in training: {names}")
         named, most = len(self.train.class_names), int(self.train_labels.max())
         if 0 < named <= most:

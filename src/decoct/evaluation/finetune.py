@@ -24,7 +24,7 @@ from decoct.data.images import Images, convert_channels, resize_and_crop
 from decoct.data.tasks import Task
 from decoct.evaluation.probe import LabelShare, ProbeConfig, ProbeScore, label_draws, probe
 from decoct.evaluation.scores import Score, Scores
-from decoct.training.loop import Length, train
+from decoct.training.loop import Length, Step, train
 from decoct.training.pretrain import split_batches, steps_an_epoch
 
 PROBE, TUNED = "linear probe", "fine-tuned"  # their names in `Scores`
@@ -175,14 +175,13 @@ class _Tuning:
         augment = augmenter(self.config.augment, shown)
         steps = steps_an_epoch(len(rows), self.config.batch)
 
-        def losses(epoch: int) -> Iterator[tuple[Tensor, int]]:
+        def loss(chosen: Tensor) -> Tensor:
+            return F.cross_entropy(network(augment(shown.pixels[chosen])), labels[chosen])
+
+        def losses(epoch: int) -> Iterator[Step]:
             with seeding.seeded(self.seed, "finetune", draw, epoch):
                 for chosen in split_batches(torch.randperm(len(rows)), self.config.batch):
-                    views = augment(shown.pixels[chosen.to(self.device)])
-                    yield (
-                        F.cross_entropy(network(views), labels[chosen.to(self.device)]),
-                        len(chosen),
-                    )
+                    yield partial(loss, chosen.to(self.device)), len(chosen)
 
         train(
             network,

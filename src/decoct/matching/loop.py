@@ -16,9 +16,8 @@ from torch import Tensor
 
 from decoct.artefacts.rule import TrainingRule
 from decoct.artefacts.trajectories import Trajectories
-from decoct.core import checkpoint, seeding
+from decoct.core import checkpoint, failing_step, seeding
 from decoct.core.compilation import Compile
-from decoct.core.console import note, progress
 from decoct.core.device import Precision
 from decoct.core.errors import DecoctError
 from decoct.core.forms import understood
@@ -28,6 +27,7 @@ from decoct.core.shapes import Index, Parameters, Pictures, Rows
 from decoct.matching.convnet_gradient import ConvNetGradient
 from decoct.matching.cuda_graph import Match
 from decoct.matching.inner_gradient import InnerGradient
+from decoct.matching.iterations import Iterations
 from decoct.matching.synthetic import Synthetic
 from decoct.matching.unroll import MatchingGradient, matching_loss, train
 
@@ -84,9 +84,11 @@ def match_trajectories(
 
     `match_at` says how to match at an iteration. Unless `config` gives the initial rate, it is
     searched for with `inner`, from `first_lr` upwards. If there is a checkpoint at `state`,
-    learning resumes from it, bit-identically. If the loss becomes non-finite, it stops with the
-    last good state. Raises `DecoctError` if the trajectories are too short, there are no images,
-    or the very first loss is not finite. Call it inside `arithmetic(config.precision)`.
+    learning resumes from it, bit-identically. Numbers that are not finite make it go back to the
+    last good state and try again; if they come again, it stops there, and the state before the
+    failing iteration is kept beside `state`. Raises `DecoctError` if the trajectories are too
+    short, there are no images, or the very first iteration is not finite. Call it inside
+    `arithmetic(config.precision)`.
     """
     _check(config, trajectories, images)
     synthetic = Synthetic(
@@ -99,15 +101,31 @@ def match_trajectories(
         momentum=config.momentum,
     )
     saved = checkpoint.load(state)
+    alone = saved is not None and failing_step.is_kept(saved[1])
     if saved is None:
         lr = config.inner_lr or search_inner_lr(
             inner, synthetic, trajectories, config, seed, first=first_lr
         )
-        synthetic.log_lr.data.fill_(math.log(lr))
+        synthetic.begin_with(lr)
     else:
         with understood(state):
             synthetic.restore(*saved)
-    _learn(synthetic, match_at, trajectories, config, seed, label, state, Metrics(metrics))
+
+    def gradient() -> MatchingGradient:
+        return _gradient(synthetic, match_at, trajectories, config, seed, synthetic.iterations)
+
+    iterations = Iterations(
+        synthetic,
+        gradient,
+        total=config.iterations,
+        checkpoint_every=config.checkpoint_every,
+        label=label,
+        state=state,
+        log=Metrics(metrics),
+    )
+    if alone:
+        iterations.repeat()
+    iterations.to_the_end()
     return synthetic
 
 
@@ -140,37 +158,6 @@ def _check(config: MatchingConfig, trajectories: Trajectories, images: Pictures)
         raise DecoctError("a distilled set of 0 images was requested; ask for at least 1")
 
 
-def _learn(
-    synthetic: Synthetic,
-    match_at: MatchAt,
-    trajectories: Trajectories,
-    config: MatchingConfig,
-    seed: int,
-    label: str,
-    state: Path | None,
-    log: Metrics,
-) -> None:
-    """Run the remaining iterations; stop at a non-finite gradient, or raise if it is the first."""
-    done = len(synthetic.history["loss"])
-    with progress(f"{label}, iterations", total=config.iterations, done=done) as advance:
-        for iteration in range(done, config.iterations):
-            gradient = _gradient(synthetic, match_at, trajectories, config, seed, iteration)
-            if not _is_finite(gradient):
-                if iteration == 0:
-                    raise DecoctError(
-                        "the first matching loss is not finite; give a smaller matching.inner_lr"
-                    )
-                note(f"{label}: non-finite loss at iteration {iteration}; kept the state before it")
-                synthetic.back_to_last_good()
-                return
-            if iteration > done and iteration % config.checkpoint_every == 0:
-                synthetic.save(state)  # before the step: this state is known to be good
-            synthetic.step(gradient)
-            values = {name: values[-1] for name, values in synthetic.history.items()}
-            log.write(iteration=iteration, **values)
-            advance(f"loss {values['loss']:.4f}, lr {values['lr']:.3f}")
-
-
 def _gradient(
     synthetic: Synthetic,
     match_at: MatchAt,
@@ -199,10 +186,6 @@ def _gradient(
     return MatchingGradient(
         **{n: torch.stack([getattr(g, n) for g in gradients]).mean(0) for n in names}
     )
-
-
-def _is_finite(gradient: MatchingGradient) -> bool:
-    return all(bool(tensor.isfinite().all()) for tensor in vars(gradient).values())
 
 
 def draw_expert(

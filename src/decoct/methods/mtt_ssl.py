@@ -109,6 +109,7 @@ def train_ssl_experts(
     experts: ExpertsConfig | None = None,
     seed: int = 0,
     device: torch.device | str = "cpu",
+    state: Path | None = None,
 ) -> Trajectories:
     """As `train_experts`, but with the self-supervised loss on new random views at each step.
 
@@ -129,6 +130,7 @@ def train_ssl_experts(
         outputs=objective.projector,
         config=replace(experts, lr=lr),
         device=device,
+        state=state,
     )
 
 

@@ -153,7 +153,8 @@ def _describe_distilled(path: Path) -> str:
     distilled = DistilledSet.load(path)
     real = " (real images)" if distilled.initial is None and distilled.index is not None else ""
     return lines(
-        f"{path.name}: distilled set by {distilled.method}, {len(distilled.images)} images{real}",
+        f"{path.name}: distilled set by {distilled.method}, {len(distilled.images)} images{real}"
+        + ", STOPPED EARLY" * bool(distilled.stopped),
         {**distilled_facts(distilled), "on disk": size_text(path.stat().st_size)},
     )
 
@@ -218,9 +219,15 @@ def _describe_run(path: Path) -> str:
 
 def _describe_checkpoint(path: Path) -> str:
     tensors, meta = storage.load_tensors(path, kind="checkpoint")
+    failed: Mapping[str, str] = meta.get("failing", {})
+    use = "of interrupted training; the same command continues from it"
+    if failed:
+        use = f"before a step that is not finite; decoct replay {path} repeats it"
     return lines(
-        f"{path.name}: the state of interrupted training; the same command continues from it",
+        f"{path.name}: the state {use}",
         {
+            "step": failed.get("step", ""),
+            "where": failed.get("where", ""),
             "numbers": f"{sum(tensor.numel() for tensor in tensors.values()):,}",
             "loss": course(meta.get("losses", meta.get("loss", []))),
             "on disk": size_text(path.stat().st_size),
@@ -229,7 +236,8 @@ def _describe_checkpoint(path: Path) -> str:
 
 
 def _describe_seconds(path: Path) -> str:
-    return f"{path.name}: a stage took {read_seconds(path):.1f} s so far"
+    title = f"{path.name}: how long a stage took, over all runs that worked on it"
+    return lines(title, {"seconds": f"{read_seconds(path):.1f}"})
 
 
 DESCRIBERS: dict[str, Callable[[Path], str]] = {

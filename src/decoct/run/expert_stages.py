@@ -19,8 +19,8 @@ from decoct.methods.sizes import Sizes
 from decoct.methods.units import Unit, gradient_step
 from decoct.run.recipe import Recipe
 from decoct.run.stage import LEARNT, Artefact, Stage
+from decoct.training.difficulty import difficulty as measured_difficulty
 from decoct.training.experts import ExpertsConfig, train_experts
-from decoct.training.experts import difficulty as measured_difficulty
 
 _FORWARD = 1 / 3  # time of a forward pass, in steps
 
@@ -76,6 +76,7 @@ def experts(recipe: Recipe) -> Stage[Trajectories]:
             config=config,
             seed=recipe.seed,
             device=place.device,
+            state=place.state,
         )
 
     def work(sizes: Sizes) -> Mapping[Unit, float]:
@@ -146,6 +147,7 @@ def ssl_experts(recipe: Recipe) -> Stage[Trajectories]:
             experts=config,
             seed=recipe.seed,
             device=place.device,
+            state=place.state,
         )
 
     def work(sizes: Sizes) -> Mapping[Unit, float]:

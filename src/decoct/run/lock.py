@@ -12,10 +12,9 @@ import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from filelock import FileLock, Timeout
@@ -124,7 +123,7 @@ def _sign(path: Path) -> None:
     ours, last = _ourselves(), _owner(path)
     if last is not None and last.host != ours.host:  # a lock may not reach from machine to machine
         note(f"{path} was left in haste ({last}); if that is still at work, end one of the two")
-    storage.save_json(path / _OWNER, asdict(ours), kind="owner")
+    storage.write_text(path / _OWNER, msgspec.json.encode(ours).decode())
 
 
 def _ourselves() -> Owner:
@@ -140,10 +139,10 @@ def _ourselves() -> Owner:
 
 def _owner(path: Path) -> Owner | None:
     """Who signed last, and has not left; None if nobody, or nobody can tell."""
+    file = path / _OWNER
     try:
-        content: Any = storage.load_json(path / _OWNER, kind="owner")
-        return msgspec.convert(content, Owner)
-    except (DecoctError, msgspec.ValidationError):
+        return msgspec.json.decode(file.read_bytes(), type=Owner) if file.is_file() else None
+    except (OSError, msgspec.MsgspecError):
         return None
 
 

@@ -4,7 +4,7 @@ import platform
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -14,11 +14,11 @@ from decoct.artefacts.distilled import DistilledSet, versions
 from decoct.artefacts.encoder import Encoder
 from decoct.artefacts.targets import Targets
 from decoct.artefacts.trajectories import Trajectories
-from decoct.core import storage
+from decoct.core import checkpoint, storage
 from decoct.core.console import note
 from decoct.core.device import resolve_device
 from decoct.core.errors import DecoctError
-from decoct.core.place import Place
+from decoct.core.place import FAILING_STEP, Place
 from decoct.data.images import Images
 from decoct.data.listing import SAVED_RECIPE
 from decoct.data.tasks import Task
@@ -85,8 +85,7 @@ class Run:
 
         def make(path: Path) -> None:
             self._begin(stage)
-            place = Place(self.device, path.parent)
-            artefact.save(stage.make(self._inputs(stage), place), path)
+            artefact.save(self._make(stage, path.parent), path)
 
         path = self.stages.artefact(
             stage.name,
@@ -104,7 +103,17 @@ class Run:
         if not path.exists():
             self._begin(stage)
         with self.stages.timed(stage.name, path):
-            return stage.make(self._inputs(stage), Place(self.device, path))
+            return self._make(stage, path)
+
+    def _make(self, stage: Stage[Any], folder: Path) -> Any:
+        """Make a stage's result; beside a step that it fails at stands the recipe, to repeat it."""
+        step = folder / FAILING_STEP
+        checkpoint.remove(step)  # of an earlier try
+        try:
+            return stage.make(self._inputs(stage), Place(self.device, folder))
+        finally:
+            if step.is_file():
+                storage.write_text(step.with_suffix(".yaml"), self.recipe.to_yaml())
 
     def _plan(self, names: Iterable[str]) -> None:
         """Count the stages that lead to these, for people who wait."""
@@ -176,6 +185,32 @@ class Run:
         """What a method's encoder is worth without labels."""
         found: LabelFreeScores = self.get(label_free_of(method, seed))
         return found
+
+    def repeat(self, folder: Path) -> NoReturn:
+        """Take again the step that a stage failed at, from the state before it, and no other.
+
+        Raises `DivergedError` if it fails again, otherwise `FiniteThisTime`, and another
+        `DecoctError` if the recipe does not make this stage.
+        """
+        name = folder.name.rpartition("-")[0]
+        stage = self.graph.stage(name)
+        if folder.name != f"{name}-{self.graph.key(name)}":
+            raise DecoctError(
+                f"{folder} was made from other files than those that the recipe names now, or by "
+                "another version of decoct; its step cannot be repeated"
+            )
+        stage.make(self._inputs(stage), Place(self.device, folder, repeats=True))
+        raise AssertionError(f"{stage.name} went on after its step")
+
+    def folders_made_from(self, stage: str) -> list[Path]:
+        """The folders of a stage and of all that is made from it, as far as they are there."""
+        users = {
+            user.name
+            for user in self.graph.of_a_run()
+            if stage in {source.name for source in self.graph.reachable([user.name])}
+        }
+        folders = (self.folder / f"{n}-{self.graph.key(n)}" for n in sorted(users | {stage}))
+        return [folder for folder in folders if folder.is_dir()]
 
     def facts(self, method: str) -> dict[str, Any]:
         """How many images a method keeps, their bytes with the targets, and how long it trains."""

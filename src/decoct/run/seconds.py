@@ -1,6 +1,7 @@
 """How long a stage took so far, in a file in its folder."""
 
 import json
+import math
 from pathlib import Path
 
 from decoct.core import storage
@@ -8,19 +9,19 @@ from decoct.core.console import note
 from decoct.core.errors import DecoctError, UnreadableError
 from decoct.core.forms import typed, understood
 
-_KIND = "seconds"
-
 
 def read_seconds(file: Path) -> float:
     """The seconds in a file; raises `DecoctError` if there is none, or no whole one."""
     with understood(file):
         seconds: float = typed(_content(file)["seconds"], float)
+        if not 0 <= seconds < math.inf:
+            raise DecoctError(f"{seconds} is no time that a stage can take")
         return seconds
 
 
 def _content(file: Path) -> dict[str, float]:
     try:
-        return storage.load_json(file, kind=_KIND)
+        return storage.load_json(file, kind="seconds")
     except UnreadableError:
         raise
     except DecoctError:
@@ -44,4 +45,4 @@ def add_seconds(file: Path, seconds: float) -> None:
     before = known_seconds(file)
     if before is None and file.exists():
         note(f"{file} is damaged; its seconds are counted anew")
-    storage.save_json(file, {"seconds": seconds + (before or 0.0)}, kind=_KIND)
+    storage.save_json(file, {"seconds": seconds + (before or 0.0)}, kind="seconds")

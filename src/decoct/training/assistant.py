@@ -7,6 +7,7 @@ no teacher to label views, and the assistant is the only source.
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -26,7 +27,7 @@ from decoct.data.stored_views import draw_views, show_views
 from decoct.data.stream import stream_pixels
 from decoct.models.network import Network
 from decoct.models.registry import NetworkConfig, create_network
-from decoct.training.loop import Length, train
+from decoct.training.loop import Length, Step, train
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def train_assistant(
         ).to(device)
     whole = -(-len(images) // config.batch)
 
-    def losses(epoch: int) -> Iterator[tuple[Tensor, int]]:
+    def losses(epoch: int) -> Iterator[Step]:
         draws = seeding.generator(seed, "assistant", epoch)
         return _losses(network, images, values, config, augment, draws)
 
@@ -103,7 +104,7 @@ def train_assistant(
         rule=config.rule,
         length=Length(config.epochs * whole, whole),
         label="assistant",
-        on_divergence="the assistant's loss is {loss} in epoch {epoch}; lower assistant.lr",
+        on_divergence="the assistant diverged in epoch {epoch}; lower assistant.lr",
         state=state,
         metrics=metrics,
     )
@@ -126,8 +127,12 @@ def _losses(
     config: AssistantConfig,
     augment: AugmentConfig,
     draws: torch.Generator,
-) -> Iterator[tuple[Tensor, int]]:
+) -> Iterator[Step]:
     """One epoch over all images, each either plain or as a view."""
+
+    def loss(shown: Tensor, index: Tensor) -> Tensor:
+        return F.mse_loss(network((shown - mean) / std), values[index])
+
     mean, std = images.mean.view(1, -1, 1, 1), images.std.view(1, -1, 1, 1)
     batches = torch.randperm(len(images), generator=draws).split(config.batch)
     for index, pixels in stream_pixels(images, batches, device=values.device):
@@ -137,4 +142,4 @@ def _losses(
             numbers = draw_views(augment, len(viewed), draws).to(values.device)
             viewed = viewed.to(values.device)  # indices, not a mask: no wait for the GPU
             shown[viewed] = show_views(shown[viewed], numbers)
-        yield F.mse_loss(network((shown - mean) / std), values[index]), len(index)
+        yield partial(loss, shown, index), len(index)

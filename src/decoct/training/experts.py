@@ -3,12 +3,12 @@
 They train only for the epochs that matching reads: max_start_epoch + expert_epochs - 1.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -16,13 +16,13 @@ from torch.nn.utils import parameters_to_vector
 
 from decoct.artefacts.targets import Targets
 from decoct.artefacts.trajectories import Trajectories
-from decoct.core import seeding, storage
+from decoct.core import checkpoint, failing_step, seeding, storage
 from decoct.core.compilation import Compile, compiled, pays
-from decoct.core.console import Advance, progress
+from decoct.core.console import Advance, note, progress
 from decoct.core.device import Precision, arithmetic
-from decoct.core.errors import DecoctError
+from decoct.core.errors import DecoctError, DivergedError
+from decoct.core.failing_step import FiniteThisTime
 from decoct.core.settings import Bounds, Count, Momentum, NonNegative, Positive, Settings
-from decoct.core.shapes import PerImage
 from decoct.data.images import Images
 from decoct.data.stream import stream
 from decoct.matching.convnet_gradient import ConvNetGradient
@@ -71,11 +71,14 @@ def train_experts(
     seed: int = 0,
     device: torch.device | str = "cpu",
     only: Iterable[int] | None = None,
+    state: Path | None = None,
 ) -> Trajectories:
     """Train the experts that `folder` lacks (of those in `only`, if given), and save them there.
 
     A damaged file is made again. An interrupted run loses the expert in training; a killed run may
-    also lose the one before it, if that was still being written.
+    also lose the one before it, if that was still being written. If an expert diverges, its epoch
+    is repeated; if it does so again, it raises `DivergedError`, and the state before the failing
+    step is kept beside `state`.
     """
     if len(targets) != len(images):
         raise DecoctError(f"{len(targets)} targets for {len(images)} images")
@@ -89,6 +92,7 @@ def train_experts(
         seed=seed,
         device=device,
         only=only,
+        state=state,
     )
 
 
@@ -110,6 +114,7 @@ def train_experts_by(
     device: torch.device | str,
     only: Iterable[int] | None = None,
     one_start: bool = False,
+    state: Path | None = None,
 ) -> Trajectories:
     """As `train_experts`, for any loss of a network with `outputs`, and of `values` (N x D).
 
@@ -117,49 +122,48 @@ def train_experts_by(
     `one_start` all experts start from expert 0's parameters and differ only in later draws.
     """
     device, folder = torch.device(device), Path(folder)
+    kept = checkpoint.load(state)
     missing = [
         k
         for k in (range(config.count) if only is None else only)
-        if not storage.is_valid(expert_path(folder, k), kind="expert")
+        if kept is None and not storage.is_valid(expert_path(folder, k), kind="expert")
     ]
-    if missing:
+    create = partial(
+        create_network,
+        config.network,
+        channels=images.channels,
+        size=images.size,
+        outputs=outputs,
+    )
+    if missing or kept:
         images, values = images.to(device), values.to(device)
-        create = partial(
-            create_network,
-            config.network,
-            channels=images.channels,
-            size=images.size,
-            outputs=outputs,
-        )
-        _train_missing(
-            images, values, config, seed, missing, folder, create, make_gradient, one_start
-        )
+        with arithmetic(config.precision) as dtype:
+            gradient = make_gradient(create().to(device), images, config, dtype)
+            training = _Training(images, values, config, seed, gradient, state)
+            if kept:
+                training.repeat(*kept)
+            _train_missing(training, missing, folder, create, one_start)
     return Trajectories(tuple(expert_path(folder, k) for k in range(config.count)))
 
 
 def _train_missing(
-    images: Images,
-    values: Tensor,
-    config: ExpertsConfig,
-    seed: int,
+    training: "_Training",
     missing: list[int],
     folder: Path,
     create: Callable[[], Network],
-    make_gradient: MakeGradient,
     one_start: bool,
 ) -> None:
     """Train one expert after another; each file is written while the next expert trains."""
     writing: list[Future[None]] = []
+    config, seed = training.config, training.seed
     with (
         ThreadPoolExecutor(1) as writer,
-        arithmetic(config.precision) as dtype,
         progress("experts, epochs", total=len(missing) * config.epochs) as advance,
     ):
-        gradient = make_gradient(create().to(values.device), images, config, dtype)
         for k in missing:
             with seeding.seeded(seed, "experts", 0 if one_start else k, "initialisation"):
-                theta = parameters_to_vector(create().parameters()).detach().to(values.device)
-            tensors = _train_expert(images, values, config, seed, k, theta, gradient, advance)
+                theta = parameters_to_vector(create().parameters()).detach()
+            tensors = training.expert(k, theta.to(training.values.device), advance)
             meta = {"config": asdict(config), "seed": seed, "expert": k}
             _wait(writing)
             writing.append(
@@ -188,69 +192,114 @@ def _distillation_gradient(
     return by_hand.gradient
 
 
-@torch.no_grad()
-def _train_expert(
-    images: Images,
-    values: Tensor,
-    config: ExpertsConfig,
-    seed: int,
-    k: int,
-    theta: Tensor,
-    gradient: Gradient,
-    advance: Advance,
-) -> dict[str, Tensor]:
-    velocity, path, losses = torch.zeros_like(theta), [theta.cpu()], []
-    for epoch in range(config.epochs):
-        order = torch.randperm(len(images), generator=seeding.generator(seed, "experts", k, epoch))
-        total = torch.zeros((), device=theta.device)
-        with seeding.seeded(seed, "experts", k, epoch, "views"):
-            for index, pictures in stream(images, order.split(config.batch), device=theta.device):
-                loss, slope = gradient(theta, pictures, values[index])
-                velocity = config.momentum * velocity + slope + config.weight_decay * theta
-                theta = theta - config.lr * velocity
-                total += loss * len(index)
-        path.append(theta.cpu())
-        losses.append(float(total) / len(images))
-        if not bool(path[-1].isfinite().all()):
-            raise DecoctError(
-                f"expert {k} diverged in epoch {epoch}; lower experts.lr (of mtt-ssl's experts "
-                "mtt_ssl.lr), or scale the targets"
+@dataclass(frozen=True)
+class _At:
+    """Where an expert's training is: nothing of it is changed in place."""
+
+    theta: Tensor
+    velocity: Tensor
+    total: Tensor  # of the epoch's losses
+    step: int = 0  # of the epoch
+
+    @property
+    def is_finite(self) -> bool:
+        return failing_step.all_finite([self.theta, self.velocity, self.total])
+
+
+@dataclass(frozen=True)
+class _Training:
+    """What all experts have in common."""
+
+    images: Images
+    values: Tensor
+    config: ExpertsConfig
+    seed: int
+    gradient: Gradient
+    state: Path | None
+
+    def expert(self, k: int, theta: Tensor, advance: Advance) -> dict[str, Tensor]:
+        """Train expert k from its first parameters on."""
+        velocity, path, losses = torch.zeros_like(theta), [theta.cpu()], []
+        for epoch in range(self.config.epochs):
+            began = at = _At(theta, velocity, theta.new_zeros(()))
+            for step in self._steps(k, epoch, began):
+                at = step
+            if not at.is_finite:
+                note(f"expert {k}: not finite in epoch {epoch}; repeating its steps")
+                at = self._look(k, epoch, began)
+                note(f"expert {k}: finite this time; going on")
+            theta, velocity = at.theta, at.velocity
+            path.append(theta.cpu())
+            losses.append(float(at.total) / len(self.images))
+            advance(f"loss {losses[-1]:.4g}")
+        dtype: torch.dtype = getattr(torch, self.config.dtype)
+        parameters = torch.stack(path).to(dtype)
+        if not bool(parameters.isfinite().all()):
+            raise DivergedError(
+                f"the parameters of expert {k} are too large for {self.config.dtype}; use another "
+                "experts.dtype, or lower experts.lr"
             )
-        advance(f"loss {losses[-1]:.4g}")
-    dtype: torch.dtype = getattr(torch, config.dtype)
-    return {"parameters": torch.stack(path).to(dtype), "losses": torch.tensor(losses)}
+        return {"parameters": parameters, "losses": torch.tensor(losses)}
 
+    @torch.no_grad()
+    def _steps(
+        self, k: int, epoch: int, at: _At, draws: Mapping[str, Tensor] | None = None
+    ) -> Iterator[_At]:
+        """The rest of an epoch; `draws` are what its first step draws from, if it has begun."""
+        config = self.config
+        order = torch.randperm(
+            len(self.images), generator=seeding.generator(self.seed, "experts", k, epoch)
+        )
+        batches = order.split(config.batch)[at.step :]
+        with seeding.seeded(self.seed, "experts", k, epoch, "views"):
+            if at.step and draws:
+                failing_step.restore_draws(draws)
+            for index, pictures in stream(self.images, batches, device=at.theta.device):
+                loss, slope = self.gradient(at.theta, pictures, self.values[index])
+                velocity = config.momentum * at.velocity + slope + config.weight_decay * at.theta
+                at = _At(
+                    theta=at.theta - config.lr * velocity,
+                    velocity=velocity,
+                    total=at.total + loss * len(index),
+                    step=at.step + 1,
+                )
+                yield at
 
-@torch.no_grad()  # not inference_mode: the trajectories cache what is read here
-def difficulty(
-    *,
-    images: Images,
-    targets: Targets,
-    trajectories: Trajectories,
-    device: torch.device | str = "cpu",
-    batch: int = 1024,
-) -> PerImage:
-    """Each image's squared error after epoch 1, mean over dimensions and experts: N, on the CPU.
+    def _look(self, k: int, epoch: int, before: _At) -> _At:
+        """As `_steps`, but look at each, and raise if it is not finite."""
+        steps = self._steps(k, epoch, before)
+        while True:
+            draws = failing_step.with_draws({})
+            at = next(steps, None)
+            if at is None:
+                return before
+            if not at.is_finite:
+                raise self._diverged(k, epoch, before, draws)
+            before = at
 
-    The paper initialises the set with the images that students find hardest (section 5.2).
-    """
-    device = torch.device(device)
-    images, values = images.to(device), targets.values.to(device)
-    network = create_network(
-        trajectories.network,
-        channels=images.channels,
-        size=images.size,
-        outputs=targets.dimensions,
-    ).to(device)
-    total = torch.zeros(len(images), device=device)
-    with progress("difficulty, experts", total=len(trajectories)) as advance:
-        for k in range(len(trajectories)):
-            torch.nn.utils.vector_to_parameters(
-                trajectories.expert(k)[1].to(device), network.parameters()
-            )
-            batches = torch.arange(len(images)).split(batch)
-            for index, pictures in stream(images, batches, device=device):
-                error = network(pictures) - values[index]
-                total[index] += error.square().mean(1)
-            advance("")
-    return (total / len(trajectories)).cpu()
+    def _diverged(
+        self, k: int, epoch: int, before: _At, draws: Mapping[str, Tensor]
+    ) -> DivergedError:
+        where = failing_step.where_not_finite(lambda: next(self._steps(k, epoch, before, draws)))
+        tensors = {"theta": before.theta, "velocity": before.velocity, "total": before.total}
+        said = failing_step.keep(
+            self.state,
+            {**tensors, **draws},
+            meta={"expert": k, "epoch": epoch, "steps": before.step},
+            step=f"step {before.step} of epoch {epoch}",
+            where=where,
+        )
+        return DivergedError(
+            f"expert {k} diverged in epoch {epoch}; lower experts.lr (of mtt-ssl's experts "
+            f"mtt_ssl.lr), or scale the targets ({said})"
+        )
+
+    def repeat(self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
+        """Take the step that was kept, and raise whether it is finite or not."""
+        device = self.values.device
+        theta, velocity, total = (tensors[n].to(device) for n in ("theta", "velocity", "total"))
+        before = _At(theta, velocity, total, step=meta["steps"])
+        k, epoch = meta["expert"], meta["epoch"]
+        if next(self._steps(k, epoch, before, tensors)).is_finite:
+            raise FiniteThisTime(f"step {before.step} of epoch {epoch} of expert {k}")
+        raise self._diverged(k, epoch, before, tensors)

@@ -3,25 +3,32 @@
 Teacher, assistant and pre-training all use this loop, each with its own losses.
 """
 
+import copy
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from decoct.artefacts.rule import TrainingRule
-from decoct.core import checkpoint
-from decoct.core.console import progress
+from decoct.core import checkpoint, failing_step
+from decoct.core.console import note, progress
 from decoct.core.errors import DivergedError
 from decoct.core.forms import understood
 from decoct.core.metrics import Metrics
 from decoct.training.optimiser import Optimiser
 
 CHECKPOINT_EVERY_S = 5.0  # minimum time between two checkpoints
-# maps an epoch's number to each batch's loss (a scalar) and its weight in the mean
-Losses = Callable[[int], Iterable[tuple[Tensor, int]]]
+# What computes a batch's loss (a scalar), so that a batch can be passed over, and its weight in the
+# epoch's mean
+Step = tuple[Callable[[], Tensor], int]
+Losses = Callable[[int], Iterable[Step]]  # maps an epoch's number to its steps
+State = tuple[dict[str, Tensor], dict[str, Any]]  # as in a checkpoint
 
 
 @dataclass(frozen=True)
@@ -58,10 +65,13 @@ def train(
 ) -> list[float]:
     """Train `network` in place; returns the mean loss of each epoch.
 
-    `losses` yields an epoch's losses one at a time, and a step follows each. `state` is the
-    checkpoint's path; if one exists, training resumes from it, bit-identically. If a loss is not
-    finite it raises `DivergedError` with the text `on_divergence`, after filling in {loss} and
-    {epoch}.
+    `losses` yields what computes an epoch's losses, and a step follows each. `state` is the
+    checkpoint's path; if one exists, training resumes from it, bit-identically.
+
+    At the end of an epoch all numbers must be finite. If not, the steps since the last good state
+    are taken again, one by one. If they are finite this time, training goes on; otherwise the state
+    before the first that is not is kept, and `DivergedError` raised with the text `on_divergence`,
+    after filling in {epoch}.
     """
     optimiser = Optimiser(
         rule,
@@ -69,46 +79,139 @@ def train(
         steps=length.steps,
         steps_per_epoch=length.steps_per_epoch,
     )
-    means, log = _restore(state, network, optimiser), Metrics(metrics)
-    kept = time.monotonic()
-    with progress(f"{label}, epochs", total=length.epochs, done=len(means)) as advance:
-        for epoch in range(len(means), length.epochs):
-            network.train()
-            means.append(_epoch(losses(epoch), optimiser))
-            if not math.isfinite(means[-1]):
-                raise DivergedError(on_divergence.format(loss=means[-1], epoch=epoch))
-            log.write(epoch=epoch, loss=means[-1])
-            if time.monotonic() - kept >= CHECKPOINT_EVERY_S:
-                _save(state, network, optimiser, means)
-                kept = time.monotonic()
-            advance(f"loss {means[-1]:.4g}")
-    return means
-
-
-def _epoch(losses: Iterable[tuple[Tensor, int]], optimiser: Optimiser) -> float:
-    """Take a step for each loss; returns their weighted mean."""
-    total: Tensor | float = 0.0
-    weights = 0
-    for loss, weight in losses:
-        optimiser.step(loss)
-        total = total + loss.detach() * weight
-        weights += weight
-    return float(total) / weights
-
-
-def _save(state: Path | None, network: nn.Module, optimiser: Optimiser, means: list[float]) -> None:
-    moments, schedules = optimiser.state()
-    tensors = checkpoint.module_tensors("network", network) | moments
-    checkpoint.save(state, tensors, meta={"losses": means, "schedules": schedules})
-
-
-def _restore(state: Path | None, network: nn.Module, optimiser: Optimiser) -> list[float]:
-    """Load a checkpoint, if any; returns the mean losses of the finished epochs."""
+    course, log = _Course(network, optimiser), Metrics(metrics)
+    repeat = partial(_repeat, course, losses, state=state, on_divergence=on_divergence)
     saved = checkpoint.load(state)
-    if saved is None or "schedules" not in saved[1]:  # of an earlier version
-        return []
-    tensors, meta = saved
-    with understood(state):
-        checkpoint.restore_module("network", network, tensors)
-        optimiser.restore(tensors, meta["schedules"])
-        return [float(loss) for loss in meta["losses"]]
+    if saved is not None and "schedules" in saved[1]:  # otherwise of an earlier version
+        with understood(state):
+            course.restore(*saved)
+        if failing_step.is_kept(saved[1]):
+            repeat(last=len(course.means), draws=saved[0])
+    good, kept = course.copy(), time.monotonic()
+    with progress(f"{label}, epochs", total=length.epochs, done=len(course.means)) as advance:
+        for epoch in range(len(course.means), length.epochs):
+            network.train()
+            for step in losses(epoch):
+                course.step(*step)
+            if course.is_finite():
+                course.end_epoch()
+            else:
+                note(f"{label}: not finite in epoch {epoch}; repeating the steps that led there")
+                course.restore(*good)
+                repeat(last=epoch)
+                note(f"{label}: finite this time; going on")
+            log.write(epoch=epoch, loss=course.means[-1])
+            if time.monotonic() - kept >= CHECKPOINT_EVERY_S:
+                tensors, meta = course.state()
+                checkpoint.save(state, tensors, meta=meta)
+                good, kept = course.copy(), time.monotonic()
+            advance(f"loss {course.means[-1]:.4g}")
+    return course.means
+
+
+def _repeat(
+    course: "_Course",
+    losses: Losses,
+    *,
+    last: int,
+    state: Path | None,
+    on_divergence: str,
+    draws: Mapping[str, Tensor] | None = None,
+) -> None:
+    """Take the steps to the end of epoch `last`, and look at each; raise if one is not finite.
+
+    With `draws`, the generators' states before the first, take only that one, and raise anyhow.
+    """
+    for epoch in range(len(course.means), last + 1):
+        course.network.train()
+        steps = iter(losses(epoch))
+        for _ in range(course.steps):
+            next(steps)  # passed over
+        if draws is not None:
+            failing_step.restore_draws(draws)
+        before = course.copy()
+        for step in steps:
+            drawn = failing_step.with_draws({})
+            course.step(*step)
+            if not course.is_finite():
+                raise _diverged(course, step, before, drawn, state, on_divergence)
+            if draws is not None:
+                raise failing_step.FiniteThisTime(f"step {course.steps - 1} of epoch {epoch}")
+            before = course.copy()
+        course.end_epoch()
+
+
+def _diverged(
+    course: "_Course",
+    step: Step,
+    before: State,
+    drawn: Mapping[str, Tensor],
+    state: Path | None,
+    on_divergence: str,
+) -> DivergedError:
+    """The error for a step, whose state before it is kept; `drawn` is what it draws from."""
+    course.restore(*before)
+    failing_step.restore_draws(drawn)
+    where = failing_step.where_not_finite(lambda: course.step(*step))
+    epoch, (tensors, meta) = len(before[1]["losses"]), before
+    said = failing_step.keep(
+        state,
+        tensors,
+        meta=meta,
+        step=f"step {meta['steps']} of epoch {epoch}",
+        where=where,
+    )
+    return DivergedError(f"{on_divergence.format(epoch=epoch)} ({said})")
+
+
+class _Course:
+    """How far training has come: the network, its optimiser, and the losses."""
+
+    def __init__(self, network: nn.Module, optimiser: Optimiser) -> None:
+        self.network, self.optimiser = network, optimiser
+        self.means: list[float] = []  # of the finished epochs
+        self._begin_epoch()
+
+    def _begin_epoch(self, *, steps: int = 0, total: float = 0.0, weights: int = 0) -> None:
+        self.steps, self.weights = steps, weights
+        self.total: Tensor | float = total  # a tensor after the first step: no wait for the GPU
+
+    def step(self, loss: Callable[[], Tensor], weight: int) -> None:
+        """Compute a batch's loss and take a step."""
+        found = loss()
+        self.optimiser.step(found)
+        self.total = self.total + found.detach() * weight
+        self.weights += weight
+        self.steps += 1
+
+    def end_epoch(self) -> None:
+        """Record the weighted mean of the epoch's losses."""
+        self.means.append(float(self.total) / self.weights)
+        self._begin_epoch()
+
+    def is_finite(self) -> bool:
+        """Whether the epoch's losses are finite, and what they have made of the network."""
+        total = torch.as_tensor(self.total)
+        return failing_step.all_finite([total, *self.state()[0].values()])
+
+    def state(self) -> State:
+        """What a checkpoint keeps."""
+        moments, schedules = self.optimiser.state()
+        tensors = checkpoint.module_tensors("network", self.network) | moments
+        meta = {"losses": self.means, "schedules": schedules, "steps": self.steps}
+        return tensors, meta | {"total": float(self.total), "weights": self.weights}
+
+    def copy(self) -> State:
+        """The same, with the generators' states, and unchanged by what follows."""
+        tensors, meta = self.state()
+        return copy.deepcopy((failing_step.with_draws(tensors), meta))
+
+    def restore(self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
+        """Continue from what `state` or `copy` returned."""
+        tensors, meta = copy.deepcopy((dict(tensors), dict(meta)))
+        checkpoint.restore_module("network", self.network, tensors)
+        self.optimiser.restore(tensors, meta["schedules"])
+        self.means = meta["losses"]
+        self._begin_epoch(
+            steps=meta.get("steps", 0), total=meta.get("total", 0.0), weights=meta.get("weights", 0)
+        )

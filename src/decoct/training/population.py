@@ -1,13 +1,14 @@
 """Networks of different ages, all training on the synthetic set (FRePo, KRR-ST, Boost-SSDD)."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from decoct.core import checkpoint, seeding
-from decoct.core.errors import DecoctError
+from decoct.core import checkpoint, failing_step, seeding
+from decoct.core.console import note
+from decoct.core.errors import DivergedError
 from decoct.models.network import Network
 
 MakeOptimiser = Callable[[Iterator[nn.Parameter]], torch.optim.Optimizer]
@@ -46,8 +47,8 @@ class Population:
     def grow(self, batch: Callable[[int], tuple[Tensor, Tensor]]) -> None:
         """Add a network, trained for a number of steps drawn from [1, lifetime).
 
-        `batch` gives the images and targets of each step, by its number. Raises `DecoctError` if
-        training diverges.
+        `batch` gives the images and targets of each step, by its number. A network that diverges is
+        trained again, step by step; raises `DivergedError` if it does so again.
         """
         k = len(self)
         self._append("network", k)
@@ -55,9 +56,28 @@ class Population:
         self.ages.append(int(torch.randint(1, self.lifetime, (), generator=draws)))
         for step in range(self.ages[k]):
             self._train(k, *batch(step))
-        if not all(bool(p.isfinite().all()) for p in self.networks[k].parameters()):
-            section = self.stage.replace("-", "_")
-            raise DecoctError(f"network {k} diverged; lower {section}.network_lr")
+        if not self.is_finite(k):
+            note(f"{self.stage}: network {k} is not finite; training it again")
+            self.networks[k], self.optimisers[k] = self._fresh("network", k)
+            for step in range(self.ages[k]):
+                self._look(k, step, batch(step))
+
+    def _look(self, k: int, step: int, batch: tuple[Tensor, Tensor]) -> None:
+        """Take a step; raise if it is not finite."""
+        before = self.network_state(k)
+        self._train(k, *batch)
+        if self.is_finite(k):
+            return
+        self.restore_network(k, *before)
+        where = failing_step.where_not_finite(lambda: self._train(k, *batch))
+        section = self.stage.replace("-", "_")
+        raise DivergedError(
+            f"network {k} diverged; lower {section}.network_lr (step {step}: {where})"
+        )
+
+    def is_finite(self, k: int) -> bool:
+        """Whether network k's parameters and buffers are."""
+        return failing_step.all_finite(self.networks[k].state_dict().values())
 
     def advance(self, k: int, batch: Batch, *, iteration: int) -> None:
         """Let network k take a step; if its lifetime is over, re-initialise it."""
@@ -77,7 +97,20 @@ class Population:
             found |= checkpoint.optimiser_tensors(f"network_optimiser.{k}", optimiser)
         return found
 
-    def restore(self, tensors: dict[str, Tensor], ages: list[int]) -> None:
+    def network_state(self, k: int) -> tuple[dict[str, Tensor], int]:
+        """A copy of network k's tensors, and its age."""
+        network = checkpoint.module_tensors("network", self.networks[k])
+        moments = checkpoint.optimiser_tensors("optimiser", self.optimisers[k])
+        return {n: t.clone() for n, t in (network | moments).items()}, self.ages[k]
+
+    def restore_network(self, k: int, tensors: dict[str, Tensor], age: int) -> None:
+        """Take network k back to what `network_state` returned."""
+        checkpoint.restore_module("network", self.networks[k], tensors)
+        moments = {name: tensor.clone() for name, tensor in tensors.items()}
+        checkpoint.restore_optimiser("optimiser", self.optimisers[k], moments)
+        self.ages[k] = age
+
+    def restore(self, tensors: Mapping[str, Tensor], ages: list[int]) -> None:
         """Restore the networks from what `tensors` returned."""
         for k in range(len(ages)):
             self._append("restored", k)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -22,7 +23,7 @@ from decoct.data.stored_views import FreshViews, show_views
 from decoct.data.stream import stream, stream_pixels
 from decoct.models.network import Network
 from decoct.models.registry import NetworkConfig, create_network
-from decoct.training.loop import Length, train
+from decoct.training.loop import Length, Step, train
 from decoct.training.objective import Objective, view_loss
 
 Loss = Callable[[Network, Tensor, Tensor], Tensor]  # of normalised images and their targets
@@ -209,12 +210,12 @@ def _train(
     if steps is not None:
         length = replace(length, steps=steps)
 
-    def losses(epoch: int) -> Iterator[tuple[Tensor, int]]:
+    def losses(epoch: int) -> Iterator[Step]:
         order = torch.randperm(count, generator=seeding.generator(seed, "pretrain", epoch))
         batches = split_batches(order, rule.batch)[: length.steps_of(epoch)]
         with seeding.seeded(seed, "pretrain", epoch, "views"):
             for images, targets in read(batches):
-                yield loss_of(network, images, targets), len(images)
+                yield partial(loss_of, network, images, targets), len(images)
 
     means = train(
         network,

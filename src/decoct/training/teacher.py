@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -26,7 +27,7 @@ from decoct.data.images import Images
 from decoct.data.stream import stream_pixels
 from decoct.models.network import Network
 from decoct.models.registry import NetworkConfig, create_network
-from decoct.training.loop import Length, train
+from decoct.training.loop import Length, Step, train
 from decoct.training.objective import SSL_LOSSES, Algorithm, Loss
 
 SSLOptimiser = Literal["adam", "muon"]
@@ -100,7 +101,7 @@ def train_teacher(
     length = Length(steps or config.steps or config.epochs * whole, whole)
     augment = augmenter(config.augment, images)
 
-    def losses(epoch: int) -> Iterator[tuple[Tensor, int]]:
+    def losses(epoch: int) -> Iterator[Step]:
         with seeding.seeded(seed, "teacher", epoch):
             shape = (length.steps_of(epoch), batch)
             yield from _losses(network, images, augment, shape, SSL_LOSSES[config.algorithm])
@@ -111,7 +112,7 @@ def train_teacher(
         rule=config.rule,
         length=length,
         label=f"self-supervised ({config.algorithm})",
-        on_divergence="the self-supervised loss is {loss} at epoch {epoch}; lower its lr",
+        on_divergence="self-supervised training diverged in epoch {epoch}; lower its lr",
         state=state,
         metrics=metrics,
     )
@@ -152,10 +153,13 @@ def _losses(
     augment: Callable[[Tensor], Tensor],
     shape: tuple[int, int],
     loss: Loss,
-) -> Iterator[tuple[Tensor, int]]:
+) -> Iterator[Step]:
     """The loss of two augmented views for each batch; `shape` is the number and size of batches."""
+
+    def of_views(pixels: Tensor) -> Tensor:
+        return loss(*network(torch.cat([augment(pixels), augment(pixels)])).chunk(2))
+
     steps, batch = shape
     batches = torch.randperm(len(images))[: steps * batch].view(steps, batch)
     for _, pixels in stream_pixels(images, batches, device=images.mean.device):
-        z = network(torch.cat([augment(pixels), augment(pixels)]))
-        yield loss(*z.chunk(2)), 1
+        yield partial(of_views, pixels), 1
