@@ -11,9 +11,10 @@ from torch import Tensor
 
 from decoct.artefacts.encoder import Encoder
 from decoct.core import storage
-from decoct.core.errors import DecoctError, in_one_line
+from decoct.core.errors import DecoctError
 from decoct.core.forms import check_forms, understood
 from decoct.core.principal import principal_directions
+from decoct.core.printable import brief
 from decoct.core.readable import check_regular
 from decoct.core.settings import CountOrNone, Settings
 from decoct.core.shapes import Features, Index, Rows
@@ -188,6 +189,6 @@ def _from_safetensors(path: Path) -> Tensor | None:
                     tensor: Tensor = file.get_tensor(name)
                     return tensor
     except Exception as error:  # safetensors and torch raise several types
-        reason = in_one_line(error)
+        reason = brief(error)
         raise DecoctError(f"targets file {path} cannot be read: {reason}") from error
     return None

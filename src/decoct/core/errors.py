@@ -19,13 +19,3 @@ class ForeignError(DecoctError):
 
 class Terminated(BaseException):
     """The system asked the process to end: SIGTERM, or SIGHUP if its terminal is gone."""
-
-
-def in_one_line(text: object, most: int = 200) -> str:
-    """What a library's exception or a stranger's file says, in one line of `most` characters.
-
-    >>> in_one_line("no   such thing in this file", most=16)
-    'no such thing...'
-    """
-    line = " ".join(str(text).split()) or type(text).__name__
-    return line if len(line) <= most else f"{line[: most - 3]}..."

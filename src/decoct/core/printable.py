@@ -44,9 +44,15 @@ def as_text(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
-def shorten(text: str, most: int = 200) -> str:
-    """The first `most` characters of a text, in one line, for a sentence that is to stay one."""
-    return one_line(text[:most]) + "..." * (len(text) > most)
+def brief(said: object, most: int = 200) -> str:
+    """What a library's exception or a stranger's file says, within a sentence of ours.
+
+    >>> brief("no   such thing in this file", most=16)
+    'no such thing...'
+    """
+    text = str(said)[: 4 * most]  # it may be endless
+    line = one_line(" ".join(text.split()) or type(said).__name__)
+    return line if len(line) <= most else f"{line[: most - 3]}..."
 
 
 def _escaped(found: re.Match[str]) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from decoct.core import storage
 from decoct.core.errors import DecoctError
 from decoct.core.paths import exists
-from decoct.core.regular import open_regular
+from decoct.core.readable import open_regular
 from decoct.data.catalogue import catalogue_of, part_folders, part_named
 from decoct.data.hugging_face import name_parts
 from decoct.data.idx import idx_files, labels_beside

@@ -12,8 +12,8 @@ from decoct.core.console import note
 from decoct.core.errors import DecoctError
 from decoct.core.extras import import_extra
 from decoct.core.paths import exists
-from decoct.core.printable import shorten
-from decoct.core.regular import open_regular
+from decoct.core.printable import brief
+from decoct.core.readable import open_regular
 from decoct.data.hub_rows import Row, read_rows
 from decoct.data.pictures import open_picture
 from decoct.data.source_arrays import SourceArrays
@@ -53,14 +53,14 @@ def read_hugging_face(name: str, *, size: int, channels: int, split: str) -> Sou
     module: Any = import_extra("datasets", extra="hf", package="datasets")
     place, config, chosen, column = name_parts(name)
     if not place.isprintable() or not place.strip():
-        raise DecoctError(f"hf:{shorten(name)} is no name of a data set, and no path of one")
+        raise DecoctError(f"hf:{brief(name)} is no name of a data set, and no path of one")
     if chosen and split == "test":
         raise DecoctError(f"hf:{name} is one split, and a task needs two: leave out @{chosen}")
     try:
         found = _load(module, place, config, chosen)
     except Exception as error:  # the hub's own exceptions have no common base
-        why = shorten(" ".join(str(error).split()), _WHY)
-        raise DecoctError(f"Hugging Face could not provide {shorten(name)}: {why}") from error
+        why = brief(error, _WHY)
+        raise DecoctError(f"Hugging Face could not provide {brief(name)}: {why}") from error
     splits: Mapping[str, Any] = found if isinstance(found, dict) else {"train": found}
     dataset = splits[_split(name, splits, "train" if chosen else split)]
     image = _image_column(name, dataset.features, module.Image, column)

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from decoct.core.console import progress
-from decoct.core.errors import DecoctError, in_one_line
+from decoct.core.errors import DecoctError
 from decoct.core.on_disk import CHUNK, DiskTensor, rows_a_chunk, too_large
 from decoct.core.paths import exists
+from decoct.core.printable import brief
 from decoct.core.readable import check_regular
 from decoct.data.catalogue import called, catalogue_of, part_named, say_what_is_left_out
 from decoct.data.emoji import load_emoji_arrays
@@ -162,7 +163,7 @@ def _read_npz(path: Path, split: Split, part: str) -> SourceArrays:
     with open_arrays(path) as arrays:
         key = next((name for name in names if name in arrays), None)
         if key is None:
-            held = in_one_line(", ".join(arrays)) if arrays else "no arrays"
+            held = brief(", ".join(arrays)) if arrays else "no arrays"
             wanted = names[0] if part else "images"
             raise DecoctError(f"{path} holds {held}; an array called {wanted} is needed")
         label_key = next((n for n in (f"{split}_labels", "labels", "y") if n in arrays), None)

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from decoct.core import seeding
-from decoct.core.errors import DecoctError, in_one_line
+from decoct.core.errors import DecoctError
+from decoct.core.printable import brief
 from decoct.data.catalogue import PARTS, called, part_named
 from decoct.data.emoji import load_emoji_arrays
 from decoct.data.idx import find_idx
@@ -44,7 +45,7 @@ class Task:
             raise DecoctError(f"task {self.name}: labels count from 0, but some are negative")
         unknown = sorted(set(self.test_labels.tolist()) - set(self.train_labels.tolist()))
         if unknown:
-            names = in_one_line(", ".join(map(self.class_name, unknown)))
+            names = brief(", ".join(map(self.class_name, unknown)))
             raise DecoctError(f"task {self.name}: test labels unknown in training: {names}")
         named, most = len(self.train.class_names), int(self.train_labels.max())
         if 0 < named <= most:

@@ -11,7 +11,8 @@ from torch import Tensor
 from decoct.artefacts.embedded_teacher import embedded_teacher
 from decoct.artefacts.encoder import Encoder
 from decoct.core import storage
-from decoct.core.errors import DecoctError, in_one_line
+from decoct.core.errors import DecoctError
+from decoct.core.printable import brief
 from decoct.core.readable import check_name, check_regular
 from decoct.data.fingerprint import fingerprint
 from decoct.data.images import Images
@@ -107,7 +108,7 @@ def _load_body(body: torch.nn.Module, state: Mapping[str, Tensor], path: Path) -
     unused = sorted(n for n in set(given) - set(wanted) if n.partition(".")[0] in parts)
     faults = {"is missing": missing, "has another shape": wrong, "is not in the network": unused}
     if any(faults.values()):
-        what = next(f"{in_one_line(names[0])} {fault}" for fault, names in faults.items() if names)
+        what = next(f"{brief(names[0])} {fault}" for fault, names in faults.items() if names)
         raise DecoctError(
             f"{path} does not fit the network given for the teacher: {what} ({len(missing)} names "
             f"missing, {len(wrong)} of another shape, {len(unused)} too many)"
@@ -125,7 +126,7 @@ def _without_wrappers(
     for name, value in state.items():
         bare = _bare(name, wanted)
         if bare in wanted and bare in given:
-            raise DecoctError(f"{path} holds {bare} more than once, also as {in_one_line(name)}")
+            raise DecoctError(f"{path} holds {bare} more than once, also as {brief(name)}")
         if bare in wanted or not bare.startswith(_HEADS):
             given[bare] = value
     return given

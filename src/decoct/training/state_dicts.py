@@ -13,7 +13,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from decoct.core.errors import DecoctError, in_one_line
+from decoct.core.errors import DecoctError
+from decoct.core.printable import brief
 from decoct.core.readable import check_regular
 from decoct.training.pickles import check_pickle
 
@@ -102,7 +103,7 @@ def _reason(error: Exception) -> str:
         )
     if isinstance(error, LookupError) or "Weights only" in text:
         return "it is damaged, or no checkpoint"
-    return in_one_line(error)
+    return brief(error)
 
 
 def check_plain(path: Path, name: str, value: Tensor, wanted: Tensor) -> None:
