@@ -29,8 +29,8 @@ from decoct.studies.frontier.cells import Cell, Frontier
 from tests.report.test_report import Reader, chromium, distilled_set, needs_browser
 
 EVIL = "<script>hit()</script>\"'><img src=x onerror=hit()>"
-LONG = f"{EVIL}<svg onload=hit()></svg><a href='javascript:hit()'>x</a></title></style>-->{{{{7*7}}}}\n"
-CARD = "x](javascript:alert(1)) ![](http://a/b.png) <b>&copy; `code` | cell\n---\ntags: [evil]\n# title"
+LONG = f"{EVIL}<svg onload=hit()><a href='javascript:hit()'>x</a></title></style>-->{{{{7*7}}}}\n"
+CARD = "x](javascript:hit()) ![](http://a/b) <b>&copy; `code` | cell\n---\ntags: [evil]\n# title"
 LINES = (
     "a\n---\nb",
     "a\r---\rb",

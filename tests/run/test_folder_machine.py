@@ -24,13 +24,19 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 import decoct.whole_run
 from decoct.cli import main
 from decoct.core.console import console
 from decoct.core.errors import DecoctError
 from decoct.flags import Call
+from decoct.report.verify import is_whole, verify
 from decoct.run.recipe import load_recipe
 from decoct.training import loop
 from tests.run.test_resume import contents
@@ -112,6 +118,7 @@ class FolderMachine(RuleBasedStateMachine):
         self.sandbox = Path(tempfile.mkdtemp(prefix="decoct-walk-"))
         self.folder = self.sandbox / "run"
         self.recipe = self.sandbox / "walk.yaml"
+        self.dirty = True  # since it was cleaned
         self.damaged: set[str] = set()  # files that may differ until they are needed
         self.edit((0, 8, 1))
 
@@ -138,18 +145,21 @@ class FolderMachine(RuleBasedStateMachine):
     @rule()
     def run(self) -> None:
         self.counts["run"] += 1
+        self.dirty = True
         self.finish()
         self.check()
 
     @rule(event=st.integers(1, EVENTS))
     def interrupt(self, event: int) -> None:
         self.counts["interrupt"] += 1
+        self.dirty = True
         with contextlib.suppress(Interrupted), stopped_at(event, interrupt):
             said_by_run(self.recipe, self.folder)
 
     @rule(event=st.integers(1, EVENTS))
     def kill(self, event: int) -> None:
         self.counts["kill"] += 1
+        self.dirty = True
         run_and_kill(self.recipe, self.folder, event)
 
     @rule(
@@ -164,6 +174,8 @@ class FolderMachine(RuleBasedStateMachine):
         self.counts[f"damage: {how}"] += 1
         name = files[int(which * len(files))]
         file, other = self.folder / name, self.folder / files[int(where * len(files))]
+        if how == "swap" and other.name == file.name:  # what a file of its kind holds is a user's
+            return
         content = file.read_bytes()
         at = int(where * len(content))
         new = {
@@ -203,11 +215,25 @@ class FolderMachine(RuleBasedStateMachine):
         self.folder = target
         self.outside = self.others()
 
+    @precondition(lambda self: self.dirty)  # twice in a row is nothing new
     @rule()
     def clean(self) -> None:
         self.counts["clean"] += 1
+        self.dirty = False
         code, said = command("clean", str(self.folder), "--yes")
         assert code == 0 or re.fullmatch(r"decoct: [^\n]+\n", said), said
+
+    @rule()
+    def verify(self) -> None:
+        if not self.folder.is_dir():
+            return
+        self.counts["verify"] += 1
+        states = {str(found.path): found.state for found in verify(self.folder)}
+        for name, content in self.whole[self.values].items():
+            file = self.folder / name
+            if "/" in name and file.is_file():  # at the top are the results of the last recipe
+                whole = file.read_bytes() == content
+                assert (states[str(file)] == "whole") == whole, f"{name} is {states[str(file)]}"
 
     # What must be true
 
@@ -232,7 +258,7 @@ class FolderMachine(RuleBasedStateMachine):
             if file.is_file() and file.read_bytes() == content:
                 self.damaged.discard(name)
             elif "/" in name and name in self.damaged:
-                assert not file.exists() or not is_whole(file), f"{name} is wrong, unnoticed"
+                assert not file.exists() or not is_whole(verify(file)), f"{name} is taken for whole"
             else:
                 raise AssertionError(f"{name} {'differs' if file.exists() else 'is missing'}")
         assert self.others() == self.outside, "something outside the folder has changed"
@@ -285,11 +311,6 @@ def command(*arguments: str) -> tuple[int, str]:
     said = io.StringIO()
     with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
         return main(arguments), said.getvalue()
-
-
-def is_whole(file: Path) -> bool:
-    """Whether decoct takes a file for one that it wrote."""
-    return command("show", str(file), "--out", os.devnull)[0] == 0
 
 
 def machine(data: Path) -> type[FolderMachine]:
