@@ -10,8 +10,10 @@ import gzip
 import io
 import json
 import math
+import shutil
 import zipfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -55,18 +57,17 @@ class Skip(Exception):
 
 
 def read_artefact(data: bytes, folder: Path) -> None:
-    """Describe and draw an artefact, and show a result on the page about its run."""
+    """Draw an artefact, show a result on the page about its run, and describe either."""
     form, content = _form(data, b"DSJ")
     if form == "D":
         path = _described_artefact(_description(content), folder)
     else:
         path = folder / ("a.safetensors" if form == "S" else "a.json")
         path.write_bytes(content)
-    for read in (describe, picture, _on_a_page):
-        try:
+    for read in (picture, _on_a_page):
+        with suppress(DecoctError):
             read(path)
-        except DecoctError:
-            continue
+    describe(path)
 
 
 def _described_artefact(node: Node, folder: Path) -> Path:
@@ -74,7 +75,7 @@ def _described_artefact(node: Node, folder: Path) -> Path:
     header = {"kind": kind, "version": node.get("version", storage.FORMAT_VERSION), "meta": meta}
     if "tensors" not in node:
         header["digest"] = storage.digest(meta)
-        (folder / "a.json").write_text(json.dumps(header))
+        (folder / "a.json").write_text(json.dumps(header, indent=1) + "\n")
         return folder / "a.json"
     tensors = {str(n): _tensor(a) for n, a in _mapping(node["tensors"]).items()}
     names = sorted(tensors)
@@ -96,7 +97,7 @@ def _on_a_page(path: Path) -> None:
     except (ValueError, KeyError, TypeError):
         return
     storage.save_json(path.with_name("run.json"), {"stages": {}, "seconds": {}}, kind="run")
-    path.replace(file)
+    shutil.copy(path, file)
     render(read_contents(path.parent))
 
 
@@ -162,20 +163,15 @@ def read_arrays(data: bytes, folder: Path) -> None:
         arrays = {str(n): _array(a) for n, a in _mapping(_description(content)).items()}
         np.savez(path, **arrays)
     elif form == "Z":
-        path.write_bytes(_zipped({"images.npy": content, "labels.npy": content}))
+        path.write_bytes(_zipped({"images.npy": content}))
     else:
         path.write_bytes(gzip.compress(content, 1) if form == "G" else content)
     if form == "C":
-        Image.new("RGB", (4, 4)).save(folder / "a.png")
-        Image.new("RGB", (4, 4), "red").save(folder / "b.png")
-    for read in (_pool, load_task, _representations):
-        try:
+        Image.radial_gradient("L").convert("HSV").convert("RGB").save(folder / "a.png")
+        Image.new("RGB", (4, 4), "orange").save(folder / "b.png")
+    for read in (load_task, _representations):
+        with suppress(DecoctError):
             read(str(path))
-        except DecoctError:
-            continue
-
-
-def _pool(path: str) -> None:
     load_images(path, size=8)
 
 
@@ -218,19 +214,20 @@ def _array(node: Node) -> Any:
     """["float32", [2, 3], VALUES]: one number for all, as many as there are, or bytes in base64."""
     try:
         name, shape, values = node
-        if math.prod(shape) > _MOST or min(shape, default=0) < 0:
+        sides = [int(side) for side in shape]
+        if math.prod(sides) > _MOST or min(sides, default=0) < 0:
             raise Skip
         if isinstance(values, str):
-            return np.frombuffer(base64.b64decode(values), name).reshape(shape).copy()
+            return np.frombuffer(base64.b64decode(values), name).reshape(sides).copy()
         flat = np.asarray(values).astype(name)
-        return (np.full(shape, flat) if flat.ndim == 0 else flat.reshape(shape)).copy()
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        return (np.full(sides, flat) if flat.ndim == 0 else flat.reshape(sides)).copy()
+    except (TypeError, ValueError, SyntaxError, OverflowError, RecursionError) as error:
         raise Skip from error
 
 
 def _tensor(node: Node) -> torch.Tensor:
     try:
-        return torch.as_tensor(_array(node))
+        return torch.as_tensor(_array(node)).clone(memory_format=torch.contiguous_format)
     except TypeError as error:  # numpy knows more types
         raise Skip from error
 

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import sys
 from collections.abc import Sequence
 
@@ -17,6 +18,13 @@ from decoct.stopping import stoppable, stopped
 # What only a mistake of ours makes of a call to the system.
 _OURS = (errno.EBADF, errno.EFAULT, errno.EINVAL, errno.ENOTSOCK)
 
+_LONGEST = 4096  # characters of an argument, as of a path
+_NO_MEMORY = re.compile("allocate memory|out of memory", re.IGNORECASE)
+_FULL = (
+    "there is too little memory; lower sizes, widths or batches (decoct doctor RECIPE estimates "
+    "what they take) and run again: what is finished is kept"
+)
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit status."""
@@ -25,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments = [*arguments[1:], "--help"]
     never_refuse_characters()
     try:
+        _check(arguments)
         _say_or_run(arguments)
         sys.stdout.flush()
     except DecoctError as error:
@@ -38,6 +47,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(printable(f"decoct: {_refused(error)}"), file=sys.stderr)
         return 2
+    except (MemoryError, RuntimeError) as error:  # torch's own say so in words only
+        if not isinstance(error, MemoryError) and not _NO_MEMORY.search(str(error)):
+            raise
+        print(f"decoct: {_FULL}", file=sys.stderr)
+        return 2
     except (KeyboardInterrupt, Terminated) as request:
         return stopped(request)
     return 0
@@ -50,6 +64,16 @@ def _refused(error: OSError) -> str:
         return f"no space left on the device; free some space and run again: {kept}"
     what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
     return f"{what}; mend that and run again: {kept}"
+
+
+def _check(arguments: Sequence[str]) -> None:
+    """Raise `DecoctError` for words that no file, flag or value can be."""
+    for before, word in zip(["", *arguments], arguments, strict=False):
+        if len(word) > _LONGEST or "\0" in word:
+            what = f"is longer than {_LONGEST:,} characters, or holds NUL"
+            raise DecoctError(f"the argument {word[:30]!r}... {what}; shorten it")
+        if word == "--out=" or (not word and (before == "--out" or not before.startswith("--"))):
+            raise DecoctError("an argument is empty: is a variable of the shell not set?")
 
 
 def _say_or_run(arguments: list[str]) -> None:

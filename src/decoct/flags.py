@@ -33,6 +33,9 @@ class Call:
 
     def run(self) -> Run:
         """The requested run; its recipe is saved once it is known to work."""
+        data = self.recipe.data
+        if data and not Path(data).expanduser().is_dir():
+            raise DecoctError(f"data is {data}, but there is no such folder; correct --data")
         run = Run(self.recipe, self.flags.out)
         run.check_folder()
         return run

@@ -31,6 +31,7 @@ def stoppable() -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in _heard()}
     for number in before:
         signal.signal(number, _stop)
+    ignored, sys.unraisablehook = sys.unraisablehook, _come_again
     try:
         yield
     except BaseException:
@@ -38,6 +39,7 @@ def stoppable() -> Iterator[None]:
             raise _exception(_asked) from None
         raise
     finally:
+        sys.unraisablehook = ignored
         if not _asked:  # else a second request may come until the process has ended
             for number, handler in before.items():
                 signal.signal(number, handler)
@@ -73,6 +75,16 @@ def _stop(number: int, frame: object) -> None:
 
 def _exception(request: signal.Signals) -> KeyboardInterrupt | Terminated:
     return KeyboardInterrupt() if request == signal.SIGINT else Terminated(request)
+
+
+def _come_again(ignored: "sys.UnraisableHookArgs") -> None:
+    """A request that comes where Python ignores exceptions, as in a finaliser, comes again."""
+    global _asked
+    if _asked and isinstance(ignored.exc_value, KeyboardInterrupt | Terminated):
+        request, _asked = _asked, None
+        threading.Timer(0.05, os.kill, (os.getpid(), request)).start()
+    else:
+        sys.__unraisablehook__(ignored)
 
 
 def _end(number: int) -> NoReturn:

@@ -107,11 +107,11 @@ def test_a_real_file_of_version_1_is_read_under_todays_names() -> None:
     assert pixels is not None and pixels.shape == (132, 3, 32, 32)
 
 
-def test_written_again_it_is_of_version_2_and_the_same(tmp_path: Path) -> None:
+def test_written_again_it_is_of_this_version_and_the_same(tmp_path: Path) -> None:
     found = load_distilled(REAL)
     found.save(tmp_path / "again.safetensors")
     tensors, header = raw(tmp_path / "again.safetensors")
-    assert header["version"] == 2
+    assert header["version"] == storage.FORMAT_VERSION
     assert {"initial", "history.lr"} <= set(tensors) and "provenance" in header["meta"]
     assert {"start", "history.rate"}.isdisjoint(tensors) and "story" not in header["meta"]
     assert_same_set(load_distilled(tmp_path / "again.safetensors"), found)
@@ -214,7 +214,7 @@ def test_a_harmed_file_of_version_1_is_refused_too(tmp_path: Path) -> None:
         load_distilled(tmp_path / "d.safetensors")
 
 
-@pytest.mark.parametrize("version", [0, 3, "1", None])
+@pytest.mark.parametrize("version", [0, 4, "1", None])
 def test_versions_that_never_were_are_refused(
     version: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -210,7 +210,7 @@ def test_another_format_version_is_refused(
 ) -> None:
     path: Path = request.getfixturevalue(which)
     monkeypatch.setattr(storage, "_READABLE", (1,))
-    with pytest.raises(DecoctError, match="format version 2; this decoct reads"):
+    with pytest.raises(DecoctError, match="format version 3; this decoct reads"):
         outcome_or_error(path)
 
 

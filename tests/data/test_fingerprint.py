@@ -99,6 +99,20 @@ def test_keys_do_not_depend_on_where_the_data_lies(tmp_path: Path) -> None:
     assert keys(str(tmp_path / "pool")) == before
 
 
+def test_a_renamed_task_is_probed_again(tmp_path: Path) -> None:
+    """Its name is in the draws of labels and in the scores."""
+
+    def key(task: Path) -> str:
+        return Graph(Recipe().set("compare.tasks", (str(task),))).key("probe-none-seed0")
+
+    (tmp_path / "cats.npz").write_bytes(b"labelled")
+    (tmp_path / "elsewhere").mkdir()
+    before = key(tmp_path / "cats.npz")
+    moved = (tmp_path / "cats.npz").rename(tmp_path / "elsewhere/cats.npz")
+    assert key(moved) == before
+    assert key(moved.rename(tmp_path / "dogs.npz")) != before
+
+
 def test_a_csv_counts_with_its_pictures(tmp_path: Path) -> None:
     path = folder(tmp_path / "pool")
     csv = tmp_path / "labels.csv"

@@ -65,9 +65,7 @@ def test_a_dataclass_is_shown_with_its_fields_and_a_doctest_as_code(tmp_path: Pa
 
 def test_a_field_of_a_section_says_what_it_takes() -> None:
     extensions = griffe.load_extensions(str(DOCS / "fields.py"))
-    package = griffe.load(
-        "decoct.evaluation.probe", search_paths=[SRC], extensions=extensions, submodules=False
-    )
+    package = griffe.load("decoct.evaluation.probe", search_paths=[SRC], extensions=extensions)
     rows = {row.name: row.description for row in package["ProbeConfig"].docstring.parsed[-1].value}
     assert rows["fractions"].endswith("[a list; each a number, above 0 and at most 1]")
     assert rows["protocol"] == "paper: as published [standard or paper]"

@@ -43,15 +43,16 @@ def bounded(work: Callable[[], str]) -> Outcome:
 
 
 def _measured(work: Callable[[], str]) -> tuple[str, str, float, float]:
-    before, start, said, error = _peak(), time.monotonic(), "", ""
+    before, start, said, error = peak_memory(), time.monotonic(), "", ""
     try:
         said = work()
     except DecoctError as refusal:
         said = str(refusal)
     except BaseException:
         error = traceback.format_exc()
-    return error[-3000:], said, time.monotonic() - start, _peak() - before
+    return error[-3000:], said, time.monotonic() - start, peak_memory() - before
 
 
-def _peak() -> float:
+def peak_memory() -> float:
+    """The most memory that this process had at a time, in megabytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

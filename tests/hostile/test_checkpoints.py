@@ -15,8 +15,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from decoct.core.errors import DecoctError
 from decoct.data.images import Images
+from decoct.models.network import Network
 from decoct.models.registry import NetworkConfig, create_network
+from decoct.models.timm_network import TimmInput
+from decoct.training import pretrained
 from decoct.training.pretrained import load_teacher
 from tests.hostile.bounds import refusal
 
@@ -88,6 +92,7 @@ def overlapping(path: Path) -> None:
         file.writestr("archive/data/0", bytes(10**5))
         for i in range(1, 100):
             again = zipfile.ZipInfo(f"archive/data/{i}")
+            again.header_offset, again.CRC = 0, file.infolist()[0].CRC
             again.file_size = again.compress_size = 10**5
             file.filelist.append(again)
 
@@ -128,24 +133,31 @@ CHECKPOINTS: dict[str, tuple[str, Maker, str]] = {
     "TorchScript": ("t.pt", program, "torch.save(torch.jit.load(FILE).state_dict(), 'weights.pt')"),
     "the oldest format": ("t.pt", oldest, "it is in torch's oldest format"),
     "a bomb": ("t.pt", packed, "is compressed, which torch's checkpoints are not"),
-    "members that overlap": ("t.pt", overlapping, "t.pt"),
+    "members that overlap": ("t.pt", overlapping, "is compressed, which torch's"),
     "a terabyte": (
         "t.pt",
-        archive(b"\x80\x02cbuiltins\nbytearray\n\x8a\x06" + bytes(5) + b"\x01\x85R."),
-        REFUSED,
+        archive(b"\x80\x02c__builtin__\nbytearray\n\x8a\x06" + bytes(5) + b"\x01\x85R."),
+        "holds __builtin__ bytearray, which no state dict needs",
+    ),
+    "a doubling text": ("t.pt", archive(b"\x80\x02c_codecs\nencode\n."), "holds _codecs encode"),
+    "2^40 to hash": ("t.pt", archive(doubled_tuples(40)), "in itself without measure"),
+    "2^40 to hash, in the old format": (
+        "t.pt",
+        content(doubled_tuples(40)),
+        "in itself without measure",
     ),
     "an empty stack": ("t.pt", archive(b"\x80\x02."), REFUSED),
     "no end": ("t.pt", archive(b"\x80\x02}"), REFUSED),
     "deep lists": (
         "t.pt",
-        archive(b"\x80\x02" + b"]" * 10**5 + b"a" * (10**5 - 1) + b"."),
+        archive(b"\x80\x02" + b"]" * 10**4 + b"a" * (10**4 - 1) + b"."),
         "holds no state dict",
     ),
     "a zip of nothing": ("t.pt", lambda path: zipfile.ZipFile(path, "w").close(), REFUSED),
     "a zip cut short": ("t.pt", content(b"PK\x03\x04" + bytes(99)), REFUSED),
     "numbers for names": ("t.pt", saved({1: torch.ones(1)}), "holds no state dict"),
     "names and numbers": ("t.pt", saved(weights() | {1: torch.ones(1)}), "holds no state dict"),
-    "bytes for names": ("t.pt", saved({b"a": torch.ones(1)}), "holds no state dict"),
+    "bytes for names": ("t.pt", saved({b"a": torch.ones(1)}), "holds _codecs encode"),
     "None": ("t.pt", saved(None), "holds no state dict"),
     "no tensors": ("t.pt", saved({"state_dict": {"model": {}}}), "does not fit the network"),
     "without data": (
@@ -168,7 +180,7 @@ CHECKPOINTS: dict[str, tuple[str, Maker, str]] = {
     "expanded, and not asked for": (
         "t.pt",
         saved({"more": torch.zeros(1).expand(10**6, 10**6)}),
-        f"{FIRST} is missing",
+        "is missing (8 names missing",
     ),
     "whole numbers": ("t.pt", with_first(lambda t: t.char()), f"{FIRST} is of torch.int8"),
     "complex": ("t.pt", with_first(lambda t: t * 1j), f"{FIRST} is of torch.complex64"),
@@ -178,9 +190,14 @@ CHECKPOINTS: dict[str, tuple[str, Maker, str]] = {
     "names that collide": (
         "t.pt",
         saved(weights() | {f"module.{FIRST}": weights()[FIRST]}),
-        f"holds {FIRST} more than once, one of them as module.{FIRST}",
+        f"holds {FIRST} more than once, also as module.{FIRST}",
     ),
     "a name without end": ("t.pt", saved({"module." * 10**5: torch.ones(1)}), "is missing"),
+    "a name without end, of ours": (
+        "t.pt",
+        saved(weights() | {f"0.{'x' * 10**5}": torch.ones(1)}),
+        "xxx... is not in the network",
+    ),
     "safetensors of nan": (
         "t.safetensors",
         lambda path: save_file(weights() | {FIRST: weights()[FIRST] * torch.nan}, path),
@@ -211,3 +228,26 @@ def test_a_hostile_checkpoint_is_refused(name: str, tiny_images: Images, tmp_pat
     assert words in said and file in said
     assert "weights_only` set to `False`" not in said
     assert not MARKER.exists()
+
+
+def test_timm_is_told_to_load_weights_only(
+    monkeypatch: pytest.MonkeyPatch, tiny_images: Images
+) -> None:
+    """Its older versions leave it to torch's caller, and so to whoever wrote the file."""
+    switch = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+    seen: list[str | None] = []
+
+    def network(*arguments: Any, **settings: Any) -> Network:
+        seen.append(os.environ.get(switch))
+        raise DecoctError("far enough")
+
+    given = TimmInput(size=16, mean=(0.5,), std=(0.5,), architecture="a")
+    monkeypatch.setattr(pretrained, "timm_input", lambda name: given)
+    monkeypatch.setattr(pretrained, "timm_network", network)
+    for before in (None, "0"):
+        if before is not None:
+            monkeypatch.setenv(switch, before)
+        with pytest.raises(DecoctError, match="far enough"):
+            load_teacher("timm:a", images=tiny_images, network=NETWORK)
+        assert os.environ.get(switch) == before
+    assert seen == ["1", "1"]

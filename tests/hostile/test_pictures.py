@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from decoct.core.regular import open_regular
+from decoct.core.readable import open_regular
 from decoct.data.listing import picture_formats, picture_suffixes
 from decoct.data.pictures import decoded, fit, open_picture
 from tests.hostile.bounded import bounded

@@ -17,15 +17,15 @@ TOGETHER = {("diagnose", "points"), ("diagnose", "epochs")}  # no point lies bey
 
 def test_in_python() -> None:
     """Where the suite's own type checker is first, it is not our sentence that is read."""
-    tried = list(in_python(every=3))
-    assert len(tried) > 1500
+    tried = list(in_python(every=6))
+    assert len(tried) > 900
     wrong = [(path, value, why) for path, value, why in tried if why]
     assert [found for found in wrong if not found[2].startswith("gives TypeCheckError")] == []
 
 
 def test_in_yaml(tmp_path: Path) -> None:
-    tried = list(in_yaml(tmp_path, every=30))
-    assert len(tried) > 100
+    tried = list(in_yaml(tmp_path, every=50))
+    assert len(tried) > 80
     assert [(path, value, why) for path, value, why in tried if why] == []
 
 

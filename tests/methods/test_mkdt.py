@@ -13,8 +13,8 @@ from torch import Tensor
 from decoct.artefacts.distilled import DistilledSet
 from decoct.artefacts.targets import Targets
 from decoct.artefacts.trajectories import Trajectories
-from decoct.core import seeding
-from decoct.core.errors import DecoctError
+from decoct.core import checkpoint, seeding
+from decoct.core.errors import DecoctError, Terminated
 from decoct.data.images import Images
 from decoct.matching.convnet_gradient import ConvNetGradient
 from decoct.matching.inner_gradient import InnerGradient, distillation_loss
@@ -295,13 +295,15 @@ class Interrupted(Exception):
     pass
 
 
-def interrupt_after(calls: int, patch: pytest.MonkeyPatch) -> None:
+def interrupt_after(
+    calls: int, patch: pytest.MonkeyPatch, by: type[BaseException] = Interrupted
+) -> None:
     real = module.matching_gradient
     left = iter(range(calls))
 
     def once_more(*arguments: Any, **more: Any) -> MatchingGradient:
         if next(left, None) is None:
-            raise Interrupted
+            raise by
         return real(*arguments, **more)
 
     patch.setattr(module, "matching_gradient", once_more)
@@ -322,6 +324,24 @@ def test_resumed_is_bit_equal_to_unbroken(
         distil(config, state=state)
     assert state.exists() or iterations <= config.checkpoint_every
     assert_same(distil(config, state=state), distil(config))
+
+
+@pytest.mark.parametrize("iterations", [2, 5])
+@pytest.mark.parametrize("by", [KeyboardInterrupt, Terminated])
+def test_asked_to_stop_it_keeps_all_but_the_last_iteration(
+    by: type[BaseException],
+    iterations: int,
+    distil: Distil,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    state = tmp_path / "state.safetensors"
+    with monkeypatch.context() as patch, pytest.raises(by):
+        interrupt_after(iterations, patch, by)
+        distil(ADAM, state=state)
+    saved = checkpoint.load(state)
+    assert saved is not None and len(saved[1]["loss"]) == iterations - 1
+    assert_same(distil(ADAM, state=state), distil(ADAM))
 
 
 def test_resumed_twice_with_two_experts_a_step_is_bit_equal(
@@ -432,8 +452,14 @@ def test_an_exploding_inner_loop_is_noticed(distil: Distil) -> None:
 
 
 @pytest.mark.parametrize("every", [1, 2, 3])
+@pytest.mark.parametrize("by", [Interrupted, Terminated])
 def test_stopping_right_after_a_resume_keeps_what_an_unbroken_run_keeps(
-    every: int, distil: Distil, tiny_images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    by: type[BaseException],
+    every: int,
+    distil: Distil,
+    tiny_images: Images,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     config = replace(SGD, momentum=0.0, lr_images=0.25, checkpoint_every=every)
     began = tiny_images.normalised(START)
@@ -443,12 +469,12 @@ def test_stopping_right_after_a_resume_keeps_what_an_unbroken_run_keeps(
     ) -> MatchingGradient:
         steps = round(float((began - images).mean()) / config.lr_images)
         if steps == 3 and next(interruptions, None) is not None:
-            raise Interrupted
+            raise by
         return constant_gradient(images, targets, math.nan if steps == 3 else 1.0)
 
     monkeypatch.setattr(module, "matching_gradient", lost_after_three_steps)
     interruptions, state = iter([True]), tmp_path / "state.safetensors"
-    with pytest.raises(Interrupted):
+    with pytest.raises(by):
         distil(config, state=state)
     resumed = distil(config, state=state)
     assert_same(resumed, distil(config))

@@ -141,6 +141,7 @@ def folder(tmp_path: Path) -> Path:
     )
     content = {"stages": {"images": "images"}, "seconds": {"images": 1.5}, "decoct": "0.1.0"}
     storage.save_json(tmp_path / "run.json", content, kind="run")
+    storage.save_json(tmp_path / "seconds.json", {"seconds": 1.5}, kind="seconds")
     return tmp_path
 
 
@@ -171,6 +172,7 @@ def folder(tmp_path: Path) -> Path:
         ("ablation.json", ["mine with one thing changed", "size"]),
         ("finetuned.json", ["fine-tuned on one draw of labels", "51.2 %"]),
         ("tuning.json", ["1 trials", "10 epochs, x 2"]),
+        ("seconds.json", ["how long a stage took", "1.5"]),
         ("state.safetensors", ["interrupted", "12", "2 at first, 1.5 at the end"]),
         ("failing-step.safetensors", ["decoct replay", "step 3 of epoch 1", "log of it", "12"]),
         ("", ["1 stages", "decoct 0.1.0"]),

@@ -18,8 +18,14 @@ import os, signal, sys, time, types
 for name in {ignored}:
     signal.signal(getattr(signal, name), signal.SIG_IGN)
 from decoct.cli import main
+class Finaliser:
+    def __del__(self):  # where Python ignores exceptions
+        print("ready", flush=True)
+        time.sleep(60)
 def wait(*arguments):
     try:
+        if {finaliser}:
+            Finaliser()
         print("ready", flush=True)
         time.sleep(60)
     finally:
@@ -33,24 +39,28 @@ sys.exit(main(["run", "demo"]))
 CONTINUES = "the same command continues from here\n"
 
 
-def script(ignored: str, tidying: float) -> list[str]:
-    return [sys.executable, "-c", WAITING.format(ignored=ignored.split(), tidying=tidying)]
+def script(ignored: str = "", *, tidying: float = 0, finaliser: bool = False) -> list[str]:
+    values = {"ignored": ignored.split(), "tidying": tidying, "finaliser": finaliser}
+    return [sys.executable, "-c", WAITING.format(**values)]
 
 
 @pytest.mark.parametrize(
-    "ignored, first, status, word",
+    "ignored, first, status, word, lost",
     [
-        ("", "SIGINT", 130, "interrupted"),
-        ("", "SIGTERM", 143, "terminated"),
-        ("", "SIGHUP", 129, "its terminal was closed"),
-        ("SIGINT", "SIGTERM", 143, "terminated"),  # in the background of a script
-        ("SIGINT", "SIGINT SIGTERM", 143, "terminated"),
-        ("SIGHUP", "SIGHUP SIGTERM", 143, "terminated"),  # under nohup
+        ("", "SIGINT", 130, "interrupted", False),
+        ("", "SIGTERM", 143, "terminated", False),
+        ("", "SIGTERM", 143, "terminated", True),  # and must not be
+        ("", "SIGHUP", 129, "its terminal was closed", False),
+        ("SIGINT", "SIGTERM", 143, "terminated", False),  # in the background of a script
+        ("SIGINT", "SIGINT SIGTERM", 143, "terminated", False),
+        ("SIGHUP", "SIGHUP SIGTERM", 143, "terminated", False),  # under nohup
     ],
 )
-def test_a_sentence_and_a_status(ignored: str, first: str, status: int, word: str) -> None:
+def test_a_sentence_and_a_status(
+    ignored: str, first: str, status: int, word: str, lost: bool
+) -> None:
     with subprocess.Popen(
-        script(ignored, 0), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        script(ignored, finaliser=lost), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None and process.stdout.readline() == "ready\n"
         for name in first.split():
@@ -62,7 +72,7 @@ def test_a_sentence_and_a_status(ignored: str, first: str, status: int, word: st
 @pytest.mark.parametrize("name, status", [("SIGINT", 130), ("SIGTERM", 143)])
 def test_a_second_request_ends_it_at_once(name: str, status: int) -> None:
     with subprocess.Popen(
-        script("", 60), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        script(tidying=60), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         for said in ("ready\n", "tidying\n"):
@@ -76,7 +86,7 @@ def test_a_terminal_that_is_closed() -> None:
     """Nobody can read the sentence, and it must not matter."""
     process, terminal = pty.fork()
     if process == 0:
-        command = script("", 0)
+        command = script()
         os.execv(command[0], command)
     assert os.read(terminal, 100).startswith(b"ready")
     os.close(terminal)  # now the system sends SIGHUP

@@ -1,5 +1,6 @@
 """Teachers brought along are loaded whole, or refused by the name of what does not fit."""
 
+import os
 import pickle
 import shutil
 import sys
@@ -19,7 +20,7 @@ from decoct.data.images import Images, resize_and_crop
 from decoct.data.sources import load_images
 from decoct.models.network import Network
 from decoct.models.registry import NetworkConfig, create_network
-from decoct.training.pretrained import load_teacher
+from decoct.training.pretrained import load_teacher, teacher_fingerprint
 
 RESNET = NetworkConfig(name="resnet18", width=4)
 RESNET10 = NetworkConfig(name="resnet10", width=4)
@@ -348,6 +349,24 @@ def test_a_network_that_its_folder_changes_needs_the_folder(
     source = f"timm:local-dir:{tmp_path / 'net'}"
     teacher = load_teacher(source, images=tiny_images, network=RESNET)
     assert teacher.config == NetworkConfig(name=source)
+
+
+def test_a_folder_of_timms_is_noticed_and_runs_no_code(tiny_images: Images, tmp_path: Path) -> None:
+    folder, marker = tmp_path / "net", tmp_path / "was run"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"architecture": "test_resnet", "num_classes": 3}')
+    source = f"timm:local-dir:{folder}"
+    before = teacher_fingerprint(source)
+    torch.save({"a": Dangerous(marker)}, folder / "pytorch_model.bin")
+    assert teacher_fingerprint(source) != before
+    with pytest.raises(DecoctError, match="timm could not provide local-dir"):
+        load_teacher(source, images=tiny_images, network=RESNET)
+    assert not marker.exists()
+    (folder / "pytorch_model.bin").unlink()
+    os.mkfifo(folder / "model.safetensors")
+    assert teacher_fingerprint(source)
+    with pytest.raises(DecoctError, match="safetensors is a pipe"):
+        load_teacher(source, images=tiny_images, network=RESNET)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ take next to nothing, and those that a seed makes take nothing.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from decoct.artefacts.factored import TURNS
@@ -47,7 +46,10 @@ def _values(tensors: Tensors) -> int:
 
 def _scaled(tensors: Tensors) -> int:
     scale, values = tensors["scale"].shape, tensors["values"].shape
-    return torch.Size(torch.broadcast_shapes(scale, values)).numel()
+    fits = len(scale) == len(values) and all(
+        a in (1, b) for a, b in zip(scale, values, strict=True)
+    )
+    return values.numel() if fits else -1
 
 
 def _components(tensors: Tensors) -> int:

@@ -56,7 +56,9 @@ def float16(values: Shaped[Tensor, "..."]) -> Coded:
     """
     half = values.half()
     if not bool(half.isfinite().all()):
-        raise DecoctError("a number is too large for float16 or is not finite")
+        raise DecoctError(
+            "a number is too large for float16, or is not finite; keep these numbers as float32"
+        )
     return Coded("float16", {"values": half})
 
 
@@ -122,10 +124,14 @@ def _from_seed(kind: Kind, tensors: Mapping[str, Tensor]) -> Tensor:
 def _from_webp(tensors: Mapping[str, Tensor]) -> Tensor:
     count, channels, height, width = tensors["shape"].tolist()
     rows, columns = _table(count)
-    with Image.open(io.BytesIO(tensors["stream"].numpy().tobytes()), formats=["WEBP"]) as picture:
-        if picture.size != (columns * width, rows * height):
-            raise DecoctError(f"a picture of {picture.size} px holds other images than it should")
-        sheet = torch.from_numpy(np.array(picture.convert("RGB")))
+    stream = io.BytesIO(tensors["stream"].numpy().tobytes())
+    try:
+        with Image.open(stream, formats=["WEBP"]) as picture:
+            if picture.size != (columns * width, rows * height):
+                raise DecoctError(f"a picture of {picture.size} px cannot hold its images")
+            sheet = torch.from_numpy(np.array(picture.convert("RGB")))
+    except (OSError, Image.DecompressionBombError) as error:
+        raise DecoctError("its WebP picture cannot be decoded") from error
     tiles = sheet.view(rows, height, columns, width, 3).permute(0, 2, 4, 1, 3)
     return tiles.reshape(rows * columns, 3, height, width)[:count, :channels].contiguous()
 

@@ -8,6 +8,8 @@ from torch import Tensor
 from decoct.artefacts.codes import LOSSLESS, Coded, float16, int8, webp
 from decoct.artefacts.distilled import DistilledSet
 from decoct.artefacts.target_codes import pca, product_quantised
+from decoct.core.errors import DecoctError, DivergedError
+from decoct.core.failing_step import all_finite
 from decoct.core.settings import Bounds, Count, Settings, Width
 
 _KEPT = "as made"
@@ -42,6 +44,8 @@ def compact(distilled: DistilledSet, config: CodingConfig) -> DistilledSet:
     -90
     """
     codes: dict[str, Coded] = {}
+    if not all_finite([distilled.images, distilled.targets]):
+        raise DivergedError(f"the set of {distilled.method} is not finite, so it is not kept")
     stored = distilled.targets.numel() and "targets" not in distilled.coded
     if config.targets != _KEPT and stored:
         codes["targets"] = _targets(distilled.targets.float(), config)
@@ -50,6 +54,12 @@ def compact(distilled: DistilledSet, config: CodingConfig) -> DistilledSet:
             codes["images"] = webp(distilled.pixels(), quality=config.quality)
         if config.images == "int8" and not distilled.is_real:  # real pixels are bytes already
             codes["images"] = int8(distilled.images, axis=1)
+    for name, part in codes.items():
+        if not all_finite(part.tensors.values()):
+            raise DecoctError(
+                f"some {name} of {distilled.method} are too large for coding.{name} {part.code}; "
+                f"keep them {_KEPT}"
+            )
     return distilled.in_code(**codes) if codes else distilled
 
 

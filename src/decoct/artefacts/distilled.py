@@ -287,8 +287,8 @@ _USED = {
     "mean": "float C",
     "std": "float C",
     "views?": f"uint8 M V {NUMBERS}",
-    "initial?": "float _ C S S",
-    "index?": "int _",
+    "initial?": "float M C S S",
+    "index?": "int M",
 }
 
 

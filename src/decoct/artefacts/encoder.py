@@ -14,7 +14,8 @@ from decoct.artefacts.provenance import checked
 from decoct.artefacts.weights import STATISTICS, network_config, restored
 from decoct.core import checkpoint, storage
 from decoct.core.console import progress
-from decoct.core.errors import DecoctError
+from decoct.core.errors import DecoctError, DivergedError
+from decoct.core.failing_step import all_finite
 from decoct.core.forms import check_forms, understood
 from decoct.core.shapes import ByChannel, Features, Pixels
 from decoct.data.images import Images, convert_channels, normalise, resize_and_crop
@@ -55,16 +56,33 @@ class Encoder:
 
     @torch.no_grad()
     def embed_pixels(self, pixels: Pixels, *, device: torch.device | str = "cpu") -> Features:
-        """As `embed`, for one batch of uint8 pixels, B x C x H x W, of any size: B x F."""
+        """As `embed`, for one batch of uint8 pixels, B x C x H x W, of any size: B x F.
+
+        Raises `DivergedError` if the features are not finite.
+        """
         network = self.network.to(device).eval()
         mean, std = self.mean.to(device), self.std.to(device)
         pixels = resize_and_crop(convert_channels(pixels, self.channels), self.size).to(device)
-        return network.features(normalise(pixels, mean, std)).float().cpu()
+        features: Features = network.features(normalise(pixels, mean, std)).float().cpu()
+        if not all_finite([features]):
+            raise DivergedError(self._why_not_finite())
+        return features
+
+    def _why_not_finite(self) -> str:
+        weights = self.network.body.state_dict()
+        lost = next((name for name, values in weights.items() if not all_finite([values])), "")
+        because = f"its {lost} is not" if lost else "its weights are too large for these images"
+        return (
+            f"the features of a {self.config.name} are not finite: {because}; train it with a "
+            "lower learning rate, or use another file"
+        )
 
     def save(self, path: Path | str, *, dtype: torch.dtype = torch.float32) -> None:
         """Write one safetensors file; with `dtype` float16 it is half as large."""
         body = checkpoint.module_tensors("body", self.network.body)
         stored = {k: v.to(dtype) if v.is_floating_point() else v for k, v in body.items()}
+        if all_finite(body.values()) and not all_finite(stored.values()):
+            raise DecoctError(f"{path}: a weight is too large for {dtype}; save it as float32")
         meta = {"config": asdict(self.config), "size": self.size, "provenance": self.provenance}
         tensors = {**stored, "mean": self.mean, "std": self.std}
         storage.save_tensors(path, tensors, kind="encoder", meta=meta)

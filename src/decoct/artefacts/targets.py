@@ -11,9 +11,10 @@ from torch import Tensor
 
 from decoct.artefacts.encoder import Encoder
 from decoct.core import storage
-from decoct.core.errors import DecoctError, in_one_line
+from decoct.core.errors import DecoctError
 from decoct.core.forms import check_forms, understood
 from decoct.core.principal import principal_directions
+from decoct.core.printable import brief
 from decoct.core.readable import check_regular
 from decoct.core.settings import CountOrNone, Settings
 from decoct.core.shapes import Features, Index, Rows
@@ -70,14 +71,13 @@ class Targets:
         """Read what `save` wrote; raises `DecoctError` for a damaged file."""
         with understood(path):
             tensors, _ = storage.load_tensors(path, kind="targets")
-            check_forms(tensors, _FORMS)
-            if tensors["rotation"].numel():
-                check_forms(tensors, _FORMS | {"rotation": "float F D"})
+            plain = tensors["rotation"].shape == (0, 0)
+            check_forms(tensors, _FORMS | (_PLAIN if plain else {}))
             return cls(**tensors)
 
 
-# Without principal components the rotation is 0 x 0
-_FORMS = {"values": "float N D", "shift": "float F", "rotation": "float _ _", "scale": "float D"}
+_FORMS = {"values": "float N D", "shift": "float F", "rotation": "float F D", "scale": "float D"}
+_PLAIN = {"shift": "float D", "rotation": "float 0 0"}  # without principal components
 
 
 def compute_targets(
@@ -189,6 +189,6 @@ def _from_safetensors(path: Path) -> Tensor | None:
                     tensor: Tensor = file.get_tensor(name)
                     return tensor
     except Exception as error:  # safetensors and torch raise several types
-        reason = in_one_line(error)
+        reason = brief(error)
         raise DecoctError(f"targets file {path} cannot be read: {reason}") from error
     return None

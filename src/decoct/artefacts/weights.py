@@ -49,7 +49,11 @@ def restored(
     with torch.device("meta"):
         wanted = _created(config, channels, size, outputs).state_dict()
     sorts = {n: "float" if t.is_floating_point() else "int" for n, t in wanted.items()}
-    check_forms(weights, {n: " ".join([sorts[n], *map(str, t.shape)]) for n, t in wanted.items()})
+    forms = {n: " ".join([sorts[n], *map(str, t.shape)]) for n, t in wanted.items()}
+    try:
+        check_forms(weights, forms)
+    except DecoctError as error:
+        raise DecoctError(f"its weights are not those of {config.name}: {error}") from error
     network = _created(config, channels, size, outputs)
     network.load_state_dict(weights)
     return network.eval()

@@ -13,6 +13,7 @@ from torch import Tensor
 from decoct.core import storage
 from decoct.core.errors import DecoctError
 from decoct.core.on_disk import DiskTensor
+from decoct.core.printable import brief
 
 # What reading a file in disorder may end in; the rest are errors of ours.
 _DISORDER = (
@@ -40,7 +41,7 @@ def understood(path: Path | str | None) -> Iterator[None]:
     except DecoctError as error:
         if str(path) in str(error):
             raise
-        raise DecoctError(f"{path}: {error}") from error
+        raise DecoctError(f"{path}: {brief(error, most=300)}") from error
     except _DISORDER as error:
         raise DecoctError(
             f"{path} does not hold what a file of its kind must ({_reason(error)}); ask whoever "
@@ -49,12 +50,8 @@ def understood(path: Path | str | None) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    said = " ".join(str(error).split()) or type(error).__name__
-    said = f"{said} is missing" if isinstance(error, KeyError) else said
-    return said if len(said) < _LONGEST else f"{said[:_LONGEST]} ..."
-
-
-_LONGEST = 200  # characters of a reason
+    said = f"{error} is missing" if isinstance(error, KeyError) else error
+    return brief(said, most=300)
 
 
 def check_forms(tensors: Mapping[str, Tensor | DiskTensor], forms: Mapping[str, str]) -> None:

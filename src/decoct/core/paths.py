@@ -1,6 +1,8 @@
 """Paths of this machine, which files for others leave out."""
 
+import os
 import re
+from pathlib import Path
 from typing import Any
 
 # After words like `timm:local-dir:` whatever is before the last part of a path with a beginning.
@@ -20,3 +22,12 @@ def without_paths(value: Any) -> Any:
     if not isinstance(value, str) or "://" in value:
         return value
     return _FOLDERS.sub(r"\1", value)
+
+
+def exists(path: str | Path) -> bool:
+    """Whether there is something at a path; False for what is no path, where `Path` raises errors.
+
+    >>> exists("."), exists("x" * 5000), exists("a\\0b")
+    (True, False, False)
+    """
+    return os.path.exists(path)  # noqa: PTH110

@@ -13,7 +13,6 @@ from typing import Any
 _UNPRINTABLE = (
     r"\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
 )
-_LONG = 200  # characters
 _IN_TEXT = re.compile(f"[{_UNPRINTABLE}]")
 _IN_A_LINE = re.compile(rf"[\t\n{_UNPRINTABLE}]")
 
@@ -45,9 +44,15 @@ def as_text(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
-def shorten(text: str) -> str:
-    """The beginning of a text, in one line, for a sentence that is to stay one."""
-    return one_line(text[:_LONG]) + "..." * (len(text) > _LONG)
+def brief(said: object, most: int = 200) -> str:
+    """What a library's exception or a stranger's file says, within a sentence of ours.
+
+    >>> brief("no   such thing in this file", most=16)
+    'no such thing...'
+    """
+    text = str(said)[: 4 * most]  # it may be endless
+    line = one_line(" ".join(text.split()) or type(said).__name__)
+    return line if len(line) <= most else f"{line[: most - 3]}..."
 
 
 def _escaped(found: re.Match[str]) -> str:

@@ -1,10 +1,14 @@
 """What the user names is a file that ends: no pipe or device, and a name that a system takes."""
 
+import errno
+import os
 import stat
+from io import BufferedReader
 from pathlib import Path
 
 from decoct.core.errors import DecoctError
 
+WHY = "it is a pipe, a device or a socket, not a file"
 _MOST = 80  # characters of a name that a sentence repeats
 _KINDS = {
     stat.S_IFIFO: "a pipe",
@@ -41,6 +45,25 @@ def check_regular(path: Path) -> None:
         raise DecoctError(f"{path} is {kind}; a regular file is needed")
     if not found.st_size:
         raise DecoctError(f"{path} is empty")
+
+
+def open_regular(path: Path) -> BufferedReader:
+    """Open a file to read its bytes; raises `OSError` also if it is none that has an end.
+
+    >>> open_regular(Path(os.devnull))
+    Traceback (most recent call last):
+    OSError: [Errno 22] it is a pipe, a device or a socket, not a file: '/dev/null'
+    """
+    file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115 (pathlib has no opener)
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, WHY, str(path))
+    return file
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open what might be a pipe, on which reading would wait for somebody to write."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _short(name: str) -> str:

@@ -26,8 +26,10 @@ from decoct.core.on_disk import DiskTensor, chunks_of, file_head, read_tensors, 
 Opened = tuple[dict[str, DiskTensor], dict[str, Tensor], dict[str, Any]]
 Read = Callable[[Path], tuple[dict[str, DiskTensor], dict[str, Tensor]]]
 Finish = Callable[[DiskTensor], tuple[Mapping[str, Tensor], Mapping[str, Any]]]
-FORMAT_VERSION = 2
-_READABLE = (1, 2)  # `artefacts.old_formats` says what changed
+FORMAT_VERSION = 3
+_READABLE = (1, 2, 3)  # `artefacts.old_formats` says what changed in 2; `_digest_of` what in 3
+_KIND_NOT_DIGESTED = (1, 2)  # versions
+_SHOWN = 40  # characters of what a header says
 _METADATA_KEY = "decoct"  # a single key: safetensors does not preserve the order of several
 
 
@@ -240,7 +242,7 @@ def _load(path: Path, kind: str, read: Read) -> Opened:
     _check_header(path, header, kind)
     with _reading(path):
         stored, tensors = read(path)
-        found = _digest_of(header["meta"], {**stored, **tensors})
+        found = _digest_of(header, {**stored, **tensors})
     if header.get("digest") != found:
         raise _damaged(path, "its digest does not match its contents")
     return stored, tensors, header["meta"]
@@ -298,8 +300,8 @@ def read_header(path: Path) -> dict[str, Any]:
 
 def save_json(path: Path | str, content: Mapping[str, Any], *, kind: str) -> None:
     """Write JSON with kind, format version and digest, atomically."""
-    plain = _plain(content)
-    header = {"kind": kind, "version": FORMAT_VERSION, "digest": digest(plain), "meta": plain}
+    header = {"kind": kind, "version": FORMAT_VERSION, "digest": "", "meta": _plain(content)}
+    header["digest"] = _digest_of(header)
     write_text(Path(path), _json_text(header))
 
 
@@ -315,7 +317,7 @@ def load_json(path: Path | str, *, kind: str) -> dict[str, Any]:
     header = _read_json_header(path)
     _check_header(path, header, kind)
     with _reading(path):
-        found = digest(header["meta"])
+        found = _digest_of(header)
     if header.get("digest") != found:
         raise _damaged(path, "its digest does not match its contents")
     meta: dict[str, Any] = header["meta"]
@@ -362,7 +364,7 @@ def _metadata(
 ) -> dict[str, str]:
     """Our header, as safetensors keeps it."""
     header = {"kind": kind, "version": FORMAT_VERSION, "meta": _plain(meta)}
-    header["digest"] = _digest_of(header["meta"], tensors)
+    header["digest"] = _digest_of(header, tensors)
     return {_METADATA_KEY: _header_text(header)}
 
 
@@ -370,18 +372,27 @@ def _header_text(header: Mapping[str, Any]) -> str:
     return json.dumps(header, sort_keys=True)
 
 
-def _digest_of(meta: Any, tensors: Mapping[str, Tensor | DiskTensor]) -> str:
-    names = sorted(tensors)
-    return digest(meta, names, *(tensors[name] for name in names))
+def _digest_of(
+    header: Mapping[str, Any], tensors: Mapping[str, Tensor | DiskTensor] | None = None
+) -> str:
+    """A digest of all that a file says; until version 3 its kind and version did not count."""
+    said: list[Any] = [header["meta"]]
+    if header["version"] not in _KIND_NOT_DIGESTED:
+        said = [header["kind"], header["version"], *said]
+    if tensors is not None:
+        names = sorted(tensors)
+        said += [names, *(tensors[name] for name in names)]
+    return digest(*said)
 
 
 def _check_header(path: Path, header: Mapping[str, Any], kind: str) -> None:
     if header.get("kind") != kind:
-        raise DecoctError(f"{path} holds {header.get('kind')!r}; {kind!r} is needed here")
+        held = repr(header.get("kind"))[:_SHOWN]
+        raise DecoctError(f"{path} holds {held}; {kind!r} is needed here")
     version = header.get("version")
     if type(version) is not int or version not in _READABLE:  # true is 1
         raise DecoctError(
-            f"{path} was written in format version {version}; this decoct reads "
+            f"{path} was written in format version {str(version)[:_SHOWN]}; this decoct reads "
             f"versions up to {FORMAT_VERSION}: make it again, or install the decoct that wrote it"
         )
 

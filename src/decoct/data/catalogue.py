@@ -10,6 +10,7 @@ import numpy as np
 
 from decoct.core.console import note
 from decoct.core.errors import DecoctError
+from decoct.core.paths import exists
 from decoct.core.printable import as_text
 from decoct.core.readable import check_name
 from decoct.data.listing import left_out, list_pictures
@@ -91,7 +92,7 @@ def part_named(source: str | Path) -> tuple[str, str]:
     check_name(str(source))
     whole, _, part = str(source).rstrip("/").rpartition("@")
     hub = whole.startswith(("hf:", "torchvision:"))  # these split by themselves
-    if not whole or part not in PARTS or hub or Path(source).exists():
+    if not whole or part not in PARTS or hub or exists(source):
         return str(source), ""
     return whole, part
 

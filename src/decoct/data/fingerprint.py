@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
@@ -9,7 +10,8 @@ from pathlib import Path
 
 from decoct.core import storage
 from decoct.core.errors import DecoctError
-from decoct.core.regular import open_regular
+from decoct.core.paths import exists
+from decoct.core.readable import open_regular
 from decoct.data.catalogue import catalogue_of, part_folders, part_named
 from decoct.data.hugging_face import name_parts
 from decoct.data.idx import idx_files, labels_beside
@@ -39,7 +41,7 @@ def fingerprint(source: str | Path) -> str:
     path = Path(whole)
     if whole.startswith("hf:"):
         return _of_data_set(whole)
-    if whole in EMBEDDED or not path.exists():
+    if whole in EMBEDDED or not exists(path):
         return storage.digest(str(source), [])
     for name, own in part_folders(path).items():
         if own == part:
@@ -52,17 +54,19 @@ def _of_data_set(source: str) -> str:
     """The digest of a data set's name or, if it lies on this machine, of its files."""
     place, *chosen = name_parts(source.removeprefix("hf:"))
     path = Path(place)
-    if not path.exists():
+    if not place or not exists(path):
         return storage.digest(source, [])
-    below = sorted(path.rglob("*")) if path.is_dir() else [path]
-    names = {file: file.relative_to(path).as_posix() or path.suffix for file in below}
-    kept = {file: name for file, name in names.items() if file.is_file() and _counts(file)}
-    return storage.digest(_digest(kept), chosen)
+    if path.is_dir():
+        files = [Path(folder, name) for folder, _, found in os.walk(path) for name in found]
+        names = {file: file.relative_to(path).as_posix() for file in files if _counts(file)}
+    else:
+        names = {path: path.suffix}
+    return storage.digest(_digest(names), chosen)
 
 
 def _counts(file: Path) -> bool:
     """Whether a data set may be read from a file: `datasets` keeps files of its own beside them."""
-    return not file.name.startswith((".", "cache-"))
+    return file.is_file() and not file.name.startswith((".", "cache-"))
 
 
 def _files(path: Path) -> dict[Path, str]:

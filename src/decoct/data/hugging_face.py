@@ -11,7 +11,9 @@ from PIL import Image
 from decoct.core.console import note
 from decoct.core.errors import DecoctError
 from decoct.core.extras import import_extra
-from decoct.core.regular import open_regular
+from decoct.core.paths import exists
+from decoct.core.printable import brief
+from decoct.core.readable import open_regular
 from decoct.data.hub_rows import Row, read_rows
 from decoct.data.pictures import open_picture
 from decoct.data.source_arrays import SourceArrays
@@ -20,6 +22,7 @@ from decoct.data.source_arrays import SourceArrays
 _NAME = re.compile(r"(.+?)(?::([^:@#/]+))?(?:@([^@#]+))?(?:#(.+))?")
 _TEST = ("test", "validation", "valid", "val")  # what sets call their test split
 _LABELS = ("label", "labels", "fine_label", "class", "category", "cls")  # and their labels
+_WHY = 500  # characters of a library's message
 _SAVED = ("dataset_dict.json", "state.json")  # in a folder that `save_to_disk` wrote
 
 
@@ -38,8 +41,8 @@ def name_parts(name: str) -> Parts:
     >>> name_parts("ana/flowers@train")
     Parts(place='ana/flowers', config=None, split='train', column=None)
     """
-    found = _NAME.fullmatch(name)
-    return Parts(*found.groups()) if found and not Path(name).exists() else Parts(name, *[None] * 3)
+    found = None if exists(name) else _NAME.fullmatch(name)
+    return Parts(*found.groups()) if found else Parts(name, *[None] * 3)
 
 
 def read_hugging_face(name: str, *, size: int, channels: int, split: str) -> SourceArrays:
@@ -49,12 +52,15 @@ def read_hugging_face(name: str, *, size: int, channels: int, split: str) -> Sou
     """
     module: Any = import_extra("datasets", extra="hf", package="datasets")
     place, config, chosen, column = name_parts(name)
+    if not place.isprintable() or not place.strip():
+        raise DecoctError(f"hf:{brief(name)} is no name of a data set, and no path of one")
     if chosen and split == "test":
         raise DecoctError(f"hf:{name} is one split, and a task needs two: leave out @{chosen}")
     try:
         found = _load(module, place, config, chosen)
     except Exception as error:  # the hub's own exceptions have no common base
-        raise DecoctError(f"Hugging Face could not provide {name}: {error}") from error
+        why = brief(error, _WHY)
+        raise DecoctError(f"Hugging Face could not provide {brief(name)}: {why}") from error
     splits: Mapping[str, Any] = found if isinstance(found, dict) else {"train": found}
     dataset = splits[_split(name, splits, "train" if chosen else split)]
     image = _image_column(name, dataset.features, module.Image, column)

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from decoct.core import storage
 from decoct.core.console import note
-from decoct.core.errors import DecoctError, in_one_line
+from decoct.core.errors import DecoctError
 from decoct.core.forms import check_forms, typed, understood
 from decoct.core.on_disk import DiskTensor, chunks_of, rows_a_chunk
+from decoct.core.printable import brief
 from decoct.core.shapes import ByChannel, Index, Pictures, Pixels
 from decoct.data.numpy_files import numeric_tensor
 
@@ -296,7 +297,7 @@ def _as_tensor(array: Any, name: str) -> Tensor:
     try:
         return numeric_tensor(array)
     except (TypeError, ValueError) as error:
-        reason = in_one_line(error)
+        reason = brief(error)
         raise DecoctError(f"{name}: this array does not hold images: {reason}") from error
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from decoct.core import storage
 from decoct.core.errors import DecoctError
-from decoct.core.regular import WHY, open_regular
+from decoct.core.readable import WHY, open_regular
 
 SAVED_RECIPE = "# every setting of this run; decoct wrote it, and will write it again\n"
 

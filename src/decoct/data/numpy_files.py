@@ -17,7 +17,8 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 from torch import Tensor
 
-from decoct.core.errors import DecoctError, in_one_line
+from decoct.core.errors import DecoctError
+from decoct.core.printable import brief
 from decoct.core.readable import check_regular
 from decoct.data.expansion import check_expansion
 
@@ -140,7 +141,7 @@ def _reading(path: Path) -> Iterator[None]:
     except DecoctError:
         raise
     except Exception as error:  # numpy, zipfile and its decompressors raise many types
-        reason = in_one_line(error)
+        reason = brief(error)
         raise DecoctError(f"{path} cannot be read as numpy data: {reason}") from error
 
 

@@ -17,8 +17,8 @@ from decoct.core import storage
 from decoct.core.ahead import ahead
 from decoct.core.console import note, progress
 from decoct.core.errors import DecoctError
-from decoct.core.printable import one_line, shorten
-from decoct.core.regular import open_regular
+from decoct.core.printable import brief, one_line
+from decoct.core.readable import open_regular
 from decoct.data.catalogue import Catalogue
 from decoct.data.listing import picture_formats
 from decoct.data.source_arrays import SourceArrays, stacked
@@ -134,7 +134,7 @@ def reason(error: Exception) -> str:
         return "too large for the memory"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror  # without the path, which is named beside it
-    return shorten(" ".join(str(error).split())) or type(error).__name__
+    return brief(error)
 
 
 def fit(picture: Image.Image, *, size: int, channels: int) -> NDArray[np.uint8]:

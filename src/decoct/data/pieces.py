@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from decoct.core.on_disk import rows_a_chunk
+from decoct.core.paths import exists
 from decoct.data.catalogue import Catalogue, catalogue_of, part_named, say_what_is_left_out
 from decoct.data.fingerprint import file_mark, fingerprint
 from decoct.data.idx import find_idx
@@ -78,8 +79,10 @@ def source_pieces(source: str, *, size: int, channels: int, file: Path) -> Seque
     """
     name, part = part_named(source)
     path, most = Path(name), min(_MOST, rows_a_chunk(channels * size**2))
-    folder = path.is_dir() and source != "emoji" and find_idx(path, "train") is None
-    if folder or (path.is_file() and path.suffix in TABLES):
+    folder = (
+        exists(path) and path.is_dir() and source != "emoji" and find_idx(path, "train") is None
+    )
+    if folder or (path.suffix in TABLES and exists(path) and path.is_file()):
         found = catalogue_of(path)
         say_what_is_left_out(found)
         files = (part_of(found, part) if part else found).files

@@ -11,6 +11,8 @@ from torch import Tensor
 from decoct.core.console import progress
 from decoct.core.errors import DecoctError
 from decoct.core.on_disk import CHUNK, DiskTensor, rows_a_chunk, too_large
+from decoct.core.paths import exists
+from decoct.core.printable import brief
 from decoct.core.readable import check_regular
 from decoct.data.catalogue import called, catalogue_of, part_named, say_what_is_left_out
 from decoct.data.emoji import load_emoji_arrays
@@ -26,7 +28,6 @@ from decoct.data.table import SUFFIXES as TABLES
 from decoct.data.torchvision_sets import read_torchvision
 
 Split = Literal["train", "test", "all"]
-_NAMED = 20  # of a file's arrays, in a sentence
 
 
 def load_images(
@@ -111,7 +112,7 @@ def _read(
     if source.startswith("hf:"):
         name = source.partition(":")[2]
         return read_hugging_face(name, size=size, channels=channels, split=split)
-    if not path.exists():
+    if not exists(path):
         raise DecoctError(
             f"{source} does not exist; a source is a folder, a .csv, .npz, .npy, IDX or "
             ".safetensors file, emoji, torchvision:NAME or hf:NAME"
@@ -162,7 +163,7 @@ def _read_npz(path: Path, split: Split, part: str) -> SourceArrays:
     with open_arrays(path) as arrays:
         key = next((name for name in names if name in arrays), None)
         if key is None:
-            held = ", ".join(list(arrays)[:_NAMED]) or "no arrays"
+            held = brief(", ".join(arrays)) if arrays else "no arrays"
             wanted = names[0] if part else "images"
             raise DecoctError(f"{path} holds {held}; an array called {wanted} is needed")
         label_key = next((n for n in (f"{split}_labels", "labels", "y") if n in arrays), None)

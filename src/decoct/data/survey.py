@@ -8,7 +8,7 @@ from statistics import median_low
 
 from decoct.core.console import progress
 from decoct.core.errors import DecoctError
-from decoct.core.regular import open_regular
+from decoct.core.readable import open_regular
 from decoct.data.catalogue import PARTS, catalogue_of
 from decoct.data.listing import left_out
 from decoct.data.pictures import open_picture, reason, without_warnings

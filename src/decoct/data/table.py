@@ -4,10 +4,12 @@ import csv
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from io import TextIOWrapper
 from pathlib import Path
 
 from decoct.core.errors import DecoctError
-from decoct.core.printable import shorten
+from decoct.core.printable import brief
+from decoct.core.readable import open_regular
 
 SUFFIXES = (".csv", ".tsv")
 _COLUMNS = {  # what a column is called, in small letters; the first that is there counts
@@ -36,7 +38,7 @@ def read_table(path: Path) -> list[Row]:
     files, without rows, with a file that is not there or with a label in some rows only.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as opened:
+        with TextIOWrapper(open_regular(path), encoding="utf-8-sig", newline="") as opened:
             head = opened.readline(_HEAD)
             opened.seek(0)
             separator = max(",;\t", key=head.count)
@@ -57,7 +59,7 @@ def _rows(path: Path, reader: "csv.DictReader[str]") -> Iterator[Row]:
         if not found["file"]:
             raise DecoctError(f"{where}: it names no file")
         if not os.path.isfile(file):  # noqa: PTH113 (a Path's raises an error for a long name)
-            raise DecoctError(f"{where}: {shorten(str(file))} does not exist, or is no file")
+            raise DecoctError(f"{where}: {brief(file)} does not exist, or is no file")
         if "label" in found and not found["label"]:
             raise DecoctError(f"{where}: {file} has no label; give one in every row or in none")
         part = found.get("part", "").lower()
@@ -73,7 +75,7 @@ def _columns(path: Path, header: Sequence[str]) -> Mapping[str, str]:
         if any(name in by_name for name in names)
     }
     if "file" not in found:
-        shown = ", ".join(map(shorten, header[:_SHOWN])) + ", ..." * (len(header) > _SHOWN)
+        shown = ", ".join(map(brief, header[:_SHOWN])) + ", ..." * (len(header) > _SHOWN)
         raise DecoctError(
             f"{path} has the columns {shown or 'of an empty file'}; one of them must "
             f"be called {', '.join(_COLUMNS['file'][:4])} or image"

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from decoct.core import seeding
 from decoct.core.errors import DecoctError
+from decoct.core.printable import brief
 from decoct.data.catalogue import PARTS, called, part_named
 from decoct.data.emoji import load_emoji_arrays
 from decoct.data.idx import find_idx
@@ -17,8 +18,6 @@ from decoct.data.images import Images
 from decoct.data.numpy_files import open_arrays
 from decoct.data.sources import load_images
 from decoct.data.table import SUFFIXES as TABLES
-
-_NAMED = 10  # classes in a sentence
 
 
 @dataclass(frozen=True)
@@ -46,8 +45,7 @@ class Task:
             raise DecoctError(f"task {self.name}: labels count from 0, but some are negative")
         unknown = sorted(set(self.test_labels.tolist()) - set(self.train_labels.tolist()))
         if unknown:
-            names = ", ".join(map(self.class_name, unknown[:_NAMED]))
-            names += ", ..." * (len(unknown) > _NAMED)
+            names = brief(", ".join(map(self.class_name, unknown)))
             raise DecoctError(f"task {self.name}: test labels unknown in training: {names}")
         named, most = len(self.train.class_names), int(self.train_labels.max())
         if 0 < named <= most:

@@ -44,6 +44,7 @@ class LabelFreeScores:
 
     rows: tuple[LabelFreeRow, ...]
     left_out: int = 0  # images
+    stopped: tuple[str, ...] = ()  # sets that were not learnt to the end, and where
 
     def save(self, path: Path | str) -> None:
         """Write `label_free.json`."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from decoct.core import failing_step
 from decoct.core.console import note, progress
-from decoct.core.errors import DivergedError
+from decoct.core.errors import DivergedError, Terminated
 from decoct.core.failing_step import FiniteThisTime
 from decoct.core.metrics import Metrics
 from decoct.matching.synthetic import Synthetic
@@ -42,7 +42,13 @@ class Iterations:
         learnt, done = self.synthetic, self.synthetic.iterations
         with progress(f"{self.label}, iterations", total=self.total, done=done) as advance:
             for iteration in range(done, self.total):
-                gradient = self.gradient()
+                try:
+                    gradient = self.gradient()
+                except (KeyboardInterrupt, Terminated):
+                    if iteration > done:  # the state whose loss is known to be finite
+                        learnt.back_to_last_good()
+                        learnt.save(self.state)
+                    raise
                 if not _is_finite(gradient):
                     return iteration
                 if iteration > done and iteration % self.checkpoint_every == 0:

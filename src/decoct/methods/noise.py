@@ -29,7 +29,7 @@ class Noise(Method):
 
     kind: Kind = "blobs"  # how pictures are drawn
     # 0: as many as other sets have images; they take no bytes
-    count: Annotated[int, Bounds(at_least=0, at_most=10**7)] = 0
+    count: Annotated[int, Bounds(at_least=0, at_most=10**6)] = 0
     labeller: Shared[LabellerConfig] = shared(LabellerConfig)
     rule: Shared[TrainingRule] = shared(TrainingRule)
 

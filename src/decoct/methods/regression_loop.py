@@ -119,8 +119,7 @@ class _Course:
 
     def is_finite(self, network: int) -> bool:
         """Whether what was learnt is finite, and this network."""
-        changed = self.population.networks[network].state_dict()
-        return failing_step.all_finite([*self._own().values(), *changed.values()])
+        return failing_step.all_finite(self._own().values()) and self.population.is_finite(network)
 
     def back_to_last_good(self, *, done: int | None = None) -> None:
         """Undo the iteration that led to numbers that are not finite; `done` losses stay."""

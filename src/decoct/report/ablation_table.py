@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from decoct.evaluation.interval import Interval, mark
-from decoct.report.table import columns, labels_phrase, markdown, resampled
+from decoct.report.table import columns, labels_phrase, markdown, markdown_text, resampled
 from decoct.studies.ablation import Ablation, Line, Outcome
 
 _HEADER = ("", "mean", "to own", "random", "over random", "loss", "seconds")
@@ -28,7 +28,7 @@ def ablation_text(ablation: Ablation) -> str:
 
 def ablation_markdown(ablation: Ablation) -> str:
     """As `ablation_text`, but in Markdown tables."""
-    parts = [f"**{title}**\n\n{markdown(rows)}" for title, rows in _tables(ablation)]
+    parts = [f"**{markdown_text(title)}**\n\n{markdown(rows)}" for title, rows in _tables(ablation)]
     return "\n\n".join([*parts, ablation_legend(ablation)])
 
 

@@ -16,7 +16,7 @@ from decoct.evaluation.scores import Scores
 from decoct.methods.registry import METHODS
 from decoct.report.descriptions import distilled_facts
 from decoct.report.rows import rows_said
-from decoct.report.table import markdown, resampled, summary_rows
+from decoct.report.table import markdown, markdown_text, resampled, summary_rows
 
 _TASK = "image-feature-extraction"  # as the hub calls it
 _SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M")  # as the hub calls them
@@ -79,6 +79,7 @@ def card(
         keep_trailing_newline=True,
         finalize=_escaped,
     )
+    licence = " ".join(licence.split())  # YAML has its own idea of what ends a line
     kind = METHODS.get(distilled.method)
     facts = distilled_facts(distilled)
     text = environment.get_template("card.jinja").render(
@@ -155,7 +156,7 @@ def _label_free_rows(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
 
 
 def _table(rows: list[list[str]]) -> Markup:
-    return Markup(markdown([[_escaped(cell) for cell in row] for row in rows]))
+    return Markup(markdown(rows))
 
 
 def _metadata(distilled: DistilledSet, *, name: str, licence: str) -> str:
@@ -196,11 +197,5 @@ def _licence(text: str) -> dict[str, Any]:
 
 
 def _escaped(value: object) -> str:
-    r"""Text for a line of Markdown, as it is; what is `Markup` is Markdown already.
-
-    >>> _escaped("<b>a_b</b>\n# c | d")
-    '\\<b\\>a\\_b\\</b\\> \\# c \\| d'
-    """
-    if isinstance(value, Markup):
-        return str(value)
-    return re.sub(r"([\\`*_{}\[\]<>#|~&$])", r"\\\1", " ".join(str(value).split()))
+    """Text as it is; what is `Markup` is Markdown already."""
+    return str(value) if isinstance(value, Markup) else markdown_text(str(value))

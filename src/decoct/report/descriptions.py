@@ -153,7 +153,8 @@ def _describe_distilled(path: Path) -> str:
     distilled = DistilledSet.load(path)
     real = " (real images)" if distilled.initial is None and distilled.index is not None else ""
     return lines(
-        f"{path.name}: distilled set by {distilled.method}, {len(distilled.images)} images{real}",
+        f"{path.name}: distilled set by {distilled.method}, {len(distilled.images)} images{real}"
+        + ", STOPPED EARLY" * bool(distilled.stopped),
         {**distilled_facts(distilled), "on disk": size_text(path.stat().st_size)},
     )
 

@@ -10,7 +10,7 @@ from decoct.evaluation.label_free import LabelFreeRow, LabelFreeScores
 from decoct.evaluation.scores import REFERENCE
 from decoct.methods.none import NoPretraining
 from decoct.methods.teacher import Teacher
-from decoct.report.table import columns
+from decoct.report.table import STOPPED, columns
 from decoct.report.weak_teacher import ADVICE
 
 _LINE = 100  # characters
@@ -72,7 +72,8 @@ def label_free_note(found: LabelFreeScores) -> str:
     """What the numbers come from, in a sentence."""
     seeds = len({row.seed for row in found.rows})
     ranges = f"; mean over {seeds} seeds, and their range" if seeds > 1 else ""
-    return f"On {found.left_out:,} images left out{ranges}. An arrow points to the better."
+    stopped = f" {STOPPED}: {', '.join(found.stopped)}." if found.stopped else ""
+    return f"On {found.left_out:,} images left out{ranges}. An arrow points to the better.{stopped}"
 
 
 def weak_without_labels(found: LabelFreeScores) -> str:

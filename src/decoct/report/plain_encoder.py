@@ -1,6 +1,7 @@
 """`PlainEncoder`: an encoder as a module of torch alone, and its source code."""
 
 import inspect
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from decoct.artefacts.encoder import Encoder
+from decoct.core.errors import DecoctError
 from decoct.models.convnet import convnet_body
 from decoct.models.convnet_bn import convnet_bn_body
 from decoct.models.resnet import BasicBlock, ResNetBody, stage
@@ -120,7 +122,14 @@ def _timm_call(encoder: Encoder) -> str:
 
 
 def architecture(encoder: Encoder) -> str:
-    """The name of the network, as timm calls it if it is timm's."""
+    """The name of the network, as timm calls it if it is timm's.
+
+    It becomes a part of programs. Raises `DecoctError` for what somebody's configuration may say
+    in its place.
+    """
     body: Any = encoder.network.body
     of_timm = encoder.config.name.startswith("timm:")
-    return str(body.pretrained_cfg["architecture"]) if of_timm else encoder.config.name
+    name = str(body.pretrained_cfg["architecture"]) if of_timm else encoder.config.name
+    if not re.fullmatch(r"[\w.-]+", name, re.ASCII):
+        raise DecoctError(f"{name!r} is not the name of a network; use --to onnx")
+    return name

@@ -136,5 +136,7 @@ def _kind(path: Path) -> str:
         )
     kind = storage.read_header(path)["kind"]
     if not isinstance(kind, str) or kind not in DESCRIBERS:
-        raise DecoctError(f"{path} holds {kind!r}, which this version of decoct cannot describe")
+        raise DecoctError(
+            f"{path} holds {str(kind)[:40]!r}, which this version of decoct cannot describe"
+        )
     return kind

@@ -1,14 +1,17 @@
 """The comparison as tables, for a terminal and for Markdown."""
 
 import math
+import re
 import statistics
 import textwrap
 from collections.abc import Iterable, Sequence
 
+from decoct.core.printable import one_line
 from decoct.evaluation.interval import Interval, mark
 from decoct.evaluation.scores import ALL, REFERENCE, UPPER, Row, Scores
 from decoct.report.weak_teacher import weak_teacher
 
+STOPPED = "Stopped early, because the loss was no longer finite"
 _COLUMNS = ("method", "images", "steps", "mean", "over random", "gap recovered")
 _LINE = 100  # characters
 _DETECTABLE = "smallest detectable"
@@ -195,8 +198,17 @@ def markdown(rows: Sequence[Sequence[str]]) -> str:
     | --- | --- |
     | 1 | 2 |
     """
-    header, *lines = rows
+    header, *lines = ([markdown_text(cell) for cell in row] for row in rows)
     return "\n".join(f"| {' | '.join(line)} |" for line in [header, ["---"] * len(header), *lines])
+
+
+def markdown_text(text: str) -> str:
+    r"""Text as one line of Markdown that shows it as it is, whoever wrote it.
+
+    >>> print(markdown_text("<b>a_b</b>\n# c | d"))
+    \<b\>a\_b\</b\> \# c \| d
+    """
+    return re.sub(r"([\\`*_{}\[\]<>#|~&$])", r"\\\1", one_line(" ".join(text.split())))
 
 
 def legend(scores: Scores) -> str:
@@ -218,8 +230,7 @@ def _stopped(scores: Scores) -> str:
         for method, facts in scores.facts.items()
         for where in facts.get("stopped", ())
     ]
-    stopped = "; stopped early, because the loss was no longer finite: "
-    return f"{stopped}{', '.join(sets)}" if sets else ""
+    return f"; {STOPPED[0].lower()}{STOPPED[1:]}: {', '.join(sets)}" if sets else ""
 
 
 def resampled(seeds: int) -> str:

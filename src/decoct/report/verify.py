@@ -86,8 +86,13 @@ def _files(folder: Path) -> Iterator[Path]:
 
 def _run_of(path: Path) -> Path | None:
     """The folder of the run that a file or folder is, or lies in."""
-    near = [path, *path.absolute().parents][:4]
-    return next((place for place in near if (place / "recipe.yaml").is_file()), None)
+    near = [path, *path.absolute().parents][:3]  # the top, a stage's folder, a file in it
+    return next((place for place in near if _is_run(place)), None)
+
+
+def _is_run(folder: Path) -> bool:
+    made = (folder / "run.json").is_file() or bool(stage_folders(folder))
+    return made and (folder / "recipe.yaml").is_file()
 
 
 @dataclass(frozen=True)
@@ -171,7 +176,7 @@ class _Run:
         except DecoctError as error:
             return self._damaged(file, kind, error, reached)
         if kind not in READERS:
-            why = f"it holds {kind!r}, which this version does not know"
+            why = f"it holds {kind[:40]!r}, which this version does not know"
             return Checked(file, "unknown", kind, why=why, reached=reached)
         return Checked(file, "whole", kind, reached=reached)
 
@@ -189,7 +194,10 @@ class _Run:
         return Checked(file, "damaged", kind, why=why, remedy=remedy, reached=reached)
 
     def _remedy(self, file: Path, reached: bool) -> str:
-        if self.folder is None:
+        if self.folder is None or file.parent.absolute() not in {
+            self.folder.absolute(),
+            *self._stages,
+        }:
             return "ask whoever made it for another copy, or make it again"
         if not reached:
             return f"nothing needs it: decoct clean {self.folder} deletes it"
@@ -226,17 +234,28 @@ def _unfinished(place: Path, stage: Stage[Any]) -> str:
 def verify_text(found: list[Checked]) -> str:
     """What a person needs to know of what `verify` found."""
     blocks = [
-        f"{one.state}: {one.path}\n  {one.why.removeprefix(f'{one.path} ')}"
-        + f"\n  {one.remedy}" * bool(one.remedy)
+        "\n  ".join(
+            filter(None, [f"{one.state}: {_shown(one.path)}", _reason(one), _shown(one.remedy)])
+        )
         for one in found
         if one.state in ("damaged", "unreadable")
     ]
     for state in ("unfinished", "missing", "unknown"):
         some = [one for one in found if one.state == state]
-        lines = "".join(f"\n  {one.path}: {one.why}" for one in some[:_LISTED])
+        lines = "".join(f"\n  {_shown(one.path)}: {_shown(one.why)}" for one in some[:_LISTED])
         more = f"\n  and {len(some) - _LISTED} more" * (len(some) > _LISTED)
         blocks += [f"{_TITLES[state]}{lines}{more}"] if some else []
     return "\n".join([*blocks, _summary(found)])
+
+
+def _reason(one: Checked) -> str:
+    why = one.why.removeprefix(str(one.path)).removesuffix("; delete it and make it again")
+    return _shown(why.lstrip(": "))
+
+
+def _shown(text: Path | str) -> str:
+    """Without the control sequences that a file's name may hold."""
+    return "".join(letter if letter.isprintable() else "?" for letter in str(text))
 
 
 _LISTED = 10  # of a sort

@@ -104,5 +104,5 @@ def _put(found: dict[Any, Any], path: list[str], value: Any) -> None:
     else:
         inner = found.setdefault(path[0], {})
         if not isinstance(inner, dict):
-            raise DecoctError(f"a recipe's {path[0]} is a section, not {inner!r}")
+            raise DecoctError(f"{path[0]} is a section, not {inner!r:.30}")
         _put(inner, path[1:], value)

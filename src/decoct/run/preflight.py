@@ -49,11 +49,13 @@ def check_run(graph: Graph, *, images: Images, tasks: Sequence[Task], folder: Pa
 
 def _check_network(sizes: Sizes, config: NetworkConfig, outputs: int) -> None:
     """Run two images through a network, forward and back."""
-    network = sizes.network(config, outputs)
     with seeding.seeded(0, "preflight", "step"):
         try:
+            network = sizes.network(config, outputs)
             output = network(torch.rand(2, sizes.channels, sizes.size, sizes.size))
             output.square().mean().backward()
+        except DecoctError:
+            raise
         except Exception as error:  # each network fails in its own way
             reason = " ".join(str(error).split())
             raise DecoctError(

@@ -29,6 +29,7 @@ from decoct.core.settings import (
     Word,
     check,
     hints,
+    shown,
 )
 from decoct.core.spelling import suggest
 from decoct.data.catalogue import part_named
@@ -45,6 +46,7 @@ from decoct.training.pretrain import PretrainConfig, Trainer
 from decoct.training.ssl_pretrain import SSLPretrainConfig
 from decoct.training.teacher import SSLConfig
 
+_NAME = 200  # bytes of a run's name, which file systems let be 255
 _EXPONENT = re.compile(r"([-+]?\d+)(\.\d+)?e([-+]?)(\d+)", re.IGNORECASE)
 _BEFORE_PATHS = ("timm:local-dir:", "hf:", "")  # what may stand before the path in a source
 
@@ -117,7 +119,7 @@ class Recipe(Settings):
     name: str = "recipe"  # the run's folder is runs/NAME
     seed: Seed = 0  # the first of compare.seeds
     method: Word = "carried"  # the method whose set `decoct run` makes; the published one is mkdt
-    device: Word = "auto"  # cpu, cuda or mps; auto: the fastest that there is
+    device: str = "auto"  # cpu, cuda or mps; auto: the fastest that there is
     data: str = ""  # the folder in which sources are looked for first
     size: CountOrNone = 0  # images in the distilled set; 0: `fraction` of the pool
     fraction: Annotated[float, Bounds(above=0, at_most=1)] = 0.02  # the set's share of the pool
@@ -141,9 +143,11 @@ class Recipe(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.name.strip(". ") or set(self.name) & set("/\\\0"):
+        plain = self.name.isprintable() and len(self.name.encode()) <= _NAME
+        if not self.name.strip(". ") or set(self.name) & set("/\\") or not plain:
             raise DecoctError(
-                f"name is {self.name!r}, but must be a plain name: the run's folder is runs/NAME"
+                f"name is {shown(self.name)}, but must be a plain name of at most {_NAME} bytes: "
+                "the run's folder is runs/NAME"
             )
         method_kind(self.method)
         if self.budget:
@@ -264,14 +268,13 @@ def load_recipe(name: str | Path) -> Recipe:
     >>> load_recipe("demo").images.source
     'emoji'
     """
-    content = upgraded(read_recipe(name), str(name))
-    return _recipe_of(content, name=str(name), stem=Path(name).stem)
+    return _recipe_of(read_recipe(name), name=str(name), stem=Path(name).stem)
 
 
 def _recipe_of(content: dict[Any, Any], *, name: str, stem: str) -> Recipe:
     own = sections()
-    content.setdefault("name", stem)
     try:
+        content = {"name": stem} | upgraded(content, name)
         _check(content, _known(Recipe) | own)
         found = _converted(content, {f.name: f.type for f in fields(Recipe)} | own)
         methods = {key: found.pop(key, kind()) for key, kind in own.items()}

@@ -3,7 +3,7 @@
 import stat
 from itertools import chain
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import yaml
 
@@ -77,9 +77,8 @@ def _parsed(text: bytes, where: str) -> Any:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
-        raise DecoctError(
-            f"{where} is not valid YAML{line}: {' '.join(problem.split())}"
-        ) from error
+        problem = _shortened(" ".join(problem.split()))
+        raise DecoctError(f"{where} is not valid YAML{line}: {problem}") from error
     except RecursionError as error:
         raise DecoctError(f"{where} is nested too deeply: settings are at most 4 deep") from error
 
@@ -87,24 +86,19 @@ def _parsed(text: bytes, where: str) -> Any:
 class _Loader(yaml.SafeLoader):
     """Makes numbers, words, lists and mappings only, and refuses what PyYAML takes silently."""
 
-    yaml_implicit_resolvers: ClassVar = {  # without dates: 2020-01-01 is a word
-        first: [(tag, pattern) for tag, pattern in rules if not tag.endswith(":timestamp")]
-        for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
     def fetch_more_tokens(self) -> None:
         if max(self.flow_level, len(self.indents)) > _DEPTH:
             raise _error("it is nested too deeply", self.get_mark())
         if self.tokens_taken > _TOKENS:
             raise _error("it is too long for a recipe", self.get_mark())
-        super().fetch_more_tokens()  # type: ignore[no-untyped-call]
+        super().fetch_more_tokens()
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         kind = node.tag.removeprefix(_PREFIX)
         if kind not in _PLAIN:
             raise _error(f"a recipe holds plain values, no {node.tag}", node.start_mark)
         try:
-            return super().construct_object(node, deep)  # type: ignore[no-untyped-call]
+            return super().construct_object(node, deep)
         except (ValueError, KeyError) as error:
             raise _error(f"{shown(node.value)} is no {kind}", node.start_mark) from error
 
@@ -119,6 +113,12 @@ class _Loader(yaml.SafeLoader):
             if key.tag != f"{_PREFIX}merge":
                 seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+
+_Loader.yaml_implicit_resolvers = {  # without dates: 2020-01-01 is a word
+    first: [(tag, pattern) for tag, pattern in rules if not tag.endswith(":timestamp")]
+    for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 
 
 def _error(problem: str, mark: yaml.Mark) -> yaml.YAMLError:

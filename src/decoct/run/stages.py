@@ -32,7 +32,7 @@ from decoct.run.recipe import Recipe
 from decoct.run.stage import LEARNT, Artefact, Stage
 from decoct.run.unit_costs import embedding
 from decoct.training.assistant import train_assistant
-from decoct.training.pretrained import load_teacher, weights_of
+from decoct.training.pretrained import load_teacher, teacher_fingerprint
 from decoct.training.teacher import train_teacher
 
 Split = tuple[Tensor, Tensor]  # rows of the pool (int64, increasing): for training, and held out
@@ -139,7 +139,7 @@ def _teacher(recipe: Recipe) -> Stage[Encoder]:
 
     load_own = partial(Encoder.load, trusted=True)  # the recipe says which network
     if not config.train:
-        settings = (fingerprint(weights_of(source)), config.size, config.ssl.network)
+        settings = (teacher_fingerprint(source), config.size, config.ssl.network)
         return Stage(name="teacher", inputs=("images",), settings=settings, make=brought)
     return Stage(
         name="teacher",

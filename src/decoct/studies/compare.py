@@ -1,8 +1,8 @@
 """Compare methods: each with every seed on every task."""
 
 from decoct.evaluation.scores import Scores
-from decoct.methods.registry import method_kind
 from decoct.run.pipeline import Run
+from decoct.studies.stopped import stopped_early
 
 
 def compare(run: Run) -> Scores:
@@ -20,9 +20,5 @@ def compare(run: Run) -> Scores:
 
 
 def _stopped(run: Run, method: str) -> dict[str, list[str]]:
-    """The seeds whose sets were not learnt to the end, and where they stopped."""
-    if not method_kind(method).synthetic:
-        return {}
-    sets = {seed: run.distilled(method, seed) for seed in run.graph.seeds}
-    found = [f"seed {seed} at {made.stopped}" for seed, made in sets.items() if made.stopped]
+    found = stopped_early(run, method)
     return {"stopped": found} if found else {}

@@ -2,6 +2,7 @@
 
 from decoct.evaluation.label_free import LabelFreeScores
 from decoct.run.pipeline import Run
+from decoct.studies.stopped import stopped_early
 
 
 def judge_without_labels(run: Run) -> LabelFreeScores:
@@ -15,6 +16,11 @@ def judge_without_labels(run: Run) -> LabelFreeScores:
         for seed in run.graph.seeds
         for row in run.label_free(method, seed).rows
     )
-    found = LabelFreeScores(tuple(rows), left_out=len(run.split[1]))
+    stopped = tuple(
+        f"{method}'s set of {where}"
+        for method in run.graph.methods
+        for where in stopped_early(run, method)
+    )
+    found = LabelFreeScores(tuple(rows), left_out=len(run.split[1]), stopped=stopped)
     found.save(run.folder / "label_free.json")
     return found

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from decoct.core import checkpoint, failing_step, seeding
+from decoct.core.console import note
 from decoct.core.errors import DivergedError
 from decoct.models.network import Network
 
@@ -46,8 +47,8 @@ class Population:
     def grow(self, batch: Callable[[int], tuple[Tensor, Tensor]]) -> None:
         """Add a network, trained for a number of steps drawn from [1, lifetime).
 
-        `batch` gives the images and targets of each step, by its number. Raises `DivergedError` if
-        training diverges.
+        `batch` gives the images and targets of each step, by its number. A network that diverges is
+        trained again, step by step; raises `DivergedError` if it does so again.
         """
         k = len(self)
         self._append("network", k)
@@ -55,9 +56,28 @@ class Population:
         self.ages.append(int(torch.randint(1, self.lifetime, (), generator=draws)))
         for step in range(self.ages[k]):
             self._train(k, *batch(step))
-        if not failing_step.all_finite(self.networks[k].state_dict().values()):
-            section = self.stage.replace("-", "_")
-            raise DivergedError(f"network {k} diverged; lower {section}.network_lr")
+        if not self.is_finite(k):
+            note(f"{self.stage}: network {k} is not finite; training it again")
+            self.networks[k], self.optimisers[k] = self._fresh("network", k)
+            for step in range(self.ages[k]):
+                self._look(k, step, batch(step))
+
+    def _look(self, k: int, step: int, batch: tuple[Tensor, Tensor]) -> None:
+        """Take a step; raise if it is not finite."""
+        before = self.network_state(k)
+        self._train(k, *batch)
+        if self.is_finite(k):
+            return
+        self.restore_network(k, *before)
+        where = failing_step.where_not_finite(lambda: self._train(k, *batch))
+        section = self.stage.replace("-", "_")
+        raise DivergedError(
+            f"network {k} diverged; lower {section}.network_lr (step {step}: {where})"
+        )
+
+    def is_finite(self, k: int) -> bool:
+        """Whether network k's parameters and buffers are."""
+        return failing_step.all_finite(self.networks[k].state_dict().values())
 
     def advance(self, k: int, batch: Batch, *, iteration: int) -> None:
         """Let network k take a step; if its lifetime is over, re-initialise it."""

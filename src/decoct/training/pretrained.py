@@ -12,12 +12,16 @@ from decoct.artefacts.embedded_teacher import embedded_teacher
 from decoct.artefacts.encoder import Encoder
 from decoct.core import storage
 from decoct.core.errors import DecoctError
+from decoct.core.printable import brief
 from decoct.core.readable import check_name, check_regular
+from decoct.data.fingerprint import fingerprint
 from decoct.data.images import Images
 from decoct.models.registry import NetworkConfig, create_network
 from decoct.models.timm_network import TimmInput, timm_input, timm_network
-from decoct.training.state_dicts import check_plain, read_state_dict
+from decoct.training.state_dicts import check_finite, check_plain, read_state_dict
 
+_FOLDER = "timm:local-dir:"
+_OF_TIMM = (".json", ".safetensors", ".bin", ".pt", ".pth", ".npz", ".npy")  # what timm opens
 _SAFE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # a switch of torch's
 _WRAPPERS = ("module.", "backbone.", "encoder.", "body.", "net.")  # prefixes from training code
 _NESTED = 8  # of them at most, one in the other
@@ -65,13 +69,24 @@ def load_teacher(
     )
 
 
-def weights_of(source: str) -> str:
-    """The file or folder that a teacher's weights are in; the source itself if it names none.
+def teacher_fingerprint(source: str) -> str:
+    """A digest that changes when the file of a teacher does, or one in the folder of timm's.
 
-    >>> weights_of("timm:local-dir:my-network"), weights_of("timm:resnet18")
-    ('my-network', 'timm:resnet18')
+    >>> teacher_fingerprint("timm:resnet18") == teacher_fingerprint("timm:resnet34")
+    False
     """
-    return source.removeprefix("timm:local-dir:")
+    if not source.startswith(_FOLDER):
+        return fingerprint(source)
+    files = _files_of_timm(Path(source.removeprefix(_FOLDER)))
+    return storage.digest([(file.name, fingerprint(file)) for file in files])
+
+
+def _files_of_timm(folder: Path) -> list[Path]:
+    """The configuration and the weights in a folder that timm reads."""
+    check_name(str(folder))
+    if not folder.is_dir():
+        return []
+    return sorted(f for f in folder.iterdir() if f.suffix in _OF_TIMM and not f.is_dir())
 
 
 def _is_ours(path: Path) -> bool:
@@ -93,11 +108,13 @@ def _load_body(body: torch.nn.Module, state: Mapping[str, Tensor], path: Path) -
     unused = sorted(n for n in set(given) - set(wanted) if n.partition(".")[0] in parts)
     faults = {"is missing": missing, "has another shape": wrong, "is not in the network": unused}
     if any(faults.values()):
-        what = next(f"{names[0]} {fault}" for fault, names in faults.items() if names)
+        what = next(f"{brief(names[0])} {fault}" for fault, names in faults.items() if names)
         raise DecoctError(
             f"{path} does not fit the network given for the teacher: {what} ({len(missing)} names "
             f"missing, {len(wrong)} of another shape, {len(unused)} too many)"
         )
+    for name in wanted:
+        check_finite(path, name, given[name])
     body.load_state_dict({name: given[name] for name in wanted})
 
 
@@ -109,7 +126,7 @@ def _without_wrappers(
     for name, value in state.items():
         bare = _bare(name, wanted)
         if bare in wanted and bare in given:
-            raise DecoctError(f"{path} holds {bare} more than once, one of them as {name}")
+            raise DecoctError(f"{path} holds {bare} more than once, also as {brief(name)}")
         if bare in wanted or not bare.startswith(_HEADS):
             given[bare] = value
     return given
@@ -124,11 +141,9 @@ def _bare(name: str, wanted: Mapping[str, Tensor]) -> str:
 
 
 def _timm_teacher(name: str, *, channels: int, size: int | None) -> Encoder:
-    folder = Path(weights_of(f"timm:{name}"))
-    if name.startswith("local-dir:") and folder.is_dir():
-        for file in folder.iterdir():
-            if not file.is_dir():
-                check_regular(file)
+    if name.startswith("local-dir:"):
+        for file in _files_of_timm(Path(name.partition(":")[2])):
+            check_regular(file)
     given = timm_input(name)
     side, (mean, std) = size or given.size, _statistics(given, channels)
     with _weights_only():

@@ -1,9 +1,11 @@
 """State dicts from other people's files: tensors by name, and nothing that runs."""
 
 import re
+import tarfile
 import warnings
 import zipfile
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,13 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from decoct.core.errors import DecoctError, in_one_line
+from decoct.core.errors import DecoctError
+from decoct.core.printable import brief
 from decoct.core.readable import check_regular
+from decoct.training.pickles import check_pickle
 
 _KEYS = ("state_dict", "model", "model_state_dict")  # under which checkpoints keep it
+_PICKLES = 5  # in a file that is no zip: marks, versions, the state dict, the names of its storages
 _SAVE = "torch.save(model.state_dict(), 'weights.pt')"
 _GLOBAL = re.compile(r"GLOBAL ([\w.]+)")  # what torch says of a class or function in a pickle
 _FORMATS = {  # words of torch's errors: what the file is
@@ -35,7 +40,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return dict(safetensors.torch.load_file(path))
-        _check_archive(path)
+        _check_growth(path)
         with warnings.catch_warnings(action="ignore"):  # of sparse tensors, and old protocols
             loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
     except DecoctError:
@@ -56,21 +61,33 @@ def _names_tensors(found: Mapping[Any, Any]) -> bool:
     return all(isinstance(name, str) and isinstance(v, Tensor) for name, v in found.items())
 
 
-def _check_archive(path: Path) -> None:
-    """Refuse a zip whose members are compressed or overlap, so that they are more than the file."""
+def _check_growth(path: Path) -> None:
+    """Refuse what would be far more in memory than in the file."""
     with path.open("rb") as file:
-        if file.read(2) != b"PK":
-            return
+        if file.read(2) == b"PK":
+            _check_archive(path)
+        elif not tarfile.is_tarfile(path):  # torch refuses that
+            file.seek(0)
+            for _ in range(_PICKLES):
+                if file.peek(1):
+                    check_pickle(file, size=path.stat().st_size, name=str(path))
+
+
+def _check_archive(path: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
-    if any(member.filename.endswith("/constants.pkl") for member in members):
-        return  # TorchScript, which torch refuses before it reads more
-    compressed = any(member.compress_type != zipfile.ZIP_STORED for member in members)
-    if compressed or sum(member.file_size for member in members) > path.stat().st_size:
-        raise DecoctError(
-            f"{path} is compressed, which torch's checkpoints are not: it may grow beyond all "
-            f"measure; where you trust it, load it with torch and save it again: {_SAVE}"
-        )
+        if any(member.filename.endswith("/constants.pkl") for member in members):
+            return  # TorchScript, which torch refuses before it reads more
+        compressed = any(member.compress_type != zipfile.ZIP_STORED for member in members)
+        if compressed or sum(member.file_size for member in members) > path.stat().st_size:
+            raise DecoctError(
+                f"{path} is compressed, which torch's checkpoints are not: it may grow beyond all "
+                f"measure; where you trust it, load it with torch and save it again: {_SAVE}"
+            )
+        for member in members:
+            if member.filename.endswith("data.pkl"):
+                program = BytesIO(archive.read(member))
+                check_pickle(program, size=member.file_size, name=str(path))
 
 
 def _reason(error: Exception) -> str:
@@ -84,7 +101,9 @@ def _reason(error: Exception) -> str:
             f"besides tensors it holds {found[1]}, which could run code; where you trust it, load "
             f"it with torch and save its weights alone: {_SAVE}"
         )
-    return in_one_line(error) if "eights" not in text else "it is damaged, or no checkpoint"
+    if isinstance(error, LookupError) or "Weights only" in text:
+        return "it is damaged, or no checkpoint"
+    return brief(error)
 
 
 def check_plain(path: Path, name: str, value: Tensor, wanted: Tensor) -> None:
@@ -97,5 +116,9 @@ def check_plain(path: Path, name: str, value: Tensor, wanted: Tensor) -> None:
         )
     if wanted.is_floating_point() and not value.is_floating_point():
         raise DecoctError(f"{path}: {name} is of {value.dtype}; weights are floats")
+
+
+def check_finite(path: Path, name: str, value: Tensor) -> None:
+    """Raise `DecoctError` for a tensor with numbers that are none."""
     if value.is_floating_point() and not bool(value.float().isfinite().all()):
         raise DecoctError(f"{path}: {name} holds numbers that are not finite; it cannot teach")
