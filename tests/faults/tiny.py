@@ -14,7 +14,7 @@ from decoct.data.fingerprint import _contents
 from tests.conftest import COUNT, DIMENSIONS, TINY_RECIPE, smooth_pixels
 from tests.faults.crash import State
 from tests.faults.disk import Disk, Operation
-from tests.run.test_resume import contents
+from tests.run.kills import contents
 
 _CHECKPOINT = "state.safetensors"
 Artefacts = dict[str, bytes]  # by their names in the run's folder
