@@ -170,7 +170,8 @@ def full_disks(methods: str, steps: int) -> tuple[Counter[str], list[str]]:
             trial = partial(survive_state, trials.command, run=trials.run, expected=trials.expected)
             wrong.append(trials.attempt(f"tmpfs of {kibibytes} kB", trial))
         finally:
-            subprocess.run(["umount", trials.run], check=True)
+            # What is still mapped from it keeps it for a while.
+            subprocess.run(["umount", "--lazy", trials.run], check=True)
         counts["full disk" if status else "disk large enough"] += 1
     shutil.rmtree(trials.root)
     return counts, list(filter(None, wrong))

@@ -14,8 +14,9 @@ from decoct.data.fingerprint import _contents
 from tests.conftest import COUNT, DIMENSIONS, TINY_RECIPE, smooth_pixels
 from tests.faults.crash import State
 from tests.faults.disk import Disk, Operation
-from tests.run.test_resume import contents
+from tests.run.kills import contents
 
+_CHECKPOINT = "state.safetensors"
 Artefacts = dict[str, bytes]  # by their names in the run's folder
 
 
@@ -58,8 +59,11 @@ def check_answer(status: int, said: str) -> None:
 
 
 def differences(made: Path, expected: Artefacts) -> list[str]:
-    """The artefacts that are not as they should be."""
-    found = contents(made)
+    """The artefacts that are not as they should be.
+
+    A power cut may bring back the checkpoint of a finished stage, where nothing reads it any more.
+    """
+    found = {name: data for name, data in contents(made).items() if Path(name).name != _CHECKPOINT}
     return sorted(n for n in found.keys() | expected if found.get(n) != expected.get(n))
 
 
