@@ -92,5 +92,8 @@ def test_no_processes_are_refused(
 ) -> None:
     file = tmp_path / "recipe.yaml"
     file.write_text(tiny_recipe.to_yaml())
-    assert main(["compare", str(file), "--out", str(tmp_path / "run"), "--jobs", "0"]) == 2
-    assert "--jobs 0: give 1 or more processes" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        main(["compare", str(file), "--out", str(tmp_path / "run"), "--jobs", "0"])
+    assert "jobs is 0; it must be at least 1" in " ".join(capsys.readouterr().err.split())
+    with pytest.raises(DecoctError, match="--jobs 0: give 1 or more"), workers(0):
+        pass
