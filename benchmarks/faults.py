@@ -2,15 +2,14 @@
 
 python benchmarks/faults.py
 python benchmarks/faults.py --every 49                    # a sample
-python benchmarks/faults.py --second-opinions             # as root on Debian, with fiu-utils
+python benchmarks/faults.py --full-disks 40               # as root on Linux
 
 Operations are what Python and safetensors do below the run's folder; each fails once with EIO,
 ENOSPC, EACCES and EINTR. After a power cut, what was not synced is gone or cut short, as ALICE has
 it. Survived means: the command answers in a sentence or goes on, and the same command then makes
 the same artefacts, to the byte, without calling any file damaged.
 
-Second opinions come from below Python: libfiu, which also fails the calls of Rust and torch, and a
-full disk of every size up to 1 MB (a tmpfs).
+A second opinion comes from below Python: a full disk (tmpfs), of so many sizes up to 1 MB.
 """
 
 import argparse
@@ -50,9 +49,6 @@ from tests.faults.tiny import (
 
 RECORD = Path(__file__).parent / "reliability" / "faults.json"
 TRIAL_S = 300  # a trial that takes longer hangs
-# What libfiu lets fail, each call with this probability.
-_FIU = "posix/io/*"
-_PROBABILITIES = (0.0003, 0.001, 0.003, 0.01)
 
 
 class Trials:
@@ -138,23 +134,6 @@ def in_processes(
     return sum((c for c, _ in shares), Counter()), [text for _, wrong in shares for text in wrong]
 
 
-def libfiu(methods: str, times: int) -> tuple[Counter[str], list[str]]:
-    """Runs under `fiu-run`, each in a process of its own, until one finishes by itself."""
-    trials, counts, wrong = Trials(methods), Counter[str](), list[str]()
-    for number in range(times):
-        probability = _PROBABILITIES[number % len(_PROBABILITIES)]
-        fiu = f"enable_random name={_FIU},probability={probability}"
-        shutil.rmtree(trials.run, ignore_errors=True)
-        answer = _alone(trials, ["fiu-run", "-x", "-f", "", "-c", fiu])
-        # Before decoct has begun, Python itself may fail on its modules.
-        begun = "decoct: " in answer.stderr or trials.run.exists()
-        counts["libfiu" if begun else "libfiu, before decoct began"] += 1
-        name = f"libfiu {number}, {probability}"
-        wrong.append(trials.attempt(name, partial(_finish, trials, answer, begun=begun)))
-    shutil.rmtree(trials.root)
-    return counts, list(filter(None, wrong))
-
-
 def full_disks(methods: str, steps: int) -> tuple[Counter[str], list[str]]:
     """A tmpfs as the run's folder, which fills up at another point each time."""
     trials, counts, wrong = Trials(methods), Counter[str](), list[str]()
@@ -177,25 +156,13 @@ def full_disks(methods: str, steps: int) -> tuple[Counter[str], list[str]]:
     return counts, list(filter(None, wrong))
 
 
-def _alone(trials: Trials, before: list[str]) -> subprocess.CompletedProcess[str]:
-    decoct_alone = [sys.executable, "-m", "decoct", *trials.command]
-    return subprocess.run([*before, *decoct_alone], capture_output=True, text=True, check=False)
-
-
-def _finish(trials: Trials, answer: subprocess.CompletedProcess[str], *, begun: bool) -> None:
-    if begun:
-        check_answer(answer.returncode, answer.stderr)
-    survive_state(trials.command, run=trials.run, expected=trials.expected)
-
-
 def main() -> None:
     """Try all, print rows and write the record."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--methods", default="[random, mkdt]", help="that the tiny run compares")
     parser.add_argument("--every", type=int, default=1, help="try one in so many; 1 is all")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
-    parser.add_argument("--second-opinions", action="store_true", help="libfiu and a tmpfs")
-    parser.add_argument("--times", type=int, default=40, help="of each second opinion")
+    parser.add_argument("--full-disks", type=int, default=0, help="only these, of so many sizes")
     options = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     rows, record = [], {}
@@ -203,11 +170,8 @@ def main() -> None:
         name: partial(in_processes, trial, options.methods, options.every, options.jobs)
         for name, trial in (("faults", faults), ("power cuts", power_cuts))
     }
-    if options.second_opinions:
-        parts = {
-            "full disks": partial(full_disks, options.methods, options.times),
-            "libfiu": partial(libfiu, options.methods, options.times),
-        }
+    if options.full_disks:
+        parts = {"full disks": partial(full_disks, options.methods, options.full_disks)}
     for name, part in parts.items():
         start = time.monotonic()
         counts, wrong = part()
