@@ -329,7 +329,7 @@ def _factored_targets(count: int, dimensions: int) -> Tensors:
 CONTENTS: dict[str, tuple[str, Callable[[Tensors, dict[str, Any]], None], str]] = {
     "a width of 10^9": ("encoder", _network(width=10**9), ""),
     "a width of 10^18": ("encoder", _network(width=10**18), ""),
-    "a depth of 10^9": ("encoder", _network(depth=10**9), "halves 8 px to nothing"),
+    "a depth of 10^9": ("encoder", _network(depth=10**9), "at most 12"),
     "a side of 10^9": ("encoder", _meta(size=10**9), "px are not from 1 to"),
     "a side of 2^4000": ("encoder", _meta(size=2**4000), ""),
     "another network": ("encoder", _network(name="resnet10-small"), "not those of resnet10-small"),

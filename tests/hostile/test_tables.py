@@ -56,7 +56,7 @@ TABLES: dict[str, tuple[str | bytes, str]] = {
     "an address": ("file\nhttps://example.org/a.png\n", ABSENT),
     "no header": ("a.png,x\nb.png,y\n", ".*has the columns a.png, x; one of them must be called.*"),
     "no rows": ("file,label\n", ".*names no pictures"),
-    "nothing": ("", ".*has the columns of an empty file.*"),
+    "nothing": ("", ".*table.csv is empty"),
     "an open quote": ('file,label\n"a.png,x\nb.png,y\n', ".*does not exist, or is no file"),
     "a long open quote": ('file\n"' + "a.png\n" * 100_000, ".*field larger than field limit.*"),
     "a field without end": ("file\n" + "x" * 2_000_000, ".*field larger than field limit.*"),

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from decoct.core.errors import DecoctError
 from decoct.core.forms import check_forms, typed
@@ -13,6 +14,15 @@ from decoct.models.registry import NetworkConfig, create_network
 
 STATISTICS = {"mean": "float C", "std": "float C"}  # of the channels of what it sees
 _LARGEST = 4096  # pixels: the side of an input that a file may ask for
+
+
+class _Unfilled(TorchFunctionMode):
+    """Leaves weights as they are made: to fill some without memory, torch loads its compiler."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in (Tensor.normal_, Tensor.uniform_):
+            return args[0]
+        return func(*args, **(kwargs or {}))
 
 
 def network_config(content: Any, *, trusted: bool = False) -> NetworkConfig:
@@ -46,7 +56,7 @@ def restored(
     outputs = None if outputs is None else typed(outputs, int)
     if not 1 <= size <= _LARGEST:
         raise DecoctError(f"images of {size} px are not from 1 to {_LARGEST} px")
-    with torch.device("meta"):
+    with torch.device("meta"), _Unfilled():
         wanted = _created(config, channels, size, outputs).state_dict()
     sorts = {n: "float" if t.is_floating_point() else "int" for n, t in wanted.items()}
     forms = {n: " ".join([sorts[n], *map(str, t.shape)]) for n, t in wanted.items()}
