@@ -41,4 +41,4 @@ def test_every_input_is_read_or_refused(name: str, targets: ModuleType, tmp_path
             error.add_note(f"the input is {file}")
             raise
         assert time.process_time() - start < SLOW_S, file
-    assert read > len(inputs) / 20  # the good ones
+    assert read > 3  # the good ones

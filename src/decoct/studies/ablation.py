@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Self
 
 from decoct.core import storage
+from decoct.core.errors import DecoctError
 from decoct.core.forms import read_json
 from decoct.evaluation.interval import Interval
 from decoct.evaluation.scores import REFERENCE, UPPER, Score, Scores
@@ -98,7 +99,10 @@ def _line(outcome: Outcome, labels: str, method: str, base: Outcome) -> Line:
     bases = tuple(replace(s, method=_BASE) for s in base.scores if s.method == method)
     both = Scores((*outcome.scores, *bases))
     against_base, against_random = (both.over(method, m, labels) for m in (_BASE, REFERENCE))
-    assert against_base and against_random, "all variants of a recipe have its seeds and tasks"
+    if not against_base or not against_random:  # all variants of a recipe have its seeds and tasks
+        raise DecoctError(
+            f"the ablation's {outcome.axis} {outcome.value} shares no scores; repeat it"
+        )
     row = both.row(method, labels)
     return Line(
         outcome=outcome,
