@@ -131,9 +131,10 @@ class Ground:
         self._context = multiprocessing.get_context("fork")
         self.recipe = write_tiny_recipe(self.folder)
         command = ["compare", str(self.recipe), "--out", str(self.folder / "whole")]
-        with redirect_stdout(StringIO()), redirect_stderr(StringIO()), threadpool_limits(1):
-            torch.set_num_threads(1)
-            k_means._THREADS = 1  # a process with threads must not fork
+        threadpool_limits(1)  # from now on: other numbers of threads round in other ways
+        torch.set_num_threads(1)
+        k_means._THREADS = 1  # a process with threads must not fork
+        with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
             assert cli.main(command) == 0
         began = time.monotonic()
         run = self.start(self.folder / "again")
