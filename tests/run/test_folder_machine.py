@@ -39,7 +39,7 @@ from decoct.flags import Call
 from decoct.report.verify import is_whole, verify
 from decoct.run.recipe import load_recipe
 from decoct.training import loop
-from tests.run.test_resume import contents
+from tests.run.kills import contents
 
 RECIPE = """
 name: walk

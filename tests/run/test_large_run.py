@@ -9,7 +9,7 @@ from decoct.data.images import Images
 from decoct.run.pipeline import Run
 from decoct.run.recipe import Recipe, load_recipe
 from decoct.studies.compare import compare
-from tests.run.test_resume import TIMED, write_tiny_recipe
+from tests.run.kills import TIMED, write_tiny_recipe
 
 
 def run(recipe: Path, folder: Path) -> dict[str, bytes]:
