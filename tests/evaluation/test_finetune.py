@@ -138,7 +138,7 @@ def test_the_verb_prints_it_beside_the_probe(
             assert str(scores.row(method, labels).accuracy) in line
     over = scores.over("fine-tuned", "linear probe", "20%")
     assert over is not None and over.signed() in lines[3]
-    for file in (tmp_path / "out").iterdir():
+    for file in (tmp_path / "out").glob("[!.]*"):
         assert main(["show", str(file)]) == 0
     assert "an encoder fine-tuned on one draw of labels" in capsys.readouterr().out
 

@@ -73,7 +73,9 @@ def line(tmp_path: Path) -> Trajectories:
     direction = torch.tensor([3.0, -1.0, 2.0])
     path = torch.stack([torch.zeros(3), 0.6 * direction, 1.2 * direction])
     file = tmp_path / "00000.safetensors"
-    storage.save_tensors(file, {"parameters": path}, kind="expert", meta={})
+    tensors = {"parameters": path, "losses": torch.ones(2)}
+    meta = {"expert": 0, "seed": 0, "config": {"network": {}}}
+    storage.save_tensors(file, tensors, kind="expert", meta=meta)
     return Trajectories((file,))
 
 

@@ -224,7 +224,7 @@ def test_a_teacher_that_is_not_there_cannot_be_asked(recipe: Recipe) -> None:
         ("method: nonsense", "'nonsense' is unknown;"),
         ("method: view", r"'view' is unknown; perhaps you meant views\?"),
         ("views: {count: 0}", r"views\.count is 0"),
-        ("views: {labels: oracle}", "Invalid enum value 'oracle'"),
+        ("views: {labels: oracle}", "views.labels is 'oracle'; it must be"),
     ],
 )
 def test_what_is_wrong_is_said(text: str, said: str, tmp_path: Path) -> None:

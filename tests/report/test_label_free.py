@@ -83,5 +83,5 @@ def test_few_images_say_nothing_about_a_collapse() -> None:
 def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "label_free.json"
     storage.save_json(path, {"rows": [{"method": "x"}]}, kind="label-free")
-    with pytest.raises(DecoctError, match="no label-free scores"):
+    with pytest.raises(DecoctError, match=r"label_free.json: .*missing required field"):
         LabelFreeScores.load(path)

@@ -20,7 +20,11 @@ from decoct.run.stage import Stage
 
 State = Literal["whole", "damaged", "unreadable", "unfinished", "missing", "text", "unknown"]
 _SUFFIXES = (".safetensors", ".json")  # of the files that have a digest
-_TEXTS = ("recipe.yaml", "plan.yaml", "metrics.jsonl", "report.html")  # which people may change
+_TEXTS = (  # which people may change
+    *("recipe.yaml", "plan.yaml", "failing-step.yaml"),
+    *("metrics.jsonl", "unreadable.txt", "report.html"),
+)
+_LOCKS = (".lock", ".owner.json")  # of whoever works on a run
 _STATE = "state.safetensors"
 # What makes the files at the top of a run's folder, where that is not `decoct run`
 _STUDIES = {
@@ -81,7 +85,7 @@ def is_whole(found: Iterable[Checked]) -> bool:
 def _files(folder: Path) -> Iterator[Path]:
     for here, folders, names in os.walk(folder):
         folders.sort()
-        yield from (Path(here) / name for name in sorted(names))
+        yield from (Path(here) / name for name in sorted(names) if name not in _LOCKS)
 
 
 def _run_of(path: Path) -> Path | None:
