@@ -26,7 +26,7 @@ from decoct.data.tasks import Task, load_task
 from decoct.evaluation.probe import ProbeConfig, probe
 from decoct.models.registry import NetworkConfig
 from decoct.training.pretrained import load_teacher
-from tests.hostile.bounds import refusal
+from tests.hostile.bounded import refusal
 from tests.hostile.numpy_makers import archive, array_bytes, framed, header
 
 Maker = Callable[[Path], object]

@@ -22,7 +22,7 @@ from decoct.models.registry import NetworkConfig, create_network
 from decoct.models.timm_network import TimmInput
 from decoct.training import pretrained
 from decoct.training.pretrained import load_teacher
-from tests.hostile.bounds import refusal
+from tests.hostile.bounded import refusal
 
 Maker = Callable[[Path], object]
 NETWORK = NetworkConfig(width=4, depth=2)

@@ -19,7 +19,7 @@ from decoct.core.errors import DecoctError
 from decoct.data.fingerprint import fingerprint
 from decoct.data.sources import load_images
 from decoct.data.table import read_table
-from tests.hostile.bounded import bounded, peak_memory
+from tests.hostile.bounded import bounded, peak
 from tests.hostile.test_pictures import png, saved
 
 READ = "read"
@@ -160,13 +160,13 @@ def test_a_hostile_data_set(name: str, tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     monkeypatch.chdir(tmp_path)
     Path(name).write_bytes(make())
-    before = peak_memory()
+    before = peak()
     try:
         answer = load(f"hf:{name}")
     except DecoctError as error:
         answer = str(error)
     assert re.fullmatch(said, answer, re.DOTALL) and len(answer) < 800
-    assert peak_memory() - before < 300
+    assert peak() - before < 300e6
     assert not Path("ran").exists()
 
 
