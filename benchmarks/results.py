@@ -10,7 +10,7 @@ import argparse
 import re
 from pathlib import Path
 
-from decoct.core import storage
+from decoct.core import atomic, storage
 from decoct.evaluation.scores import Scores
 from decoct.methods.registry import METHODS
 from decoct.report.costs import cost_rows, costs
@@ -97,7 +97,7 @@ def main() -> None:
         print("\n".join(found))
     elif arguments.into:
         page = with_tables(arguments.into.read_text("utf-8"), found)
-        storage.write_text(arguments.into, page)
+        atomic.write_text(arguments.into, page)
         print(f"wrote the tables of {arguments.run} into {arguments.into}")
     else:
         for name, table in found.items():

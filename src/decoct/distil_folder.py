@@ -5,7 +5,7 @@ from pathlib import Path
 
 import tyro
 
-from decoct.core import storage
+from decoct.core import atomic, storage
 from decoct.core.console import note
 from decoct.core.errors import DecoctError
 from decoct.core.printable import printable, printable_output
@@ -80,7 +80,7 @@ def _begun(out: Path, folder: Path, wanted: str) -> Recipe | None:
 
 def _kept(out: Path, folder: Path, wanted: str, recipe: Recipe) -> Recipe:
     """Keep the plan, for a run that is interrupted."""
-    storage.write_text(out / _RECIPE, recipe.to_yaml())
+    atomic.write_text(out / _RECIPE, recipe.to_yaml())
     content = {"folder": str(folder.resolve()), "wanted": wanted}
     storage.save_json(out / _PLAN, content, kind="plan")
     return recipe

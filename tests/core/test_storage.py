@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from decoct.core import storage
+from decoct.core import atomic, storage
+from decoct.core.atomic import new_file
 from decoct.core.errors import DecoctError
 from decoct.core.storage import (
-    atomic_path,
     digest,
     is_valid,
     load_json,
@@ -300,7 +300,7 @@ def test_a_disk_that_fills_up_at_a_later_step_is_a_sentence(
 
 
 def test_any_failure_inside_leaves_nothing_behind(tmp_path: Path) -> None:
-    with pytest.raises(KeyError), atomic_path(tmp_path / "a") as temporary:
+    with pytest.raises(KeyError), new_file(tmp_path / "a") as temporary:
         temporary.write_text("half")
         raise KeyError
     assert left_over(tmp_path) == []
@@ -308,7 +308,7 @@ def test_any_failure_inside_leaves_nothing_behind(tmp_path: Path) -> None:
 
 def test_until_the_end_the_old_file_stands(text: Path) -> None:
     before = text.read_bytes()
-    with atomic_path(text) as temporary:
+    with new_file(text) as temporary:
         assert temporary.parent == text.parent  # so that moving it is atomic
         temporary.write_text("new")
         assert text.read_bytes() == before
@@ -329,14 +329,14 @@ def test_what_is_no_file_is_not_replaced(what: str, tmp_path: Path) -> None:
             other.write_text("mine")
     before = place.lstat()
     with pytest.raises(DecoctError, match=r"place is a (link|pipe|folder).* name another file"):
-        storage.write_text(place, "ours")
+        atomic.write_text(place, "ours")
     assert place.lstat() == before
     assert not other.exists() or other.read_text() == "mine"
 
 
 def test_no_two_writers_share_a_temporary_name(tmp_path: Path) -> None:
     """Not even those that have the same process number, in two containers."""
-    with atomic_path(tmp_path / "a") as one, atomic_path(tmp_path / "a") as two:
+    with new_file(tmp_path / "a") as one, new_file(tmp_path / "a") as two:
         one.write_text("one")
         two.write_text("two")
     assert (tmp_path / "a").read_text() == "one"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from decoct.core import checkpoint, storage
+from decoct.core import atomic, checkpoint, storage
 from decoct.core.errors import DecoctError
 from decoct.core.metrics import Metrics
 from decoct.core.place import Place
@@ -42,13 +42,13 @@ def small_run(run: Path) -> None:
 
     # The second file vouches for the first, as `plan.json` does for `plan.yaml`.
     if not storage.is_valid(run / "plan.json", kind="plan"):
-        storage.write_text(run / "plan.yaml", "a: 1\n")
+        atomic.write_text(run / "plan.yaml", "a: 1\n")
         storage.save_json(run / "plan.json", {"wanted": 1}, kind="plan")
     assert (run / "plan.yaml").read_text() == "a: 1\n"
     made = folders.artefact("one", KEYS["one"], file="a.safetensors", kind="k", make=one)
     last = folders.artefact("two", KEYS["two"], file="b.json", kind="k", make=two)
-    storage.link(made, run / "a.safetensors")
-    storage.link(last, run / "b.json")
+    atomic.link(made, run / "a.safetensors")
+    atomic.link(last, run / "b.json")
     folders.seconds()
 
 
@@ -109,12 +109,12 @@ def test_after_a_power_cut_anywhere_the_same_command_makes_the_same_files(
     assert count > 100
 
 
-@pytest.mark.parametrize("write", [storage.write_text, storage.save_json])
+@pytest.mark.parametrize("write", [atomic.write_text, storage.save_json])
 def test_what_was_written_outlasts_a_power_cut(
     write: Callable[..., Any], tmp_path: Path, run: Path
 ) -> None:
     """Otherwise a checkpoint could be gone, but not yet the artefact that it made be there."""
-    more: tuple[Any, ...] = ("text",) if write is storage.write_text else ({"a": 1},)
+    more: tuple[Any, ...] = ("text",) if write is atomic.write_text else ({"a": 1},)
     named = {"kind": "k"} if write is storage.save_json else {}
     disk = Disk(tmp_path)
     with disk.watched():

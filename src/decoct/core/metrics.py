@@ -5,7 +5,7 @@ import os
 import time
 from pathlib import Path
 
-from decoct.core import storage
+from decoct.core import atomic, storage
 
 
 class Metrics:
@@ -15,14 +15,14 @@ class Metrics:
         """Raises `DecoctError` if `path` cannot be written, or is not a file."""
         self.path = path
         if path is not None:
-            storage.make_folder(path.parent)
-            storage.refuse_special(path)  # opening a pipe would wait for a reader
+            atomic.make_folder(path.parent)
+            atomic.refuse_special(path)  # opening a pipe would wait for a reader
             _end_last_line(path)
 
     def write(self, **values: float | int | str) -> None:
         """Append one line, with the wall-clock time."""
         if self.path is not None:
-            with storage.writing(self.path), self.path.open("a", encoding="utf-8") as file:
+            with atomic.writing(self.path), self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"time": round(time.time(), 3), **values}) + "\n")
 
 
@@ -30,7 +30,7 @@ def _end_last_line(path: Path) -> None:
     """End a line that was cut short when its process died, so that it takes no other with it."""
     if not storage.is_there(path):
         return
-    with storage.writing(path), path.open("r+b") as file:
+    with atomic.writing(path), path.open("r+b") as file:
         if file.seek(0, os.SEEK_END):
             file.seek(-1, os.SEEK_END)
             if file.read(1) != b"\n":

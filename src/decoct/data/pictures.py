@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from decoct.core import storage
+from decoct.core import atomic
 from decoct.core.ahead import ahead
 from decoct.core.console import note, progress
 from decoct.core.errors import DecoctError
@@ -70,7 +70,7 @@ def _report_unreadable(found: Catalogue, unreadable: list[str], report: Path | N
     count = f"{found.path}: {len(unreadable)} of {total} pictures cannot be read"
     shown = "\n  ".join(unreadable[:10]) + ("\n  ..." if len(unreadable) > 10 else "")
     if report is not None:
-        storage.write_text(report, "\n".join(unreadable) + "\n")
+        atomic.write_text(report, "\n".join(unreadable) + "\n")
     if len(unreadable) > _MAX_UNREADABLE * total:
         raise DecoctError(f"{count}:\n  {shown}\ntoo few are left to continue")
     if report is not None:

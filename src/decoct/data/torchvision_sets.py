@@ -8,7 +8,7 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
-from decoct.core import storage
+from decoct.core import atomic
 from decoct.core.errors import DecoctError
 from decoct.core.extras import import_extra
 from decoct.data.hub_rows import read_rows
@@ -36,7 +36,7 @@ def read_torchvision(name: str, *, size: int, channels: int, split: str) -> Sour
         raise DecoctError(f"torchvision's {kind} is for any folder: give the folder itself")
     root = os.environ.get(_FOLDER) or Path.home() / ".cache" / "decoct" / "torchvision"
     folder = Path(root).expanduser()
-    storage.make_folder(folder)
+    atomic.make_folder(folder)
     parameters = inspect.signature(factory).parameters
     ways = _ways(name, parameters, part=part, test=split == "test")
     downloads = "download" in parameters or issubclass(factory, module.MNIST)

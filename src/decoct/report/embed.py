@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from decoct.artefacts.encoder import Encoder, load_encoder
-from decoct.core import storage
+from decoct.core import atomic, storage
 from decoct.core.console import Advance, note, progress
 from decoct.core.errors import DecoctError
 from decoct.data.pieces import Piece, source_pieces
@@ -49,7 +49,7 @@ def embed(
     """
     out = Path(out)
     check_format(out)
-    storage.refuse_special(out)
+    atomic.refuse_special(out)
     if batch < 1:
         raise DecoctError(f"a batch of {batch} pictures is empty; it takes at least 1")
     if not isinstance(encoder, Encoder):
@@ -148,7 +148,7 @@ def _list_unreadable(listed: Path, unreadable: dict[str, str], others: int) -> N
     if not unreadable:
         return
     lines = [as_line(f"{name}: {reason}") for name, reason in unreadable.items()]
-    storage.write_text(listed, "\n".join(lines) + "\n")
+    atomic.write_text(listed, "\n".join(lines) + "\n")
     shown = "\n  ".join(lines[:_SHOWN]) + "\n  ..." * (len(lines) > _SHOWN)
     total = len(lines) + others
     note(f"{len(lines)} of {total} pictures cannot be read; {listed} lists them:\n  {shown}")

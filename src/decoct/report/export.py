@@ -11,7 +11,7 @@ from torch import Tensor
 
 from decoct.artefacts.distilled import DistilledSet, load_distilled
 from decoct.artefacts.rule import TrainingRule
-from decoct.core import storage
+from decoct.core import atomic, storage
 from decoct.core.errors import DecoctError
 from decoct.core.paths import without_paths
 from decoct.data.images import normalise
@@ -72,18 +72,18 @@ def export(path: Path, *, out: Path, uint8: bool = False) -> Path:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DecoctError(f"{out} already exists and is not an empty folder; name a new one")
     for number, pixels in enumerate(distilled.pixels()):
-        with storage.atomic_path(out / f"{number:05d}.png") as temporary:
+        with atomic.new_file(out / f"{number:05d}.png") as temporary:
             to_picture(pixels).save(temporary, format="PNG")
-    with storage.atomic_path(out / "targets.npy") as temporary, temporary.open("wb") as file:
+    with atomic.new_file(out / "targets.npy") as temporary, temporary.open("wb") as file:
         np.save(file, plain_targets(distilled).numpy().astype(np.float32))
     if distilled.views is not None:
-        with storage.atomic_path(out / "views.npy") as temporary, temporary.open("wb") as file:
+        with atomic.new_file(out / "views.npy") as temporary, temporary.open("wb") as file:
             np.save(file, distilled.views.numpy())
     if distilled.labeller is not None:
         distilled.labeller.save(out / "labeller.safetensors")
     facts = _facts(distilled)
-    storage.write_text(out / "set.json", json.dumps(facts, indent=1) + "\n")
-    storage.write_text(out / "README.txt", _readme(facts, distilled.rule))
+    atomic.write_text(out / "set.json", json.dumps(facts, indent=1) + "\n")
+    atomic.write_text(out / "README.txt", _readme(facts, distilled.rule))
     return out
 
 

@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 
 from decoct.artefacts.encoder import Encoder, load_encoder
-from decoct.core import storage
+from decoct.core import atomic
 from decoct.core.errors import DecoctError
 from decoct.core.extras import import_extra
 from decoct.report.loaders import onnx_program, timm_program, torch_program
@@ -52,18 +52,18 @@ def export_encoder(path: Path | str, *, to: Format, out: Path | str) -> Path:
 def _to_torch(encoder: Encoder, out: Path) -> None:
     weights = io.BytesIO()  # torch would write a file's name into it
     torch.save(plain(encoder).state_dict(), weights)
-    with storage.atomic_path(out / "weights.pt") as temporary:
+    with atomic.new_file(out / "weights.pt") as temporary:
         temporary.write_bytes(weights.getvalue())
-    storage.write_text(out / "model.py", source_code(encoder))
-    storage.write_text(out / "load.py", torch_program(encoder, safe=False))
+    atomic.write_text(out / "model.py", source_code(encoder))
+    atomic.write_text(out / "load.py", torch_program(encoder, safe=False))
     files = {"weights.pt": "the weights, a state dict", "model.py": "the network's source"}
     _write_readme(encoder, out, files, inside="from 0 to 255 as uint8, or floats from 0 to 1")
 
 
 def _to_safetensors(encoder: Encoder, out: Path) -> None:
     _save_weights(plain(encoder), out / "weights.safetensors")
-    storage.write_text(out / "model.py", source_code(encoder))
-    storage.write_text(out / "load.py", torch_program(encoder, safe=True))
+    atomic.write_text(out / "model.py", source_code(encoder))
+    atomic.write_text(out / "load.py", torch_program(encoder, safe=True))
     files = {"weights.safetensors": "the weights", "model.py": "the network's source"}
     _write_readme(encoder, out, files, inside="from 0 to 255 as uint8, or floats from 0 to 1")
 
@@ -74,8 +74,8 @@ def _to_timm(encoder: Encoder, out: Path) -> None:
             f"this encoder is a {encoder.config.name}, which timm does not have; use --to torch"
         )
     _save_weights(encoder.network.body, out / "model.safetensors")
-    storage.write_text(out / "config.json", json.dumps(_timm_config(encoder), indent=1) + "\n")
-    storage.write_text(out / "load.py", timm_program(encoder))
+    atomic.write_text(out / "config.json", json.dumps(_timm_config(encoder), indent=1) + "\n")
+    atomic.write_text(out / "load.py", timm_program(encoder))
     files = {"model.safetensors": "the weights", "config.json": "what timm must know of them"}
     _write_readme(encoder, out, files, inside="")
 
@@ -105,10 +105,10 @@ def _to_onnx(encoder: Encoder, out: Path) -> None:
     for package in ("onnx", "onnxruntime"):
         import_extra(package, extra="onnx", package=package)
     network = plain(encoder)
-    with storage.atomic_path(out / "encoder.onnx") as temporary:
+    with atomic.new_file(out / "encoder.onnx") as temporary:
         _write_onnx(network, _noise(encoder, 2), temporary)
         _check_onnx(network, [_noise(encoder, count) for count in (1, 3)], temporary)
-    storage.write_text(out / "load.py", onnx_program(encoder))
+    atomic.write_text(out / "load.py", onnx_program(encoder))
     files = {"encoder.onnx": "the network, from pixels (uint8) to features; any number at a time"}
     _write_readme(encoder, out, files, inside="from 0 to 255 as uint8")
 
@@ -151,7 +151,7 @@ def _check_onnx(network: PlainEncoder, batches: list[torch.Tensor], path: Path) 
 
 def _save_weights(module: torch.nn.Module, path: Path) -> None:
     weights = {name: t.contiguous() for name, t in module.cpu().state_dict().items()}
-    with storage.atomic_path(path) as temporary:
+    with atomic.new_file(path) as temporary:
         safetensors.torch.save_file(weights, temporary, metadata={"format": "pt"})
 
 
@@ -168,7 +168,7 @@ def _write_readme(encoder: Encoder, out: Path, files: dict[str, str], *, inside:
         files="".join(f"  {name:{width}}  {what}\n" for name, what in files.items()),
         normalised=normalised,
     )
-    storage.write_text(out / "README.txt", text)
+    atomic.write_text(out / "README.txt", text)
 
 
 _FORMATS: dict[str, Callable[[Encoder, Path], None]] = {

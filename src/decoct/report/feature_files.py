@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from decoct.core import storage
+from decoct.core import atomic
 from decoct.core.errors import DecoctError
 from decoct.core.extras import import_extra
 from decoct.core.printable import one_line
@@ -49,8 +49,8 @@ def as_line(name: str) -> str:
 def _write_npy(out: Path, pieces: Iterable[Named], rows: int, features: int) -> None:
     header = {"descr": "<f4", "fortran_order": False, "shape": (rows, features)}
     with (
-        storage.atomic_path(out) as temporary,
-        storage.atomic_path(names_file(out)) as named,
+        atomic.new_file(out) as temporary,
+        atomic.new_file(names_file(out)) as named,
         temporary.open("wb") as file,
         named.open("w", encoding="utf-8", newline="\n") as lines,
     ):
@@ -63,7 +63,7 @@ def _write_npy(out: Path, pieces: Iterable[Named], rows: int, features: int) -> 
 def _write_csv(out: Path, pieces: Iterable[Named], rows: int, features: int) -> None:
     as_read_back = ",".join(["%.9g"] * features)  # nine digits tell any two float32 apart
     with (
-        storage.atomic_path(out) as temporary,
+        atomic.new_file(out) as temporary,
         temporary.open("w", encoding="utf-8", newline="") as file,
     ):
         quoted = csv.writer(file, lineterminator=",", quoting=csv.QUOTE_ALL)
@@ -88,7 +88,7 @@ def _write_parquet(out: Path, pieces: Iterable[Named], rows: int, features: int)
     kind = arrow.list_(arrow.float32(), features)
     schema = arrow.schema([("name", arrow.string()), ("features", kind)])
     with (
-        storage.atomic_path(out) as temporary,
+        atomic.new_file(out) as temporary,
         parquet.ParquetWriter(temporary, schema) as file,
     ):
         for names, values in pieces:

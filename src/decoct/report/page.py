@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from decoct.artefacts.distilled import versions
-from decoct.core import storage
+from decoct.core import atomic
 from decoct.core.errors import DecoctError
 from decoct.evaluation.scores import Scores
 from decoct.methods.registry import METHODS
@@ -46,7 +46,7 @@ def write_report(folder: Path | str, *, out: Path | None = None) -> Path:
     html = render(read_contents(folder))
     target = out or folder / "report.html"
     try:
-        storage.write_text(target, html)
+        atomic.write_text(target, html)
     except OSError as error:
         raise DecoctError(f"{target} cannot be written: {error.strerror}") from error
     return target

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from decoct.artefacts.distilled import load_distilled
 from decoct.artefacts.hub import download, repository
-from decoct.core import storage
+from decoct.core import atomic
 from decoct.core.errors import DecoctError
 
 
@@ -24,6 +24,6 @@ def pull(name: str, *, out: Path | str | None = None) -> Path:
         raise DecoctError(f"{file} already exists; name a new file with --out")
     found = download(name)
     load_distilled(found)  # raises for what is damaged, or no set
-    with storage.atomic_path(file) as temporary:
+    with atomic.new_file(file) as temporary:
         shutil.copyfile(found, temporary)
     return file

@@ -7,7 +7,7 @@ from typing import Any
 from decoct.artefacts.distilled import load_distilled
 from decoct.artefacts.hub import FILE, repository
 from decoct.artefacts.old_formats import upgraded
-from decoct.core import storage
+from decoct.core import atomic, storage
 from decoct.core.console import note
 from decoct.core.errors import DecoctError
 from decoct.core.extras import import_extra
@@ -85,12 +85,12 @@ def _write(file: Path, folder: Path, *, name: str, licence: str) -> None:
     distilled = load_distilled(folder / FILE)
     drawn = picture(folder / FILE)
     assert drawn is not None  # a set has images
-    with storage.atomic_path(folder / "pictures.png") as temporary:
+    with atomic.new_file(folder / "pictures.png") as temporary:
         temporary.write_bytes(png_bytes(drawn[0]))
     write_rows(distilled, folder / "data" / "train-00000-of-00001.parquet")
     measured = _measured(file, distilled.method)
     text = card(distilled, name=name, caption=drawn[1], licence=licence.strip(), measured=measured)
-    storage.write_text(folder / "README.md", text)
+    atomic.write_text(folder / "README.md", text)
 
 
 def _measured(file: Path, method: str) -> Measured:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from decoct.artefacts.distilled import DistilledSet
-from decoct.core import storage
+from decoct.core import atomic
 from decoct.core.console import progress
 from decoct.core.extras import import_extra
 from decoct.core.shapes import Pixels
@@ -42,7 +42,7 @@ def write_rows(distilled: DistilledSet, path: Path) -> None:
     bars = not datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()  # ours were shown already
     try:
-        with storage.atomic_path(path) as temporary:
+        with atomic.new_file(path) as temporary:
             table.to_parquet(temporary)
     finally:
         if bars:

@@ -7,7 +7,7 @@ from PIL import Image
 from torch import Tensor
 
 from decoct.artefacts.distilled import DistilledSet
-from decoct.core import storage
+from decoct.core import atomic, storage
 from decoct.core.errors import DecoctError
 from decoct.core.forms import understood
 from decoct.data.images import Images
@@ -48,7 +48,7 @@ def show(path: Path | str, *, out: Path | None = None) -> str:
     if target.is_dir():
         target /= path.with_suffix(".png").name
     try:
-        with storage.atomic_path(target) as temporary:
+        with atomic.new_file(target) as temporary:
             temporary.write_bytes(png_bytes(image))
     except OSError as error:
         raise DecoctError(f"{target} cannot be written: {error.strerror}") from error

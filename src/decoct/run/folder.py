@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from decoct.core import checkpoint, storage
+from decoct.core import atomic, checkpoint, storage
 from decoct.core.console import note
 from decoct.core.place import Place
 from decoct.run.lock import lock_folder
@@ -50,7 +50,7 @@ class StageFolders:
         """The path of a complete artefact, which is found or made."""
         path = self.of(label, key) / file
         if not storage.is_valid(path, kind=kind):
-            storage.refuse_special(path)  # before the work, not after it
+            atomic.refuse_special(path)  # before the work, not after it
             if path.exists():
                 note(f"{path} is damaged; making it again")
             with self.timed(label, path.parent):
@@ -63,7 +63,7 @@ class StageFolders:
     def timed(self, label: str, folder: Path) -> Iterator[None]:
         """Add the block's seconds to the stage's own, without those of nested stages."""
         with lock_folder(self.path):
-            storage.make_folder(folder)
+            atomic.make_folder(folder)
             self.sweep()
             with self._counted(label, folder):
                 yield

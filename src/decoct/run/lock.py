@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 from filelock import FileLock, Timeout
 
-from decoct.core import storage
+from decoct.core import atomic
 from decoct.core.console import note
 from decoct.core.errors import DecoctError
 
@@ -70,7 +70,7 @@ def lock_folder(folder: Path | str, *, wait: bool = False) -> Iterator[None]:
         yield
         return
     new = [p for p in (path, *path.parents) if not p.exists()]
-    storage.make_folder(path)
+    atomic.make_folder(path)
     # One object for all blocks of this process, which counts them.
     lock = FileLock(path / _LOCK, is_singleton=True, thread_local=False, fallback_to_soft=False)
     if not _acquired(lock, path, wait):
@@ -123,7 +123,7 @@ def _sign(path: Path) -> None:
     ours, last = _ourselves(), _owner(path)
     if last is not None and last.host != ours.host:  # a lock may not reach from machine to machine
         note(f"{path} was left in haste ({last}); if that is still at work, end one of the two")
-    storage.write_text(path / _OWNER, msgspec.json.encode(ours).decode())
+    atomic.write_text(path / _OWNER, msgspec.json.encode(ours).decode())
 
 
 def _ourselves() -> Owner:

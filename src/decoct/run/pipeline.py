@@ -14,7 +14,7 @@ from decoct.artefacts.distilled import DistilledSet, versions
 from decoct.artefacts.encoder import Encoder
 from decoct.artefacts.targets import Targets
 from decoct.artefacts.trajectories import Trajectories
-from decoct.core import checkpoint, storage
+from decoct.core import atomic, checkpoint, storage
 from decoct.core.console import note
 from decoct.core.device import resolve_device
 from decoct.core.errors import DecoctError
@@ -113,7 +113,7 @@ class Run:
             return stage.make(self._inputs(stage), Place(self.device, folder))
         finally:
             if step.is_file():
-                storage.write_text(step.with_suffix(".yaml"), self.recipe.to_yaml())
+                atomic.write_text(step.with_suffix(".yaml"), self.recipe.to_yaml())
 
     def _plan(self, names: Iterable[str]) -> None:
         """Count the stages that lead to these, for people who wait."""
@@ -236,7 +236,7 @@ class Run:
             made = self.folder / f"{name}-{self.graph.key(name)}" / artefact.file
             if made.is_file():
                 self.get(name)  # a damaged one is made again, though all scores are there
-                storage.link(made, self.folder / artefact.file)
+                atomic.link(made, self.folder / artefact.file)
                 found.append(self.folder / artefact.file)
         return found
 
@@ -253,7 +253,7 @@ class Run:
         """
         self.check_folder()
         self.stages.sweep()
-        storage.write_text(self._recipe_file, SAVED_RECIPE + self.recipe.to_yaml())
+        atomic.write_text(self._recipe_file, SAVED_RECIPE + self.recipe.to_yaml())
 
     @property
     def _recipe_file(self) -> Path:

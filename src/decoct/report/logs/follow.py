@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from decoct.core import storage
+from decoct.core import atomic
 from decoct.core.console import note
 from decoct.core.errors import DecoctError
 from decoct.evaluation.scores import Scores
@@ -72,7 +72,7 @@ class _Follower:
     @classmethod
     def open(cls, name: LoggerName, recipe: Recipe, run: Path) -> "_Follower":
         place = run / "logs" / name
-        storage.make_folder(place)
+        atomic.make_folder(place)
         file = place / "followed.json"
         kept = _kept(file)
         start = Start(place, recipe.name, recipe.to_yaml(), identity=kept.get("identity", ""))
@@ -114,7 +114,7 @@ class _Follower:
         self._log_scores(self.run / "scores.json")
         self.logger.close()
         kept = {"identity": self.logger.identity or "given", "read": self.read, "seen": self.seen}
-        storage.write_text(self.file, json.dumps(kept, indent=1))
+        atomic.write_text(self.file, json.dumps(kept, indent=1))
 
     def _log_scores(self, path: Path) -> None:
         if not path.exists() or path.stat().st_mtime < self.since:
