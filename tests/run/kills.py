@@ -254,14 +254,32 @@ def decoct_compare(recipe: Path, out: Path, log: Path, jobs: int, wait: bool) ->
     context, start = multiprocessing.get_context, workers._start
 
     def start_aloud(threads: int) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # as in a process that is spawned
         start(threads)
         workers.console.quiet = False  # so that the stage is known
 
+    _fork_as_if_spawned()
     multiprocessing.get_context = lambda method=None: context("fork")
     workers._start = start_aloud
     verbs.parse = partial(parsed, out=out, jobs=jobs, wait=wait)
     os._exit(cli.main(["compare", str(recipe)]))
+
+
+def _fork_as_if_spawned() -> None:
+    """From its first moment a process forked by this one ends at SIGTERM, as a spawned one does."""
+    terminate = {signal.SIGTERM}
+
+    def unblock() -> None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, terminate)
+
+    def begin() -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        unblock()
+
+    os.register_at_fork(
+        before=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, terminate),
+        after_in_parent=unblock,
+        after_in_child=begin,
+    )
 
 
 def parsed(verb: str, arguments: list[str], **given: Any) -> Call:
