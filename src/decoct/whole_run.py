@@ -29,6 +29,7 @@ def whole_run(call: Call) -> None:
         print_comparison(run, call.flags.jobs)  # with --jobs, makes that encoder too
     if alone:
         _make_encoder(run)
+    run.mend()
     made = run.publish()
     for file in made:
         print(f"{file}\n  {describe(file).splitlines()[0]}")

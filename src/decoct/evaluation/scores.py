@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypedDict
 
 import numpy as np
 
@@ -44,6 +44,17 @@ class Row:
     gap_recovered: Interval | None  # (method - random) / (full - random), paired likewise
 
 
+class _Facts(TypedDict, total=False):
+    """What tables read of the facts about a method; there may be others."""
+
+    images: int | None
+    bytes: int | None
+    steps: int | None
+    epochs: int | None
+    as_many_steps_as: str
+    stopped: list[str]
+
+
 @dataclass(frozen=True)
 class Scores:
     """All accuracies of a comparison, and facts about each method (steps, bytes, ...).
@@ -73,7 +84,8 @@ class Scores:
         with understood(path):
             content = storage.load_json(path, kind="scores")
             found = typed(content["scores"], tuple[Score, ...])
-            known = typed(content["facts"], dict[str, dict[str, Any]])
+            typed(content["facts"], dict[str, _Facts])
+            known: dict[str, dict[str, Any]] = content["facts"]
         for method, facts in known.items():
             if method.endswith(_SHORTER):
                 facts.setdefault(_AS_MANY_STEPS, method.removesuffix(_SHORTER))

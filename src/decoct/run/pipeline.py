@@ -62,6 +62,7 @@ class Run:
         self._made: dict[str, Any] = {}
         self._asked: dict[str, None] = {}  # requested stages, in order
         self._done: set[str] = set()  # stages that are there, with all that led to them
+        self._whole: set[str] = set()  # stages whose files were read or made
         self._planned: list[str] = []  # the stages that are kept, of those that lead to the goal
         if alike is not None:
             self._made |= {n: alike._made[n] for n in ("images", "tasks") if n in alike._made}
@@ -73,6 +74,7 @@ class Run:
             return self._made[name]
         stage = self.graph.stage(name)
         found = self._kept(stage) if stage.artefact else self._unkept(stage)
+        self._whole.add(name)
         self._done |= {source.name for source in self.graph.reachable([name])}
         if stage.seed is None:
             self._made[name] = found
@@ -224,18 +226,27 @@ class Run:
             facts["bytes"] = self.distilled(method, self.recipe.seed).bytes
         return facts
 
+    def mend(self) -> None:
+        """Make damaged files again that nothing has read, as scores do not read their encoders."""
+        for stage in self.graph.of_a_run():
+            made = self.folder / f"{stage.name}-{self.graph.key(stage.name)}"
+            there = made / stage.artefact.file if stage.artefact else made
+            if stage.is_kept and stage.name not in self._whole and there.exists():
+                self.get(stage.name)
+
     def publish(self) -> list[Path]:
         """Give the recipe's own set and encoder names at the top of the folder; returns these."""
         method, seed = self.recipe.method, self.recipe.seed
         names = [set_of(method, seed)] if method_kind(method).makes_set else []
+        asked_for = {stage.name for stage in self.graph.reachable(self.graph.asked_for())}
         found = []
         for name in (*names, encoder_of(method, seed)):
             artefact = self.graph.stage(name).artefact
             if artefact is None:
                 continue
             made = self.folder / f"{name}-{self.graph.key(name)}" / artefact.file
-            if made.is_file():
-                self.get(name)  # a damaged one is made again, though all scores are there
+            if made.is_file() or name in asked_for:
+                self.get(name)  # one that is damaged or gone is made again, though scores are there
                 atomic.link(made, self.folder / artefact.file)
                 found.append(self.folder / artefact.file)
         return found
