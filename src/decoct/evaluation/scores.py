@@ -5,8 +5,9 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self, TypedDict
+from typing import Annotated, Any, Self, TypedDict
 
+import msgspec
 import numpy as np
 
 from decoct.core import storage
@@ -29,7 +30,7 @@ class Score:
     task: str
     labels: str
     draw: int
-    accuracy: float
+    accuracy: Annotated[float, msgspec.Meta(ge=0, le=100)]  # checked where a file is read
 
 
 @dataclass(frozen=True)

@@ -91,8 +91,10 @@ class Ablation:
     def lines(self, axis: str, labels: str) -> list[Line]:
         """A line for each outcome on an axis, for one choice of labels."""
         outcomes = [o for o in self.outcomes if o.axis == axis]
-        (base,) = (o for o in outcomes if o.base)
-        return [_line(o, labels, self.method, base) for o in outcomes]
+        bases = [o for o in outcomes if o.base]
+        if len(bases) != 1:
+            raise DecoctError(f"the ablation's axis {axis} has {len(bases)} values of the recipe")
+        return [_line(o, labels, self.method, bases[0]) for o in outcomes]
 
 
 def _line(outcome: Outcome, labels: str, method: str, base: Outcome) -> Line:

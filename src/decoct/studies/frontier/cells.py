@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Self
 
 from decoct.core import storage
+from decoct.core.errors import DecoctError
 from decoct.core.forms import typed, understood
 from decoct.evaluation.interval import Interval
 from decoct.evaluation.scores import REFERENCE, UPPER, Score, Scores
@@ -66,6 +67,11 @@ class Frontier:
             for cell in content["cells"]:
                 cell["scores"] = [asdict(score) for score in _flat(cell["scores"], cell["method"])]
             found: Self = typed(content, cls)
+            for cell in found.cells:
+                if not cell.scores:
+                    raise DecoctError(f"a cell of {cell.method} has no scores")
+                if cell.axis == "steps" and cell.budget != str(cell.steps):
+                    raise DecoctError(f"a budget of {cell.steps} steps is called {cell.budget}")
             return found
 
     def networks(self) -> list[str]:
@@ -119,7 +125,10 @@ def difference(cell: Cell, other: Cell) -> Interval:
     """By how much a cell exceeds another, paired."""
     named = (*_renamed(cell.scores, "cell"), *_renamed(other.scores, REFERENCE))
     over = Scores(named).row("cell", None).over_random
-    assert over is not None
+    if over is None:  # all cells of a frontier have its seeds and tasks
+        raise DecoctError(
+            f"the frontier's {cell.method} shares no scores with {other.method}; measure it again"
+        )
     return over
 
 
