@@ -47,6 +47,7 @@ def _faults() -> list[Row]:
     return [
         (what, found[part]["tried"], found[part]["survived"], f"python benchmarks/faults.py{flags}")
         for part, (what, flags) in names.items()
+        if part in found
     ]
 
 
@@ -69,6 +70,8 @@ def _damage() -> list[Row]:
 def _fuzzed() -> list[Row]:
     rows = []
     for target in ("artefacts", "recipes", "checkpoints", "arrays", "machine"):
+        if not (RECORDS / f"fuzz-{target}.json").exists():  # not measured since it last changed
+            continue
         found = _record(f"fuzz-{target}")
         what = f"inputs for the reader of {target}, made by a fuzzer"
         if target == "machine":
