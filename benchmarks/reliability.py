@@ -44,11 +44,13 @@ def _faults() -> list[Row]:
         "power cuts": ("power cuts after an operation", ""),
         "full disks": (f"disks of up to 1 MB, of which {filled} were full", " --full-disks 60"),
     }
-    return [
-        (what, found[part]["tried"], found[part]["survived"], f"python benchmarks/faults.py{flags}")
-        for part, (what, flags) in names.items()
-        if part in found
-    ]
+    rows = []
+    for part, (what, flags) in names.items():
+        every = found[part]["every"]
+        flags += f" --every {every}" * (every > 1)
+        how = f"python benchmarks/faults.py{flags}"
+        rows.append((what, found[part]["tried"], found[part]["survived"], how))
+    return rows
 
 
 def _kills() -> Row:
