@@ -118,7 +118,7 @@ def _write_json(folder: Path) -> dict[str, Path]:
     Ablation("mine", (outcome,), {"size": "images"}).save(found["ablation"])
     candidate = Candidate("convnet", 2, "int8", 50, 0.25, 9, 250, 0.5)
     Fit("1kB", "carried", (candidate,)).save(found["fit"])
-    cell = Cell("mkdt", "convnet", "steps", "", "sgd", 1.0, 9, 9, 0.5, True, 4, (SCORE,), ("a",))
+    cell = Cell("mkdt", "convnet", "steps", "9", "sgd", 1.0, 9, 9, 0.5, True, 4, (SCORE,), ("a",))
     Frontier("mine", (cell,), {"a": None}).save(found["frontier"])
     Tuning((Trial("mkdt", 1.0, 9, 0.5),)).save(found["tuning"])
     score = {"task": "emoji", "labels": "5%", "draw": 0, "accuracy": 40.0, "by_class": {"a": 1.0}}
