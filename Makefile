@@ -12,7 +12,7 @@ demo: $(VENV)/.installed
 	$(BIN)/decoct demo
 
 test: lint types docs
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist worksteal
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

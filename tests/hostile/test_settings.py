@@ -2,7 +2,7 @@
 
 import typing
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,7 +10,7 @@ import pytest
 
 import decoct.verbs  # noqa: F401 - all that a command can be given is defined now
 from benchmarks.bad_input import every_section, in_python, in_yaml, names_of, sense
-from decoct.core.settings import Bounds, Count, Settings, hints
+from decoct.core.settings import Bounds, Count, Settings, check, hints
 
 TOGETHER = {("diagnose", "points"), ("diagnose", "epochs")}  # no point lies beyond the epochs
 
@@ -67,6 +67,13 @@ def undeclared(hint: Any) -> bool:
 @pytest.mark.parametrize("kind", dict.fromkeys(kinds_of(Settings)))
 def test_every_field_declares_what_it_takes(kind: type[Settings]) -> None:
     assert [name for name, hint in hints(kind).items() if undeclared(hint)] == []
+
+
+@pytest.mark.parametrize("kind", dict.fromkeys(kinds_of(Settings)))
+def test_every_default_is_one_that_the_field_takes(kind: type[Settings]) -> None:
+    for field in fields(kind):
+        if field.default is not MISSING:
+            check(field.name, hints(kind)[field.name], field.default)
 
 
 def test_a_field_without_bounds_is_noticed() -> None:

@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.module_tracker import ModuleTracker
 
 from decoct.core import checkpoint, seeding
+from decoct.core.console import note
 from decoct.core.errors import DecoctError
 from decoct.core.place import FAILING_STEP, STATE
 
@@ -33,6 +34,19 @@ def all_finite(tensors: Iterable[Tensor]) -> bool:
     """
     numbers = [t.detach() for t in tensors if t.is_floating_point() and t.numel()]
     return bool(get_total_norm(numbers, math.inf).isfinite()) if numbers else True
+
+
+def retried(go_on: Callable[[], int | None], *, back: Callable[[], None], label: str) -> int | None:
+    """Iterate to the end, from the last good state once more where an iteration is not finite.
+
+    `go_on` returns such an iteration, and `back` undoes it. Returns one that is not finite twice.
+    """
+    suspect = None
+    while (failed := go_on()) is not None and failed != suspect:
+        note(f"{label}: not finite at iteration {failed}; trying again from before it")
+        suspect = failed
+        back()
+    return failed
 
 
 def is_kept(meta: Mapping[str, Any]) -> bool:

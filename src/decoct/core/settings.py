@@ -98,8 +98,10 @@ class Settings:
 
     def __post_init__(self) -> None:
         kind: Any = type(self)
+        defaults = _defaults(kind)  # which a test checks, so that not every object does
         for name, hint in hints(kind).items():
-            check(f"{self.section}.{name}".strip("."), hint, getattr(self, name))
+            if (value := getattr(self, name)) is not defaults[name]:
+                check(f"{self.section}.{name}".strip("."), hint, value)
 
 
 def check(name: str, hint: Any, value: Any) -> None:
@@ -107,6 +109,12 @@ def check(name: str, hint: Any, value: Any) -> None:
     for entry, found, wanted in _wrong(hint, value):
         path = f"{name}.{entry}".strip(".")
         raise DecoctError(f"{path} is {shown(found)}; it must be {wanted}")
+
+
+@cache
+def _defaults(kind: Any) -> dict[str, Any]:
+    """The fields' defaults by name; those that are made anew for each object are equal to none."""
+    return {f.name: f.default for f in fields(kind)}
 
 
 @cache
@@ -183,6 +191,7 @@ def _unfit(text: str, at_least: int) -> str:
     return "free of NUL characters" if "\0" in text else ""
 
 
+@cache
 def _parts(hint: Any) -> tuple[Any, Bounds | None, int]:
     """A type without its annotations, its bounds, and how many entries it has at least."""
     if typing.get_origin(hint) is not Annotated:

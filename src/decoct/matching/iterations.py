@@ -28,14 +28,10 @@ class Iterations:
 
     def to_the_end(self) -> None:
         """Run the remaining iterations, or stop at one that is not finite twice."""
-        suspect = None
-        while (failed := self._go_on()) is not None:
-            if failed == suspect:
-                self._stop(failed)
-                return
-            note(f"{self.label}: not finite at iteration {failed}; trying again from before it")
-            suspect = failed
-            self.synthetic.back_to_last_good()
+        back = self.synthetic.back_to_last_good
+        failed = failing_step.retried(self._go_on, back=back, label=self.label)
+        if failed is not None:
+            self._stop(failed)
 
     def _go_on(self) -> int | None:
         """Iterate up to an iteration that is not finite, which is returned, or to the end."""
@@ -103,4 +99,4 @@ class Iterations:
 
 
 def _is_finite(gradient: MatchingGradient) -> bool:
-    return all(bool(tensor.isfinite().all()) for tensor in vars(gradient).values())
+    return failing_step.all_finite(vars(gradient).values())

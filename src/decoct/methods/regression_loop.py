@@ -203,14 +203,10 @@ class _Iterations:
 
     def to_the_end(self) -> None:
         """Run the remaining iterations, or stop at one that is not finite twice."""
-        suspect, name = None, self.config.name
-        while (failed := self._go_on()) is not None:
-            if failed == suspect:
-                self._stop(failed)
-                return
-            note(f"{name}: not finite at iteration {failed}; trying again from before it")
-            suspect = failed
-            self.course.back_to_last_good()
+        back, name = self.course.back_to_last_good, self.config.name
+        failed = failing_step.retried(self._go_on, back=back, label=name)
+        if failed is not None:
+            self._stop(failed)
 
     def _go_on(self) -> int | None:
         """Iterate up to an iteration that is not finite, which is returned, or to the end."""

@@ -11,6 +11,8 @@ from typing import Any, Literal
 from decoct.core import storage
 from decoct.core.console import progress
 from decoct.core.errors import DecoctError, ForeignError, UnreadableError
+from decoct.core.place import STATE
+from decoct.core.printable import one_line
 from decoct.report.readers import READERS
 from decoct.run.clean import unreachable
 from decoct.run.folder import stage_folders
@@ -25,7 +27,6 @@ _TEXTS = (  # which people may change
     *("metrics.jsonl", "unreadable.txt", "report.html"),
 )
 _LOCKS = (".lock", ".owner.json")  # of whoever works on a run
-_STATE = "state.safetensors"
 # What makes the files at the top of a run's folder, where that is not `decoct run`
 _STUDIES = {
     "ablation.json": "ablate",
@@ -205,7 +206,7 @@ class _Run:
             return "ask whoever made it for another copy, or make it again"
         if not reached:
             return f"nothing needs it: decoct clean {self.folder} deletes it"
-        if file.name == _STATE:
+        if file.name == STATE:
             return f"decoct run {self.folder / 'recipe.yaml'} begins its stage again"
         verb = _STUDIES.get(file.name, "run")
         return f"decoct {verb} {self.folder / 'recipe.yaml'} makes it again"
@@ -227,7 +228,7 @@ class _Run:
 
 def _unfinished(place: Path, stage: Stage[Any]) -> str:
     """Why a stage is not finished; "" if it is."""
-    if (place / _STATE).is_file():
+    if (place / STATE).is_file():
         return "interrupted; its checkpoint is kept"
     if stage.artefact:
         return "" if (place / stage.artefact.file).is_file() else "begun"
@@ -239,27 +240,26 @@ def verify_text(found: list[Checked]) -> str:
     """What a person needs to know of what `verify` found."""
     blocks = [
         "\n  ".join(
-            filter(None, [f"{one.state}: {_shown(one.path)}", _reason(one), _shown(one.remedy)])
+            filter(None, [f"{one.state}: {_name(one)}", _reason(one), one_line(one.remedy)])
         )
         for one in found
         if one.state in ("damaged", "unreadable")
     ]
     for state in ("unfinished", "missing", "unknown"):
         some = [one for one in found if one.state == state]
-        lines = "".join(f"\n  {_shown(one.path)}: {_shown(one.why)}" for one in some[:_LISTED])
+        lines = "".join(f"\n  {_name(one)}: {one_line(one.why)}" for one in some[:_LISTED])
         more = f"\n  and {len(some) - _LISTED} more" * (len(some) > _LISTED)
         blocks += [f"{_TITLES[state]}{lines}{more}"] if some else []
     return "\n".join([*blocks, _summary(found)])
 
 
+def _name(one: Checked) -> str:
+    return one_line(str(one.path))
+
+
 def _reason(one: Checked) -> str:
     why = one.why.removeprefix(str(one.path)).removesuffix("; delete it and make it again")
-    return _shown(why.lstrip(": "))
-
-
-def _shown(text: Path | str) -> str:
-    """Without the control sequences that a file's name may hold."""
-    return "".join(letter if letter.isprintable() else "?" for letter in str(text))
+    return one_line(why.lstrip(": "))
 
 
 _LISTED = 10  # of a sort

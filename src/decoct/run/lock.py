@@ -22,6 +22,7 @@ from filelock import FileLock, Timeout
 from decoct.core import atomic
 from decoct.core.console import note
 from decoct.core.errors import DecoctError
+from decoct.core.printable import one_line
 
 _LOCK, _OWNER = ".lock", ".owner.json"
 _POLL_S = 1.0
@@ -49,7 +50,7 @@ class Owner:
         'process 4711 of ana on node7, since 2026-11-26 14:02 UTC: decoct demo'
         """
         text = f"process {self.process} of {self.user} on {self.host}, since {self.since}"
-        return "".join(c for c in f"{text}: {self.command}" if c.isprintable())
+        return one_line(f"{text}: {self.command}")
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """A recipe's file: YAML of plain values, and no more of it than anybody writes by hand."""
 
-import stat
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,8 @@ from typing import Any
 import yaml
 
 from decoct.core.errors import DecoctError
+from decoct.core.printable import brief
+from decoct.core.readable import open_regular
 from decoct.core.settings import shown
 from decoct.core.spelling import suggest
 from decoct.run.recipes import recipe_names, recipe_text
@@ -27,13 +28,13 @@ def read_recipe(name: str | Path) -> dict[Any, Any]:
     >>> read_recipe("demo")["images"]["source"]
     'emoji'
     """
-    where = f"recipe {_shortened(str(name))}"
+    where = f"recipe {brief(name, _SAID)}"
     if str(name) in recipe_names():
         return _settings(recipe_text(str(name)).encode(), where)
     path = Path(name)
     try:
-        regular = stat.S_ISREG(path.stat().st_mode)  # a pipe might never end
-        text = _beginning(path) if regular else b""
+        with open_regular(path) as file:
+            text = file.read(_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise DecoctError(
             f"there is no {where}: neither a file nor a shipped one;"
@@ -42,20 +43,9 @@ def read_recipe(name: str | Path) -> dict[Any, Any]:
     except (OSError, ValueError) as error:  # too long a name, one with NUL, no permission, ...
         reason = getattr(error, "strerror", None) or error
         raise DecoctError(f"{where} cannot be read ({reason}); name another file") from error
-    if not regular:
-        raise DecoctError(f"{where} is no file, but a folder, a pipe or a device")
     if len(text) > _BYTES:
         raise DecoctError(f"{where} is larger than {_BYTES:,} bytes, so it is some other file")
     return _settings(text, where)
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= _SAID else f"{text[:_SAID]}..."
-
-
-def _beginning(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(_BYTES + 1)
 
 
 def _settings(text: bytes, where: str) -> dict[Any, Any]:
@@ -77,7 +67,7 @@ def _parsed(text: bytes, where: str) -> Any:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
-        problem = _shortened(" ".join(problem.split()))
+        problem = brief(problem, _SAID)
         raise DecoctError(f"{where} is not valid YAML{line}: {problem}") from error
     except RecursionError as error:
         raise DecoctError(f"{where} is nested too deeply: settings are at most 4 deep") from error
