@@ -6,11 +6,12 @@ from typing import Any, NotRequired, TypedDict
 from decoct.core import storage
 from decoct.core.errors import DecoctError
 from decoct.core.forms import typed, understood
+from decoct.run.seconds import Seconds
 
 
 class _Content(TypedDict):
     stages: dict[str, str]
-    seconds: dict[str, float]
+    seconds: dict[str, Seconds]
     inputs: NotRequired[dict[str, list[str]]]
     seeds: NotRequired[dict[str, int | None]]
     sorts: NotRequired[dict[str, str]]

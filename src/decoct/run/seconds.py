@@ -1,21 +1,23 @@
 """How long a stage took so far, in a file in its folder."""
 
 import json
-import math
 from pathlib import Path
+from typing import Annotated
+
+import msgspec
 
 from decoct.core import storage
 from decoct.core.console import note
 from decoct.core.errors import DecoctError, UnreadableError
 from decoct.core.forms import typed, understood
 
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e12)]  # so neither nan nor infinity
+
 
 def read_seconds(file: Path) -> float:
     """The seconds in a file; raises `DecoctError` if there is none, or no whole one."""
     with understood(file):
-        seconds: float = typed(_content(file)["seconds"], float)
-        if not 0 <= seconds < math.inf:
-            raise DecoctError(f"{seconds} is no time that a stage can take")
+        seconds: float = typed(_content(file)["seconds"], Seconds)
         return seconds
 
 

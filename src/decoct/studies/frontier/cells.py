@@ -70,8 +70,8 @@ class Frontier:
             for cell in found.cells:
                 if not cell.scores:
                     raise DecoctError(f"a cell of {cell.method} has no scores")
-                if cell.axis == "steps" and not cell.budget.isdecimal():
-                    raise DecoctError(f"a budget of {cell.budget!r} is no number of steps")
+                if cell.axis == "steps" and not (cell.budget.isdecimal() and cell.steps > 0):
+                    raise DecoctError(f"{cell.steps} steps of {cell.budget!r} are none")
             return found
 
     def networks(self) -> list[str]:
