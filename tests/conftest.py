@@ -21,6 +21,7 @@ from decoct.run.recipe import Recipe, load_recipe
 from decoct.training import loop
 from decoct.training.experts import ExpertsConfig, train_experts
 from tests.bad_input.conftest import save_task
+from tests.processes import Processes
 
 # The same examples at every run; nothing is written to the working directory.
 settings.register_profile("decoct", deadline=None, derandomize=True, database=None)
@@ -192,3 +193,19 @@ def tiny_recipe(tiny_folder: Path) -> Recipe:
     """
     (tiny_folder / "mine.yaml").write_text(TINY_RECIPE.format(folder=tiny_folder))
     return load_recipe(tiny_folder / "mine.yaml")
+
+
+@pytest.fixture(scope="session")
+def two_processes() -> Iterator[Processes]:
+    """Two processes that are one group, kept for the whole session."""
+    processes = Processes(2)
+    yield processes
+    processes.end()
+
+
+@pytest.fixture(scope="session")
+def four_processes() -> Iterator[Processes]:
+    """Four processes that are one group, kept for the whole session."""
+    processes = Processes(4)
+    yield processes
+    processes.end()

@@ -72,6 +72,7 @@ class Stage(Generic[A]):
     sort: str = ""  # its label when times of similar stages are added up
     seed: int | None = None  # the seed that it belongs to; None: shared by all
     given: Callable[[Sizes], Mapping[str, Any]] = _nothing  # what else `Inputs` holds
+    parts: int = 1  # among so many processes it can be divided; 1: one of them makes it alone
     version: int = 1  # increase it when the algorithm changes, so that old artefacts are made again
 
     @property

@@ -1,0 +1,73 @@
+"""Real processes in a gloo group, for tests of what is divided over ranks."""
+
+import multiprocessing
+import os
+import socket
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any
+
+import torch
+
+from decoct.core import ranks
+
+
+class Processes:
+    """So many processes, one thread each, that call functions together as one group.
+
+    A function must be of a module, so that the processes can import it.
+    """
+
+    def __init__(self, count: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        port = _free_port()
+        self.pipes: list[Connection] = []
+        self.processes = []
+        for rank in range(count):
+            ours, theirs = context.Pipe()
+            environment = {
+                "RANK": str(rank),
+                "LOCAL_RANK": str(rank),
+                "WORLD_SIZE": str(count),
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": str(port),
+            }
+            process = context.Process(target=_serve, args=(theirs, environment), daemon=True)
+            process.start()
+            self.pipes.append(ours)
+            self.processes.append(process)
+
+    def call(self, function: Callable[..., Any], *arguments: Any, **named: Any) -> list[Any]:
+        """What each rank returns; the error of the first that raises one is raised here."""
+        for pipe in self.pipes:
+            pipe.send((function, arguments, named))
+        answers = [pipe.recv() for pipe in self.pipes]
+        for rank, (_, error) in enumerate(answers):
+            assert not error, f"rank {rank}: {error}"
+        return [result for result, _ in answers]
+
+    def end(self) -> None:
+        """End them."""
+        for process in self.processes:
+            process.kill()
+            process.join()
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
+
+
+def _serve(pipe: Connection, environment: dict[str, str]) -> None:
+    os.environ |= environment
+    torch.set_num_threads(1)
+    with ranks.together():
+        while True:
+            function, arguments, named = pipe.recv()
+            try:
+                pipe.send((function(*arguments, **named), ""))
+            except BaseException:
+                pipe.send((None, traceback.format_exc()))
