@@ -65,6 +65,8 @@ class Submission:
             raise DecoctError("--local runs on this machine alone; leave out --nodes")
         if device.startswith("cuda") and not flags.gpus_per_node:
             raise DecoctError(f"the device is {device}, so the job needs --gpus-per-node")
+        if getattr(self.call.flags, "devices", 1) != 1:
+            raise DecoctError("a job has nodes and tasks; give --tasks-per-node, not --devices")
         if "%" in str(self.out):  # which SLURM replaces by numbers
             raise DecoctError(f"{self.out} has % in its name; choose another folder with --out")
         if flags.array:
