@@ -51,6 +51,12 @@ GROUPS: dict[str, dict[str, Verb]] = {
             "and the report. decoct run --help lists the flags.",
         ),
         "run": Verb("RECIPE", "every stage, the comparison and the report", flags=(_JOBS, _LOG)),
+        "recipe": Verb(
+            "NAME",
+            "print a shipped recipe, to begin from",
+            "decoct recipe demo > mine.yaml\n\n"
+            "Change what you like in the file, and run it: decoct run mine.yaml",
+        ),
         "submit": Verb(
             "RECIPE",
             "run it as a job of SLURM",
@@ -64,12 +70,6 @@ GROUPS: dict[str, dict[str, Verb]] = {
                 ("--local", "on this machine, without SLURM, to try it"),
                 _LOG,
             ),
-        ),
-        "recipe": Verb(
-            "NAME",
-            "print a shipped recipe, to begin from",
-            "decoct recipe demo > mine.yaml\n\n"
-            "Change what you like in the file, and run it: decoct run mine.yaml",
         ),
         "stage": Verb(
             "NAME RECIPE", "one stage of a recipe, with everything that it needs", flags=(_LOG,)
