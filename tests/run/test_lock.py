@@ -13,8 +13,9 @@ import pytest
 
 from decoct.cli import main
 from decoct.core.errors import DecoctError
+from decoct.core.owner import Owner, ourselves, read_owner
 from decoct.run import lock
-from decoct.run.lock import Owner, lock_folder
+from decoct.run.lock import lock_folder
 from decoct.run.pipeline import Run
 from decoct.run.recipe import Recipe
 
@@ -91,7 +92,7 @@ def test_a_killed_process_has_no_lock(taken: Taken) -> None:
     process.kill()
     process.wait()
     with lock_folder(folder):
-        assert lock._owner(folder) == lock._ourselves()
+        assert read_owner(folder / ".owner.json") == ourselves()
         with lock_folder(folder):
             pass
         assert (folder / ".owner.json").exists()  # the inner block was not the last
