@@ -51,7 +51,9 @@ GROUPS: dict[str, dict[str, Verb]] = {
             "The same as decoct run demo: every stage of the embedded recipe, the comparison\n"
             "and the report. decoct run --help lists the flags.",
         ),
-        "run": Verb("RECIPE", "every stage, the comparison and the report", flags=(_JOBS, _SHARE, _LOG)),
+        "run": Verb(
+            "RECIPE", "every stage, the comparison and the report", flags=(_JOBS, _SHARE, _LOG)
+        ),
         "recipe": Verb(
             "NAME",
             "print a shipped recipe, to begin from",
@@ -65,7 +67,9 @@ GROUPS: dict[str, dict[str, Verb]] = {
         ),
     },
     "Measure": {
-        "compare": Verb("RECIPE", "every stage and the table of methods", flags=(_JOBS, _SHARE, _LOG)),
+        "compare": Verb(
+            "RECIPE", "every stage and the table of methods", flags=(_JOBS, _SHARE, _LOG)
+        ),
         "ablate": Verb(
             "RECIPE",
             "measure what each part of a method contributes",

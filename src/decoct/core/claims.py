@@ -22,7 +22,7 @@ T = TypeVar("T")
 # What a file system answers that has no locks.
 NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL)
 SUFFIX = ".claim"
-_POLL_S = 1.0
+_POLL_S = 1.0  # in the end; at first one looks again sooner
 
 _unlocked: set[Path] = set()  # folders about which the user has been told
 
@@ -60,8 +60,9 @@ def claimed(claim: Path, *, waiting_for: str = "") -> Iterator[bool]:
             ours = _acquired(lock)
             if not ours and waiting_for:
                 note(_waiting(waiting_for, [claim]))
+            pauses = _pauses()
             while not ours and waiting_for:
-                time.sleep(_POLL_S)
+                time.sleep(next(pauses))
                 ours = _acquired(lock)
         except OSError as error:
             if error.errno not in NO_LOCKS:
@@ -91,6 +92,14 @@ def _acquired(lock: FileLock) -> bool:
     return True
 
 
+def _pauses() -> Iterator[float]:
+    """Seconds to wait, again and again, in proportion to those waited so far."""
+    pause = 0.05
+    while True:
+        yield min(pause, _POLL_S)
+        pause *= 2
+
+
 def _say_unlocked(folder: Path) -> None:
     if folder not in _unlocked:
         _unlocked.add(folder)
@@ -118,7 +127,8 @@ def first_of(owners: Sequence[Owner | None]) -> str:
 
 
 def _waiting(what: str, claims: Iterable[Path]) -> str:
-    return f"waiting for {what}, which others are making ({first_of(list(map(read_owner, claims)))})"
+    makers = first_of(list(map(read_owner, claims)))
+    return f"waiting for {what}, which others are making ({makers})"
 
 
 def one_by_one(
@@ -135,17 +145,17 @@ def one_by_one(
     item is on disk; then `is_there` must be true of it. If all that is missing is claimed by
     others, it waits for them, and takes what those leave that die.
     """
-    said: set[T] = set()
+    said, pauses = set[T](), _pauses()
     while left := missing():
         taken = _first_free(left, claim, is_there)
         if taken is not None:
-            said = set()
+            said, pauses = set(), _pauses()
             yield taken
         elif not all(map(is_there, left)):
             if not said.issuperset(left):
                 said = set(left)
                 note(_waiting(waiting_for(left), filter(None, map(claim, left))))
-            time.sleep(_POLL_S)
+            time.sleep(next(pauses))
 
 
 def _first_free(

@@ -40,7 +40,7 @@ class Owner:
 
 
 def ourselves() -> Owner:
-    """This process, since now."""
+    """The process that asks, since now."""
     user = "somebody"
     with suppress(OSError, KeyError):  # containers may have no names for their users
         user = getpass.getuser()

@@ -53,6 +53,7 @@ def _trajectories(config: ExpertsConfig, outputs: int | None) -> dict[str, Any]:
         "memory": lambda sizes: {name: trajectory_bytes(config, parameters(sizes))},
         "networks": networks,
         "fills_folder": True,
+        "parts": config.count,
         "read": config.count,  # expert k is the same however many there are
     }
 

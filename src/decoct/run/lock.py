@@ -5,7 +5,6 @@ clean up after a kill, and on NFS it holds between machines. Who has it is writt
 the message that others get.
 """
 
-import errno
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -112,6 +111,7 @@ def _share(path: Path, new: list[Path], wait: bool) -> Iterator[None]:
             held.callback(_leave, path, new)
             if others := _sharers(path):
                 note(f"{path} is shared with {first_of(others)}")
+            held.callback(_sharers, path)  # signs of those that were killed meanwhile go, too
             held.enter_context(claimed(path / f".{ours.host}-{ours.process}{SUFFIX}"))
         _shared.add(path)
         held.callback(_shared.discard, path)
