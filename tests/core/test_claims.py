@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from decoct.core import claims
-from decoct.core.claims import claim_of, claimed, held_by_others, one_by_one
+from decoct.core.claims import claim_of, claimed, first_of, held_by_others, one_by_one
 from decoct.core.errors import DecoctError
 from decoct.core.owner import Owner, ourselves, read_owner
 
@@ -25,6 +25,16 @@ def held_by_ana(claim: Path) -> Iterator[Callable[[], None]]:
         file.write(ANA.to_json())
         file.flush()
         yield file.close
+
+
+def saying(said: list[str], end: Callable[[], None]) -> Callable[[str], None]:
+    """A note that ends the process which is waited for."""
+
+    def note(text: str) -> None:
+        said.append(text)
+        end()
+
+    return note
 
 
 @pytest.fixture
@@ -52,7 +62,9 @@ def test_what_another_has_is_not_ours_until_that_ends(tmp_path: Path) -> None:
     with held_by_ana(claim) as end:
         with claimed(claim) as ours:
             assert not ours
-        assert held_by_others([claim]) == [read_owner(claim)] == [ANA]
+        assert held_by_others([claim, claim]) == [ANA, ANA]
+        assert first_of([ANA, ANA]) == str(ANA)
+        assert first_of([None, ANA, ourselves()]) == f"{ANA}, and 1 more"
         end()
         with claimed(claim) as ours:
             assert ours
@@ -64,7 +76,7 @@ def test_who_waits_says_for_what_and_for_whom(
 ) -> None:
     claim = claim_of(tmp_path / "a.json")
     with held_by_ana(claim) as end:
-        monkeypatch.setattr(claims, "note", lambda text: said.append(text) or end())
+        monkeypatch.setattr(claims, "note", saying(said, end))
         with claimed(claim, waiting_for="teacher") as ours:
             assert ours
     assert said == [
@@ -136,7 +148,7 @@ def test_what_a_dead_one_leaves_is_taken_over(
     tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with held_by_ana(claim_of(tmp_path / "b")) as end:
-        monkeypatch.setattr(claims, "note", lambda text: said.append(text) or end())
+        monkeypatch.setattr(claims, "note", saying(said, end))
         assert make_all(tmp_path, ["a", "b", "c"]) == ["a", "c", "b"]
     assert len(said) == 1
     assert {path.name for path in tmp_path.iterdir()} == {"a", "b", "c"}

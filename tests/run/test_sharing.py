@@ -102,11 +102,12 @@ def test_what_one_that_is_killed_leaves_another_takes_over(
 
     with beside(killed) as pid:
         until(begun)
-        ended = []
+        ended = list[int]()
 
         def end_it(text: str) -> None:
             if "waiting for 1 expert, which others are making (process" in text:
-                ended.append(os.kill(pid, signal.SIGKILL))
+                os.kill(pid, signal.SIGKILL)
+                ended.append(pid)
 
         monkeypatch.setattr(claims, "note", end_it)
         said = decoct(verb, recipe, shared, share=True)
@@ -121,7 +122,7 @@ def test_a_comparison_is_divided(
 ) -> None:
     whole, shared, log = tmp_path / "whole", tmp_path / "run", tmp_path / "log"
     decoct("compare", recipe, whole, share=False)
-    get, others = Run.get, []
+    get, others = Run.get, list[str]()
 
     def waits(self: Run, name: str) -> Any:
         """At its first encoder, for one that the other process makes."""

@@ -351,9 +351,13 @@ def _train_as_a_rank(folder: Path) -> list[int]:
     draws = torch.Generator().manual_seed(1)
     targets = fit_targets(torch.randn(COUNT, DIMENSIONS, generator=draws), TargetsConfig())
     config = ExpertsConfig(count=5, epochs=2, network=NetworkConfig(width=4, depth=2), batch=16)
-    trained, train = [], experts._Training.expert
+    trained, train = list[int](), experts._Training.expert
+
+    def expert(self: experts._Training, k: int, *rest: Any) -> dict[str, Tensor]:
+        trained.append(k)
+        return train(self, k, *rest)
+
     with pytest.MonkeyPatch.context() as patch:
-        expert = lambda self, k, *rest: trained.append(k) or train(self, k, *rest)  # noqa: E731
         patch.setattr(experts._Training, "expert", expert)
         patch.setattr(claims, "_POLL_S", 0.01)
         made = train_experts(images=images, targets=targets, folder=folder, config=config)

@@ -116,19 +116,19 @@ def held_by_others(claims: Iterable[Path]) -> list[Owner | None]:
     return found
 
 
-def first_of(owners: Sequence[Owner | None]) -> str:
+def first_of(owners: Iterable[Owner | None]) -> str:
     """The first of some processes, and how many more there are.
 
-    >>> first_of([None, None])
-    'another process, and 1 more'
+    >>> first_of([None])
+    'another process'
     """
-    others = len(dict.fromkeys(owners)) - 1
-    return f"{owners[0] or 'another process'}" + f", and {others} more" * (others > 0)
+    known = {(owner.host, owner.process): owner for owner in owners if owner}
+    first, more = next(iter(known.values()), "another process"), len(known) - 1
+    return f"{first}" + f", and {more} more" * (more > 0)
 
 
 def _waiting(what: str, claims: Iterable[Path]) -> str:
-    makers = first_of(list(map(read_owner, claims)))
-    return f"waiting for {what}, which others are making ({makers})"
+    return f"waiting for {what}, which others are making ({first_of(map(read_owner, claims))})"
 
 
 def one_by_one(
