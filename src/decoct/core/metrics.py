@@ -9,18 +9,15 @@ from decoct.core import atomic, ranks, storage
 
 
 class Metrics:
-    """A JSON-lines file of numbers by step, so that people and plots can follow a running stage.
-
-    Rank 0 writes it.
-    """
+    """A JSON-lines file of numbers by step, so that people and plots can follow a running stage."""
 
     def __init__(self, path: Path | None) -> None:
         """Raises `DecoctError` if `path` cannot be written, or is not a file."""
-        self.path = path if ranks.is_first() else None
-        if self.path is not None:
-            atomic.make_folder(self.path.parent)
-            atomic.refuse_special(self.path)  # opening a pipe would wait for a reader
-            _end_last_line(self.path)
+        self.path = path = path if ranks.is_first() else None
+        if path is not None:
+            atomic.make_folder(path.parent)
+            atomic.refuse_special(path)  # opening a pipe would wait for a reader
+            _end_last_line(path)
 
     def write(self, **values: float | int | str) -> None:
         """Append one line, with the wall-clock time."""

@@ -12,10 +12,7 @@ def divided(network: nn.Module) -> nn.Module:
 
     Batch norm has the statistics of all rows. A rank may have none. On one process, the network.
     """
-    if ranks.world() == 1:
-        return network
-    # Buffers are the same on all ranks, for so are the statistics.
-    return DistributedDataParallel(_OwnRows(network), broadcast_buffers=False)
+    return network if ranks.world() == 1 else DistributedDataParallel(_OwnRows(network))
 
 
 def of_batch(mean: Tensor, *, rows: int, count: int) -> Tensor:

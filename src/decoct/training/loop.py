@@ -125,7 +125,7 @@ def _check_same_start(course: "_Course", state: Path | None) -> None:
     """Raise `DecoctError` unless all ranks have read the same checkpoint, or none."""
     epochs = ranks.all_say(str(len(course.means)))
     if len(set(epochs)) > 1:
-        raise DecoctError(
+        ranks.all_refuse(
             f"{state} is not the same file for all processes: by it they have finished "
             f"{', '.join(epochs)} epochs; put the run in a folder that all machines share"
         )
@@ -170,7 +170,7 @@ def _diverged(
     drawn: Mapping[str, Tensor],
     state: Path | None,
     on_divergence: str,
-) -> DivergedError:
+) -> DecoctError:
     """The error for a step, whose state before it is kept; `drawn` is what it draws from."""
     course.restore(*before)
     failing_step.restore_draws(drawn)
@@ -184,7 +184,8 @@ def _diverged(
         step=f"step {meta['steps']} of epoch {epoch}",
         where=where,
     )
-    return DivergedError(f"{on_divergence.format(epoch=epoch)} ({said})")
+    kind = DivergedError if ranks.is_first() else ranks.SaidByFirstError
+    return kind(f"{on_divergence.format(epoch=epoch)} ({said})")
 
 
 class _Course:
