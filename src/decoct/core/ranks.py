@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from itertools import repeat
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -163,6 +163,21 @@ def _aligned(count: int, parts: int) -> list[int]:
     return found
 
 
+def batches_in_order(mine: Sequence[Tensor], *, total: int, batch: int, row: Tensor) -> Tensor:
+    """All `total` rows, of which `share` has divided the batches; each row is like `row`.
+
+    >>> batches_in_order([torch.ones(2), torch.ones(1)], total=3, batch=2, row=torch.tensor(0.0))
+    tensor([1., 1., 1.])
+    """
+    if world() == 1:
+        return torch.cat(list(mine))
+    short = (part.new_zeros(batch - len(part), *row.shape) for part in mine)
+    whole = [torch.cat([part, rest]) for part, rest in zip(mine, short, strict=True)]
+    count, like = -(-total // batch), row.new_zeros(batch, *row.shape)
+    found = in_order(whole, total=count, like=like)
+    return torch.cat([like[:0], *found])[:total]
+
+
 def rows(count: int) -> slice:
     """The rows of this rank, of `count`: contiguous, in the order of ranks, none if there are few.
 
@@ -256,6 +271,11 @@ def first_does(action: Callable[[], Any]) -> None:
         raise failed
     if said[0]:
         raise SaidByFirstError(said[0])
+
+
+def all_refuse(reason: str) -> NoReturn:
+    """All ranks, which have found the same, raise `DecoctError`; rank 0 says it."""
+    raise DecoctError(reason) if is_first() else SaidByFirstError(reason)
 
 
 def _gathered(tensor: Tensor) -> list[Tensor]:

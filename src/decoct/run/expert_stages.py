@@ -18,7 +18,7 @@ from decoct.methods.mtt_ssl import SWEEP, ssl_matching_step, train_ssl_experts
 from decoct.methods.sizes import Sizes
 from decoct.methods.units import Unit, gradient_step
 from decoct.run.recipe import Recipe
-from decoct.run.stage import LEARNT, Artefact, Stage
+from decoct.run.stage import ANY_NUMBER, LEARNT, Artefact, Stage
 from decoct.training.difficulty import difficulty as measured_difficulty
 from decoct.training.experts import ExpertsConfig, train_experts
 
@@ -136,6 +136,7 @@ def difficulty(recipe: Recipe) -> Stage[Tensor]:
         make=make,
         artefact=Artefact("difficulty.safetensors", "difficulty", read_difficulty, save),
         work=work,
+        parts=ANY_NUMBER,
     )
 
 

@@ -135,6 +135,7 @@ def _encoder(recipe: Recipe, method: Method, seed: int) -> Stage[Encoder]:
             "pretraining": pretraining,
             "steps": method.steps(sizes, pretraining),
         },
+        parts=method.training_batch(),
     )
 
 
