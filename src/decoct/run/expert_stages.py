@@ -60,6 +60,7 @@ def _trajectories(recipe: Recipe, config: ExpertsConfig, outputs: int | None) ->
         "memory": memory,
         "networks": networks,
         "fills_folder": True,
+        "parts": config.count,
         "read": config.count,  # expert k is the same however many there are
     }
 
