@@ -79,5 +79,5 @@ def test_the_sections_that_help_lists_are_the_recipes() -> None:
 
 def test_the_verbs_that_help_lists_are_those_that_there_are() -> None:
     recipes = [verb.split()[0] for verb in verbs.RECIPE_VERBS]
-    assert {*VERBS} == {*recipes, *TOOLS, "demo", "distill", "stage", "recipe"}
+    assert {*VERBS} == {*recipes, *TOOLS, "demo", "distill", "stage", "recipe", "submit"}
     assert list(STAGES) == list(verbs.STAGE_VERBS)

@@ -54,6 +54,20 @@ GROUPS: dict[str, dict[str, Verb]] = {
         "run": Verb(
             "RECIPE", "every stage, the comparison and the report", flags=(_JOBS, _SHARE, _LOG)
         ),
+        "submit": Verb(
+            "RECIPE",
+            "run it as a job of SLURM",
+            flags=(
+                ("--nodes N", "machines; --gpus-per-node N, --cpus-per-task N"),
+                ("--tasks-per-node N", "processes; default: one for each GPU, or one"),
+                ("--time 12:00:00", "at most; then it is queued again, and goes on"),
+                ("--partition NAME", "and --account NAME: where the job goes"),
+                ("--array K", "let K tasks of their own share the experts"),
+                ("--sbatch KEY=VALUE", "any option of sbatch; may be repeated"),
+                ("--local", "on this machine, without SLURM, to try it"),
+                _LOG,
+            ),
+        ),
         "recipe": Verb(
             "NAME",
             "print a shipped recipe, to begin from",

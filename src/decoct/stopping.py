@@ -45,6 +45,12 @@ def stoppable() -> Iterator[None]:
                 signal.signal(number, handler)
 
 
+def ask_to_stop() -> None:
+    """As a SIGTERM to this process does, but never a second request: that would end it at once."""
+    if not _asked:
+        signal.raise_signal(signal.SIGTERM)
+
+
 def stopped(error: KeyboardInterrupt | Terminated) -> int:
     """Say that the process stops as it was asked to; returns the exit status."""
     number = error.args[0] if isinstance(error, Terminated) else signal.SIGINT

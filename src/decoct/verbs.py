@@ -34,6 +34,7 @@ from decoct.studies.frontier.study import frontier
 from decoct.studies.tune import tune, tuning_rows
 from decoct.studies.variance.study import diagnose_variance
 from decoct.studies.variance.theorem import theorem_text
+from decoct.submit import submit
 from decoct.tools import TOOLS
 from decoct.whole_run import known, print_comparison, whole_run
 
@@ -46,6 +47,10 @@ def dispatch(verb: str, arguments: list[str]) -> None:
         return
     if verb == "distill":
         distil_folder(arguments)
+        return
+    if verb == "submit":
+        with printable_output():
+            submit(arguments)
         return
     if verb == "demo":
         verb, arguments = "run", ["demo", *arguments]

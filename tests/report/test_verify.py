@@ -44,6 +44,8 @@ def run(made: Path, tmp_path: Path) -> Path:
     (out / "other.json").write_text("{}")
     os.mkfifo(out / "pipe.safetensors")
     (out / "nowhere.json").symlink_to("gone")
+    (out / "slurm").mkdir()  # of `decoct submit`, which is passed over
+    (out / "slurm" / "17_submitted.pkl").touch()
     return out
 
 

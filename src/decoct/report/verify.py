@@ -15,7 +15,7 @@ from decoct.core.place import STATE
 from decoct.core.printable import one_line
 from decoct.report.readers import READERS
 from decoct.run.clean import unreachable
-from decoct.run.folder import stage_folders
+from decoct.run.folder import JOBS, stage_folders
 from decoct.run.graph import Graph
 from decoct.run.recipe import load_recipe
 from decoct.run.stage import Stage
@@ -84,7 +84,7 @@ def is_whole(found: Iterable[Checked]) -> bool:
 
 def _files(folder: Path) -> Iterator[Path]:
     for here, folders, names in os.walk(folder):
-        folders.sort()
+        folders[:] = sorted(name for name in folders if not (name == JOBS and _is_run(Path(here))))
         yield from (Path(here) / name for name in sorted(names) if not _is_lock(name))
 
 

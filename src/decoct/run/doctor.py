@@ -30,6 +30,7 @@ _EXTRAS = {
     "datasets": "hf",
     "huggingface_hub": "hf",
     "pillow_heif": "heif",
+    "submitit": "slurm",
 }
 
 

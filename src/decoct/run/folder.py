@@ -18,6 +18,7 @@ from decoct.run.seconds import add_seconds, known_seconds
 Make = Callable[[Path], None]
 _STALE_S = 600.0  # younger temporary files may be in use by another process
 _SECONDS = "seconds.json"  # in the folder of each stage that was begun
+JOBS = "slurm"  # in a run's folder: what belongs to the jobs that make it
 _HEX = 16 * "[0-9a-f]"
 _FOLDER = f"*-{_HEX}"  # a stage's folder; anything else in a run's folder is not ours
 _TEMPORARY = (  # storage's and safetensors', in a stage's folder; those with our names in the run's
