@@ -15,7 +15,7 @@ from decoct.report.show import describe
 from decoct.report.table import columns, text_table
 from decoct.run.lock import is_shared
 from decoct.run.pipeline import Run
-from decoct.run.sharing import make_together
+from decoct.run.sharing import share_work
 from decoct.run.workers import stage_jobs, workers
 from decoct.studies.compare import compare
 from decoct.studies.label_free import judge_without_labels
@@ -73,7 +73,7 @@ def print_comparison(run: Run, jobs: int) -> None:
     run.check()
     run.save_recipe()
     if shared:
-        make_together(run, run.graph.asked_for())
+        share_work(run, run.graph.asked_for())
     if jobs != 1:
         with workers(jobs) as pool:
             wanted = stage_jobs(run, run.graph.asked_for())

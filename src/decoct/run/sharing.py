@@ -9,7 +9,7 @@ from decoct.run.folder import stage_claim
 from decoct.run.pipeline import Run
 
 
-def make_together(run: Run, names: Iterable[str]) -> None:
+def share_work(run: Run, names: Iterable[str]) -> None:
     """Make the kept stages that `names` are made from, together with others that do the same.
 
     Of those whose inputs are there, it takes the first that nobody has claimed, and so on until all
