@@ -91,6 +91,7 @@ class _OneByOne(torch.nn.Sequential):
 
     def forward(self, images: Pictures, count: int | None = None) -> Pictures:
         """Augment images; with `count`, this rank's rows as in the batch of so many images."""
+        step: Any  # kornia has not typed them
         for step in self:
             if count is None or count == len(images):
                 images = step(images)

@@ -22,7 +22,7 @@ class Synchronised(TorchFunctionMode):
     """
 
     def __init__(self, *, counted: bool = True) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # torch has not typed it
+        super().__init__()
         self.counted = counted
 
     def __torch_function__(

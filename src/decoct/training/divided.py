@@ -1,5 +1,7 @@
 """A network that ranks train together: each sees its rows of a batch; all take the same step."""
 
+import warnings
+
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -11,8 +13,13 @@ def divided(network: nn.Module) -> nn.Module:
     """What computes the outputs of this rank's rows; its gradient is the mean over ranks.
 
     Batch norm has the statistics of all rows. A rank may have none. On one process, the network.
+    What a network draws (dropout, stochastic depth) is not what it would draw on one process.
     """
-    return network if ranks.world() == 1 else DistributedDataParallel(_OwnRows(network))
+    if ranks.world() == 1:
+        return network
+    # Of networks in channels-last; it costs a copy of small weights.
+    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
+    return DistributedDataParallel(_OwnRows(network))
 
 
 def of_batch(mean: Tensor, *, rows: int, count: int) -> Tensor:
