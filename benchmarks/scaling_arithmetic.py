@@ -8,7 +8,7 @@ images of full size, and its multiplications and additions are counted. Hours on
 that it carries out as many of them in a second as it did in `benchmarks/gpu/h100.md`, at 32 px.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -26,6 +26,7 @@ from decoct.methods.mkdt import matching_step
 from decoct.methods.sizes import Sizes
 from decoct.methods.units import Bench, Unit, gradient_step, ssl_step
 from decoct.models.registry import NetworkConfig
+from decoct.run.doctor import duration_text
 from decoct.run.graph import Graph
 from decoct.run.recipe import Recipe, load_recipe
 from decoct.run.sizes import memory
@@ -63,6 +64,7 @@ class Options:
     images: int = 1_281_167
     processes: tuple[int, ...] = (1, 8, 64)
     at_once: int = 2  # images that a unit is timed on; a GPU gets the recipe's batch
+    network: float = 50.0  # GB/s that a process receives: what 400 Gbit/s are at best
     device: str = "cpu"
 
 
@@ -113,36 +115,49 @@ def _operations(unit: Unit, bench: Bench) -> float:
     return counter.get_total_flops() / count
 
 
-def of_each_stage(recipe: Recipe, sizes: Sizes, costs: Costs, processes: Iterable[int]) -> str:
-    """Work and hours, here and on H100s."""
-    header = ["stage", "unit", "units", "GFLOP each", "s each, here", "hours here"]
+def work(recipe: Recipe, sizes: Sizes, costs: Costs, processes: Sequence[int]) -> str:
+    """The work of each stage, and its hours here and on H100s, if nobody waits for anybody."""
     rows, total = [], dict.fromkeys(("here", *processes), 0.0)
     for stage in Graph(recipe).of_a_run():
         for unit, count in stage.work(sizes).items():
-            cost = costs.of(unit)
-            here, there = count * cost.seconds / 3600, count * cost.on_h100 / 3600
-            by_number = {n: there / min(n, stage.parts) for n in processes}
-            for name, hours in {"here": here, **by_number}.items():
-                total[name] += hours
-            row = [stage.name, unit.name, f"{count:,.0f}", f"{cost.operations / 1e9:.2f}"]
-            row += [f"{cost.seconds:.3g}", *map(_hours, (here, *by_number.values()))]
-            rows.append(row)
-    rows.append(["together", "", "", "", "", *map(_hours, total.values())])
-    return table([*header, *(f"hours, {n} H100" for n in processes)], rows)
+            if count:
+                cost = costs.of(unit)
+                taken = {"here": count * cost.seconds}
+                taken |= {n: count * cost.on_h100 * _share(stage, n) for n in processes}
+                total = {name: total[name] + taken[name] for name in total}
+                row = [stage.name, unit.name, f"{count:,.0f}", f"{cost.operations / 1e9:.2f}"]
+                rows.append([*row, f"{cost.seconds:.2f}", *map(duration_text, taken.values())])
+    rows.append(["together", "", "", "", "", *map(duration_text, total.values())])
+    header = ["stage", "unit", "units", "GFLOP each", "s each, here", "here"]
+    return table([*header, *(f"{n} H100" for n in processes)], rows)
 
 
-def moved(recipe: Recipe, sizes: Sizes, processes: int) -> str:
-    """Bytes on disk, read from the run's folder, and received from other processes."""
+def _share(stage: Stage[Any], processes: int) -> float:
+    """What the busiest process does of a stage."""
+    return ceil(stage.parts / processes) / stage.parts
+
+
+def traffic(recipe: Recipe, sizes: Sizes, costs: Costs, processes: int, network: float) -> str:
+    """Bytes that a process reads and receives, and what that takes beside its computing."""
     rows = []
     for stage in Graph(recipe).of_a_run():
-        parts, disk = min(processes, stage.parts), stage.disk(sizes)
-        read, received = _read(stage, recipe, sizes), _received(stage, recipe, sizes, parts)
-        if stage.work(sizes) or disk:
+        units = stage.work(sizes).items()
+        share = _share(stage, processes)
+        seconds = sum(count * costs.of(unit).on_h100 for unit, count in units) * share
+        read = _read(stage, recipe, sizes) * share
+        received = _received(stage, recipe, sizes, processes)
+        if seconds:
             many = "any number" if stage.parts > 10**6 else f"{stage.parts:,}"
-            named = [size_text(round(n)) if n else "0" for n in (disk, read / parts, received)]
-            rows.append([stage.name, many, *named])
-    header = ["stage", "divided among at most", "disk", f"read by each of {processes}"]
-    return table([*header, f"received by each of {processes}"], rows)
+            row = [stage.name, many, *map(_size, (stage.disk(sizes), read))]
+            row += [f"{read / seconds / 1e6:,.0f}", _size(received), duration_text(seconds)]
+            rows.append([*row, duration_text(received / network / 1e9) if received else "0"])
+    header = ["stage", "divided among at most", "disk", "reads of the pool", "MB/s of that"]
+    header += ["receives of the others", "computes", f"receives, at {network:g} GB/s"]
+    return table(header, rows)
+
+
+def _size(count: float) -> str:
+    return size_text(round(count)) if count else "0"
 
 
 def _read(stage: Stage[Any], recipe: Recipe, sizes: Sizes) -> float:
@@ -155,28 +170,23 @@ def _read(stage: Stage[Any], recipe: Recipe, sizes: Sizes) -> float:
     return passes.get(stage.name, 0) * sizes.pool * sizes.pixels
 
 
-def _received(stage: Stage[Any], recipe: Recipe, sizes: Sizes, parts: int) -> float:
-    """Bytes that a process receives: every gradient is averaged once over all of them."""
-    if parts == 1 or stage.name == "experts":  # whose files are all that they share
+def _received(stage: Stage[Any], recipe: Recipe, sizes: Sizes, processes: int) -> float:
+    """Bytes that one of so many processes receives from the others."""
+    if min(processes, stage.parts) == 1 or stage.name == "experts":  # an expert is a file
         return 0
-    if stage.name == "targets":  # of which each process gets all, before they are projected
+    if stage.name == "targets":  # each gets all representations
         unit = next(iter(stage.work(sizes)))
         features: Any = unit.prepare(Few(sizes, torch.device("cpu")))[0]()
         return sizes.pool * features.shape[1] * _FLOAT
     if stage.name == "difficulty":
         return sizes.images * _FLOAT
-    if stage.name.startswith("mkdt"):
+    if stage.name.startswith("mkdt"):  # its piece of every gradient, and the mean of all pieces
         learnt = sizes.count * (sizes.pixels + sizes.dimensions) * _FLOAT
-        return (
-            2 * learnt * recipe.matching.iterations * ceil(recipe.matching.experts_per_step / parts)
-        )
-    (network, outputs), *_ = stage.networks(sizes.dimensions)
+        gradients = recipe.matching.experts_per_step / processes + 1
+        return gradients * learnt * recipe.matching.iterations
+    (network, outputs), *_ = stage.networks(sizes.dimensions)  # a network, trained on batches
     steps = sum(stage.work(sizes).values()) / stage.parts
     return 2 * sizes.parameters(network, outputs) * _FLOAT * steps
-
-
-def _hours(hours: float) -> str:
-    return f"{hours:,.0f}" if hours >= 10 else f"{hours:.2g}"
 
 
 def main(options: Options) -> None:
@@ -201,8 +211,10 @@ def main(options: Options) -> None:
     print(f"Student: {parameters:,} parameters\n")
     print("Rates of an H100, from what it was measured to do at 32 px, TFLOP/s: ", end="")
     print(", ".join(f"{name} {rate / 1e12:.1f}" for name, rate in costs.rates.items()), end="\n\n")
-    print(of_each_stage(recipe, sizes, costs, options.processes), end="\n\n")
-    print(moved(recipe, sizes, max(options.processes)), end="\n\n")
+    print(work(recipe, sizes, costs, options.processes), end="\n\n")
+    most = max(options.processes)
+    print(f"Each of {most} processes:\n")
+    print(traffic(recipe, sizes, costs, most, options.network), end="\n\n")
     held = memory(Graph(recipe).of_a_run(), sizes)
     print(table(["in memory", "of each process"], [(n, size_text(b)) for n, b in held.items()]))
 

@@ -54,6 +54,12 @@ GROUPS: dict[str, dict[str, Verb]] = {
         "run": Verb(
             "RECIPE", "every stage, the comparison and the report", flags=(_JOBS, _SHARE, _LOG)
         ),
+        "recipe": Verb(
+            "NAME",
+            "print a shipped recipe, to begin from",
+            "decoct recipe demo > mine.yaml\n\n"
+            "Change what you like in the file, and run it: decoct run mine.yaml",
+        ),
         "submit": Verb(
             "RECIPE",
             "run it as a job of SLURM",
@@ -67,12 +73,6 @@ GROUPS: dict[str, dict[str, Verb]] = {
                 ("--local", "on this machine, without SLURM, to try it"),
                 _LOG,
             ),
-        ),
-        "recipe": Verb(
-            "NAME",
-            "print a shipped recipe, to begin from",
-            "decoct recipe demo > mine.yaml\n\n"
-            "Change what you like in the file, and run it: decoct run mine.yaml",
         ),
         "stage": Verb(
             "NAME RECIPE",

@@ -84,7 +84,9 @@ def is_whole(found: Iterable[Checked]) -> bool:
 
 def _files(folder: Path) -> Iterator[Path]:
     for here, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not (name == JOBS and _is_run(Path(here))))
+        if JOBS in folders and _is_run(Path(here)):
+            folders.remove(JOBS)
+        folders.sort()
         yield from (Path(here) / name for name in sorted(names) if not _is_lock(name))
 
 
