@@ -2,9 +2,10 @@
 
 OMP_NUM_THREADS=1 python benchmarks/kills.py --kills 1000 --processes 2
 
-Who is killed is drawn: a single process, one of the two of --jobs 2 or their parent, or one for
-which another waits. The stage is that which the run had begun last. A run is compared when it has
-ended; all kills of a run whose bytes differ, or that says what it should not, count as lost.
+Who is killed is drawn: a single process, one of the two of --jobs 2 or their parent, one for which
+another waits, or one of two that share the folder. The stage is that which the run had begun last.
+A run is compared when it has ended; all kills of a run whose bytes differ, or that says what it
+should not, count as lost.
 """
 
 import argparse

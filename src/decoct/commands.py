@@ -23,6 +23,7 @@ class Verb:
 
 
 _JOBS = ("--jobs N", "processes that share the work")
+_SHARE = ("--share", "share the folder and the work with others that say so")
 _LOG = ("--log LOGGER", "tensorboard, wandb or mlflow; may be repeated")
 _MARKDOWN = ("--markdown", "print Markdown tables")
 
@@ -50,7 +51,9 @@ GROUPS: dict[str, dict[str, Verb]] = {
             "The same as decoct run demo: every stage of the embedded recipe, the comparison\n"
             "and the report. decoct run --help lists the flags.",
         ),
-        "run": Verb("RECIPE", "every stage, the comparison and the report", flags=(_JOBS, _LOG)),
+        "run": Verb(
+            "RECIPE", "every stage, the comparison and the report", flags=(_JOBS, _SHARE, _LOG)
+        ),
         "recipe": Verb(
             "NAME",
             "print a shipped recipe, to begin from",
@@ -72,11 +75,15 @@ GROUPS: dict[str, dict[str, Verb]] = {
             ),
         ),
         "stage": Verb(
-            "NAME RECIPE", "one stage of a recipe, with everything that it needs", flags=(_LOG,)
+            "NAME RECIPE",
+            "one stage of a recipe, with everything that it needs",
+            flags=(_SHARE, _LOG),
         ),
     },
     "Measure": {
-        "compare": Verb("RECIPE", "every stage and the table of methods", flags=(_JOBS, _LOG)),
+        "compare": Verb(
+            "RECIPE", "every stage and the table of methods", flags=(_JOBS, _SHARE, _LOG)
+        ),
         "ablate": Verb(
             "RECIPE",
             "measure what each part of a method contributes",

@@ -29,6 +29,11 @@ def distil_folder(arguments: list[str]) -> None:
     )
     base = load_recipe("pictures").having(name=source_name(str(folder)))
     call = with_flags(base, "run", flags, of=str(folder))
+    if call.flags.share:
+        raise DecoctError(
+            "decoct distill plans for one process; to share what it has planned: "
+            f"decoct run {call.flags.out / 'recipe.yaml'} --share"
+        )
     with lock_folder(call.flags.out, wait=call.flags.wait):
         recipe = _planned(call, folder, wishes, settings_said(flags))
         with printable_output(), logged(recipe, call.flags.out, call.flags.log):

@@ -125,6 +125,11 @@ def _flags_of(recipe: Recipe, verb: str) -> Any:
 
 _OUT = Annotated[Path | None, tyro.conf.arg(help="where to keep the run; None: runs/NAME")]
 _WAIT = Annotated[bool, tyro.conf.arg(help="if another process has the folder, wait for it")]
+_SHARE = (
+    "share",
+    Annotated[bool, tyro.conf.arg(help="share the folder, and the work, with others that say so")],
+    False,
+)
 _JOBS = ("jobs", Annotated[Jobs, tyro.conf.arg(help="processes that share the work")], 1)
 _MARKDOWN = ("markdown", Annotated[bool, tyro.conf.arg(help="print Markdown tables")], False)
 _AXES = Annotated[tuple[str, ...], tyro.conf.arg(help="what to vary; none: all of the method's")]
@@ -135,9 +140,9 @@ _LOGGERS = Annotated[
 ]
 _LOG = ("log", _LOGGERS, ())
 _OWN_FLAGS: dict[str, tuple[tuple[str, Any, Any], ...]] = {
-    "run": (_JOBS, _LOG),
-    "compare": (_JOBS, _LOG),
-    "stage": (_LOG,),
+    "run": (_JOBS, _SHARE, _LOG),
+    "compare": (_JOBS, _SHARE, _LOG),
+    "stage": (_SHARE, _LOG),
     "tune": (("tune", TuneConfig, TuneConfig()),),
     "fit": (("fit", FitConfig, FitConfig()), _JOBS),
     "ablate": (("axes", _AXES, ()), _MARKDOWN),

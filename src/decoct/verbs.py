@@ -75,7 +75,9 @@ def dispatch(verb: str, arguments: list[str]) -> None:
         return
     with (
         printable_output(),
-        lock_folder(call.flags.out, wait=call.flags.wait),
+        lock_folder(
+            call.flags.out, wait=call.flags.wait, share=getattr(call.flags, "share", False)
+        ),
         logged(call.recipe, call.flags.out, getattr(call.flags, "log", ())),
     ):
         make(call)

@@ -13,7 +13,9 @@ from decoct.report.label_free import label_free_text
 from decoct.report.page import write_report
 from decoct.report.show import describe
 from decoct.report.table import columns, text_table
+from decoct.run.lock import is_shared
 from decoct.run.pipeline import Run
+from decoct.run.sharing import share_work
 from decoct.run.workers import stage_jobs, workers
 from decoct.studies.compare import compare
 from decoct.studies.label_free import judge_without_labels
@@ -63,8 +65,15 @@ def print_comparison(run: Run, jobs: int) -> None:
             "nothing judges the methods: give labelled images (--compare.tasks), or hold some of "
             "the pool out (--images.holdout 0.1)"
         )
+    shared = is_shared(run.folder)
+    if shared and jobs != 1:
+        raise DecoctError(
+            f"--share divides the work by itself: give the command {jobs} times, without --jobs"
+        )
     run.check()
     run.save_recipe()
+    if shared:
+        share_work(run, run.graph.asked_for())
     if jobs != 1:
         with workers(jobs) as pool:
             wanted = stage_jobs(run, run.graph.asked_for())

@@ -53,6 +53,24 @@ def test_sums_are_in_the_order_of_ranks(four_processes: Processes) -> None:
     assert all(torch.equal(found, expected) for found in four_processes.call(_sum, values))
 
 
+def _mean(total: int, count: int) -> Tensor:
+    """The mean of so many results of so many numbers, exchanged in several pieces."""
+    draws = torch.Generator().manual_seed(total)
+    every = [torch.randn(count, 1, generator=draws) for _ in range(total)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ranks, "_AT_ONCE", 500)
+        return ranks.mean_in_order(ranks.share(every), total=total, like=torch.zeros(count, 1))
+
+
+@pytest.mark.parametrize("count", [0, 1, 129, 1537])
+def test_means_have_the_bits_of_one_process(four_processes: Processes, count: int) -> None:
+    for total in (1, 3, 4, 17):  # torch adds 17 numbers in another order than one by one
+        expected = _mean(total, count)
+        assert expected.shape == (count, 1)
+        for found in four_processes.call(_mean, total, count):
+            assert torch.equal(found, expected)
+
+
 def _loss(z: Tensor) -> Tensor:
     centred = z - z.mean(0)
     return (centred.T @ centred).square().sum() + z.sin().sum()

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from decoct.artefacts.placed import Placed
 from decoct.artefacts.targets import Targets
 from decoct.artefacts.trajectories import Trajectories
 from decoct.core import storage
@@ -97,7 +98,8 @@ def test_search_finds_the_rate_that_lands_on_the_goal(
         lr_log_lr=1.0,
         momentum=0.0,
     )
-    found = search_inner_lr(InnerGradient.by_autograd(loss), synthetic, line, CONFIG, seed=0)
+    experts = Placed(line, like=synthetic.images, memory=0.0)
+    found = search_inner_lr(InnerGradient.by_autograd(loss), synthetic, experts, CONFIG, seed=0)
 
     def value(rate: float) -> float:
         return (1 - rate / 0.4) ** 2

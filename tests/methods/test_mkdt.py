@@ -12,8 +12,8 @@ from torch import Tensor
 
 from decoct.artefacts.distilled import DistilledSet
 from decoct.artefacts.targets import Targets
-from decoct.artefacts.trajectories import Trajectories
-from decoct.core import checkpoint, seeding
+from decoct.artefacts.trajectories import Trajectories, read_expert
+from decoct.core import checkpoint, seeding, storage
 from decoct.core.errors import DecoctError, Terminated
 from decoct.data.images import Images
 from decoct.matching.convnet_gradient import ConvNetGradient
@@ -23,6 +23,7 @@ from decoct.matching.unroll import MatchingGradient, matching_loss, train
 from decoct.methods import mkdt as module
 from decoct.methods.mkdt import mkdt
 from decoct.models.registry import create_network
+from decoct.training.experts import ExpertsConfig, train_experts
 
 START = torch.tensor([1, 4, 7, 10, 13, 16, 19, 22])
 CPU = torch.device("cpu")
@@ -479,6 +480,28 @@ def test_stopping_right_after_a_resume_keeps_what_an_unbroken_run_keeps(
     resumed = distil(config, state=state)
     assert_same(resumed, distil(config))
     assert len(resumed.history["loss"]) == 3
+
+
+# Experts
+
+
+def test_experts_in_bfloat16_are_matched_as_what_they_are_in_float32(
+    distil: Distil,
+    tiny_images: Images,
+    tiny_targets: Targets,
+    tiny_experts_config: ExpertsConfig,
+    tmp_path: Path,
+) -> None:
+    config = replace(tiny_experts_config, count=1, dtype="bfloat16")
+    made = train_experts(
+        images=tiny_images, targets=tiny_targets, folder=tmp_path / "half", config=config
+    )
+    tensors, meta = read_expert(made.files[0])
+    assert tensors["parameters"].dtype == torch.bfloat16
+    tensors["parameters"] = tensors["parameters"].float()
+    wide = tmp_path / made.files[0].name
+    storage.save_tensors(wide, tensors, kind="expert", meta=meta)
+    assert_same(distil(SGD, trajectories=made), distil(SGD, trajectories=Trajectories((wide,))))
 
 
 # Bad input

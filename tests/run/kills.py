@@ -25,6 +25,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from decoct import cli, flags, verbs
+from decoct.core import claims
 from decoct.flags import Call
 from decoct.methods import k_means
 from decoct.run import workers
@@ -39,6 +40,7 @@ KINDS = (
     "SIGKILL parent of two",
     "SIGTERM parent of two",
     "SIGKILL while another waits",
+    "SIGKILL one of two that share",
 )
 # What depends on the clock: everything else must be equal to the bit.
 TIMED = {"seconds.json", "metrics.jsonl", "run.json"}
@@ -146,13 +148,15 @@ class Ground:
         assert any("probe.json" in name for name in self.expected)
         assert contents(self.folder / "again") == self.expected
 
-    def start(self, out: Path, *, jobs: int = 1, wait: bool = False) -> Started:
+    def start(
+        self, out: Path, *, jobs: int = 1, wait: bool = False, share: bool = False
+    ) -> Started:
         """Begin or continue a run."""
         number = len(list(self.folder.glob(f"{out.name}-*.log")))
         log = self.folder / f"{out.name}-{number}.log"
         log.touch()
         process = self._context.Process(
-            target=decoct_compare, args=(self.recipe, out, log, jobs, wait)
+            target=decoct_compare, args=(self.recipe, out, log, jobs, wait, share)
         )
         process.start()
         return Started(process, log)
@@ -162,12 +166,16 @@ class Ground:
         out, kills, waiting = self.folder / name, list[Kill](), None
         while True:
             kind = draws.choice(KINDS if waiting is None else KINDS[:2])
-            run = waiting or self.start(out, jobs=2 if "of two" in kind else 1)
+            share = "share" in kind
+            jobs = 2 if "of two" in kind and not share else 1
+            run = waiting or self.start(out, jobs=jobs, share=share)
+            other = self.start(out, share=True) if share else None
             ended = run.end(draws.uniform(0, self.share * self.seconds)) is not None
             if ended or len(kills) == most:
                 assert run.end() == 0, run.said
+                assert other is None or other.end() == 0, other.said
                 break
-            waiting = self._waiting(out) if "waits" in kind else None
+            waiting = self._waiting(out) if "waits" in kind else other
             stage = run.stage
             _kill(run, kind)
             if run.process.exitcode != 0:  # it had not just ended
@@ -246,9 +254,10 @@ def write_tiny_recipe(folder: Path) -> Path:
     return recipe
 
 
-def decoct_compare(recipe: Path, out: Path, log: Path, jobs: int, wait: bool) -> None:
+def decoct_compare(recipe: Path, out: Path, log: Path, jobs: int, wait: bool, share: bool) -> None:
     """`decoct compare`, in this process; its workers are forked as well."""
     loop.CHECKPOINT_EVERY_S = 0.0  # epochs are short here; save after every one
+    claims._POLL_S = 0.05
     said = os.open(log, os.O_WRONLY | os.O_APPEND)
     os.dup2(said, 1), os.dup2(said, 2)
     context, start = multiprocessing.get_context, workers._start
@@ -260,7 +269,7 @@ def decoct_compare(recipe: Path, out: Path, log: Path, jobs: int, wait: bool) ->
     _fork_as_if_spawned()
     multiprocessing.get_context = lambda method=None: context("fork")
     workers._start = start_aloud
-    verbs.parse = partial(parsed, out=out, jobs=jobs, wait=wait)
+    verbs.parse = partial(parsed, out=out, jobs=jobs, wait=wait, share=share)
     os._exit(cli.main(["compare", str(recipe)]))
 
 

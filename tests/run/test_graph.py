@@ -2,12 +2,13 @@
 
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from decoct.core import storage
 from decoct.core.errors import DecoctError
 from decoct.methods.registry import METHODS
 from decoct.methods.views import Views
@@ -170,6 +171,21 @@ def test_the_seed_is_the_trained_teachers_and_not_the_one_brought_along() -> Non
     assert changed(brought, brought.having(seed=1), wanted) == {"experts"}
     assert changed(trained, trained.having(seed=1), wanted) == set(wanted)
     assert changed(brought, trained, wanted) == set(wanted)
+
+
+def test_where_experts_are_kept_makes_nothing_anew() -> None:
+    assert changed(WHOLE, WHOLE.set("matching.expert_memory", 0.5)) == set()
+    older = asdict(WHOLE.matching)
+    del older["expert_memory"]
+    assert storage.digest(older) == storage.digest(WHOLE.matching)  # so runs of before are found
+
+
+def test_sets_are_divided_by_the_experts_of_a_step() -> None:
+    graph = Graph(WHOLE.set("matching.experts_per_step", 4))
+    divided = {f"{method}-seed{seed}" for method in ("mkdt", "mtt-ssl") for seed in (0, 1)}
+    sets = {set_of(method, seed) for method in SETS for seed in (0, 1)}
+    assert {name for name in sets if graph.stage(name).parts == 4} == divided
+    assert all(Graph(WHOLE).stage(name).parts == 1 for name in sets)
 
 
 def test_how_a_teacher_would_be_trained_does_not_matter_where_none_is() -> None:

@@ -13,8 +13,9 @@ import pytest
 
 from decoct.cli import main
 from decoct.core.errors import DecoctError
+from decoct.core.owner import Owner, ourselves, read_owner
 from decoct.run import lock
-from decoct.run.lock import Owner, lock_folder
+from decoct.run.lock import lock_folder
 from decoct.run.pipeline import Run
 from decoct.run.recipe import Recipe
 
@@ -91,7 +92,7 @@ def test_a_killed_process_has_no_lock(taken: Taken) -> None:
     process.kill()
     process.wait()
     with lock_folder(folder):
-        assert lock._owner(folder) == lock._ourselves()
+        assert read_owner(folder / ".owner.json") == ourselves()
         with lock_folder(folder):
             pass
         assert (folder / ".owner.json").exists()  # the inner block was not the last
@@ -147,3 +148,59 @@ def test_a_folder_in_which_nothing_is_made_is_not_there(tmp_path: Path) -> None:
     with lock_folder(tmp_path / "new" / "run"):
         (tmp_path / "new" / "run" / "made").touch()
     assert names(tmp_path / "new" / "run") == {".lock", "made"}
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> Iterator[Path]:
+    """A run's folder that another process shares."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with (folder / ".lock").open("w") as held, (folder / ".node7-4711.claim").open("w") as sign:
+        fcntl.flock(held, fcntl.LOCK_SH)
+        fcntl.flock(sign, fcntl.LOCK_EX)
+        sign.write(ANA.to_json())
+        sign.flush()
+        yield folder
+
+
+def test_those_that_share_have_it_together(
+    shared: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with lock_folder(shared, share=True):
+        assert "is shared with process 4711 of ana on node7" in capsys.readouterr().err
+        assert lock.is_shared(shared)
+        with lock_folder(shared):  # as the stages of a run do
+            assert len(names(shared)) == 3
+    assert not lock.is_shared(shared)
+    assert names(shared) == {".lock", ".node7-4711.claim"}
+
+
+def test_one_that_does_not_share_is_refused(shared: Path) -> None:
+    with pytest.raises(
+        DecoctError, match=r"shared by others, as with --share \(process 4711 of ana"
+    ):
+        lock_folder(shared).__enter__()
+
+
+def test_an_owner_shares_with_nobody(taken: Taken) -> None:
+    folder, process = taken
+    with pytest.raises(DecoctError, match=r"in use \(process 4711 of ana"):
+        lock_folder(folder, share=True).__enter__()
+    process.kill()
+    process.wait()
+    (folder / ".node8-1.claim").touch()  # of one that was killed, too
+    with lock_folder(folder, share=True):
+        assert len(names(folder) - {".lock", ".owner.json"}) == 1
+    assert names(folder) == {".lock"}
+
+
+def test_an_owner_needs_not_share(tmp_path: Path) -> None:
+    with lock_folder(tmp_path), lock_folder(tmp_path, share=True):
+        assert not lock.is_shared(tmp_path)
+
+
+def test_windows_cannot_share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "fcntl", None)
+    with pytest.raises(DecoctError, match="Windows does not have"):
+        lock_folder(tmp_path / "run", share=True).__enter__()
+    assert names(tmp_path) == set()

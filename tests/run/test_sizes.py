@@ -15,6 +15,7 @@ from decoct.data.sources import load_images
 from decoct.data.tasks import Task
 from decoct.methods.registry import METHODS
 from decoct.methods.sizes import Sizes
+from decoct.run import expert_stages
 from decoct.run.expert_stages import trajectory_bytes
 from decoct.run.graph import Graph
 from decoct.run.preflight import check_run
@@ -45,11 +46,22 @@ def test_trajectories_take_what_is_said(tmp_path: Path) -> None:
     assert said["experts"] < on_disk < said["experts"] + 2 * 2048  # and the headers
 
 
-def test_numbers_of_half_the_size_take_half_the_disk() -> None:
+def test_numbers_of_half_the_size_take_half_the_disk_and_memory() -> None:
     half = TINY.set("experts.dtype", "bfloat16")
     sizes = sizes_of(half)
     assert disk(Graph(half).of_a_run(), sizes) == {"experts": 22_848 // 2}
-    assert memory(Graph(half).of_a_run(), sizes)["trajectories"] == 22_848  # read as float32
+    assert memory(Graph(half).of_a_run(), sizes)["trajectories"] == 22_848 // 2
+
+
+@pytest.mark.parametrize("budget, kept", [(4.0, 22_848), (1e-5, 10_000), (0.0, 0)])
+def test_on_a_gpu_experts_take_up_to_their_budget(
+    budget: float, kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(expert_stages, "resolve_device", lambda name: torch.device("cuda"))
+    recipe = TINY.set("matching.expert_memory", budget)
+    found = memory(Graph(recipe).of_a_run(), sizes_of(recipe))
+    assert found["trajectories"] == 22_848
+    assert found["trajectories, on the device"] == kept
 
 
 def test_too_small_a_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,9 @@
 """Experts are plain SGD, one file each, and depend on nothing but seed, settings and number."""
 
+import fcntl
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -11,16 +15,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from decoct.artefacts.targets import Targets
+from decoct.artefacts.targets import Targets, TargetsConfig, fit_targets
 from decoct.artefacts.trajectories import Trajectories
-from decoct.core import storage
+from decoct.core import claims, ranks, storage
+from decoct.core.claims import claim_of
 from decoct.core.errors import DecoctError
 from decoct.data.images import Images
 from decoct.models.network import Network
-from decoct.models.registry import create_network
+from decoct.models.registry import NetworkConfig, create_network
 from decoct.training import experts
 from decoct.training.difficulty import difficulty
 from decoct.training.experts import ExpertsConfig, expert_path, train_experts
+from tests.conftest import COUNT, DIMENSIONS, smooth_pixels
+from tests.processes import Processes
 
 
 def network_at(theta: Tensor, config: ExpertsConfig, images: Images, outputs: int = 4) -> Network:
@@ -301,3 +308,80 @@ def test_a_file_that_cannot_be_written_stops_the_run(
     config = replace(tiny_experts_config, count=3, epochs=1)
     with pytest.raises(DecoctError, match="no space left"):
         train_experts(images=tiny_images, targets=tiny_targets, folder=tmp_path, config=config)
+
+
+def test_a_process_leaves_to_others_what_they_have_claimed(
+    made: Path,
+    tiny_images: Images,
+    tiny_targets: Targets,
+    tiny_experts_config: ExpertsConfig,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The bar counts what others make, too."""
+    folder, trained, bar = tmp_path_factory.mktemp("shared"), [], []
+    train, claim = experts._Training.expert, claim_of(expert_path(folder, 1))
+
+    def expert(self: experts._Training, k: int, *rest: Any) -> dict[str, Tensor]:
+        trained.append(k)
+        return train(self, k, *rest)
+
+    @contextmanager
+    def progress(text: str, *, total: int) -> Iterator[Callable[[str], None]]:
+        bar.append(total)
+        yield lambda info: bar.append(-1)
+
+    monkeypatch.setattr(experts._Training, "expert", expert)
+    monkeypatch.setattr(experts, "progress", progress)
+    monkeypatch.setattr(claims, "_POLL_S", 0.01)
+    monkeypatch.setattr(claims, "note", lambda text: shutil.copy(expert_path(made, 1), folder))
+    with claim.open("w") as others:
+        fcntl.flock(others, fcntl.LOCK_EX)
+        config = replace(tiny_experts_config, count=3, epochs=1)
+        train_experts(images=tiny_images, targets=tiny_targets, folder=folder, config=config)
+    assert trained == [0, 2]
+    assert sum(bar) == 0
+    claim.unlink()
+    assert contents(folder) == contents(made)
+
+
+def _train_as_a_rank(folder: Path) -> list[int]:
+    """Which of five experts this rank trains."""
+    images = Images.from_array(smooth_pixels(COUNT, seed=0), name="tiny")
+    draws = torch.Generator().manual_seed(1)
+    targets = fit_targets(torch.randn(COUNT, DIMENSIONS, generator=draws), TargetsConfig())
+    config = ExpertsConfig(count=5, epochs=2, network=NetworkConfig(width=4, depth=2), batch=16)
+    trained, train = list[int](), experts._Training.expert
+
+    def expert(self: experts._Training, k: int, *rest: Any) -> dict[str, Tensor]:
+        trained.append(k)
+        return train(self, k, *rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(experts._Training, "expert", expert)
+        patch.setattr(claims, "_POLL_S", 0.01)
+        made = train_experts(images=images, targets=targets, folder=folder, config=config)
+    assert all(file.exists() for file in made.files)
+    return trained
+
+
+def test_ranks_make_each_expert_once_and_to_the_same_bits(
+    two_processes: Processes, tmp_path: Path
+) -> None:
+    first, second = two_processes.call(_train_as_a_rank, tmp_path / "two")
+    assert sorted(first + second) == _train_as_a_rank(tmp_path / "one") == [0, 1, 2, 3, 4]
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
+def test_ranks_begin_at_different_experts(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(ranks, "world", lambda: 3)
+    turned = []
+    for rank in range(3):
+        monkeypatch.setattr(ranks, "rank", lambda rank=rank: rank)
+        turned.append(experts._turned([0, 2, 3, 4, 5, 6]))
+        experts._turned([7, 8])
+    assert turned == [[0, 2, 3, 4, 5, 6], [3, 4, 5, 6, 0, 2], [5, 6, 0, 2, 3, 4]]
+    said = capsys.readouterr().err
+    assert said == "3 processes for 2 experts: the rest wait for them\n"

@@ -25,15 +25,15 @@ FAILING = (1, 2)  # epoch and step
 Harm = Callable[[Tensor], Tensor]
 
 
-def harmed(network: nn.Module, at: tuple[int, int], harm: Harm, *, times: int = 1000) -> Losses:
+def harmed(at: tuple[int, int], harm: Harm, *, times: int = 1000) -> Losses:
     """The losses of `test_loop`, one of which is harmed, so many times."""
-    finite, left = losses_of(network), iter(range(times))
+    finite, left = losses_of(), iter(range(times))
 
     def loss(of: Callable[[], Tensor], here: tuple[int, int]) -> Tensor:
         return harm(of()) if here == at and next(left, None) is not None else of()
 
-    def losses(epoch: int) -> Iterator[Step]:
-        for step, (of, weight) in enumerate(finite(epoch)):
+    def losses(network: nn.Module, epoch: int) -> Iterator[Step]:
+        for step, (of, weight) in enumerate(finite(network, epoch)):
             yield partial(loss, of, (epoch, step)), weight
 
     return losses
@@ -66,7 +66,7 @@ def test_a_fault_that_does_not_come_again_leaves_no_trace(
     at: tuple[int, int], rule: str, tmp_path: Path
 ) -> None:
     network = fresh()
-    means = training(network, harmed(network, at, not_a_number, times=1), tmp_path / STATE, rule)
+    means = training(network, harmed(at, not_a_number, times=1), tmp_path / STATE, rule)
     same((network.state_dict(), means), run(RULES[rule]))
     assert not (tmp_path / FAILING_STEP).exists()
 
@@ -79,7 +79,7 @@ def test_the_state_before_the_failing_step_is_kept(
 ) -> None:
     network, whole = fresh(), fresh()
     with pytest.raises(DivergedError, match=rf"^diverged in epoch {at[0]} \(step {at[1]} of epo"):
-        training(network, harmed(network, at, harm), tmp_path / STATE, rule)
+        training(network, harmed(at, harm), tmp_path / STATE, rule)
     there: dict[str, Tensor] = {}
     losses: list[float] = []
 
@@ -87,8 +87,8 @@ def test_the_state_before_the_failing_step_is_kept(
         losses.append(loss.item())
         return loss
 
-    def remember(epoch: int) -> Iterator[Step]:
-        for step, found in enumerate(harmed(whole, at, watch)(epoch)):
+    def remember(network: nn.Module, epoch: int) -> Iterator[Step]:
+        for step, found in enumerate(harmed(at, watch)(network, epoch)):
             if (epoch, step) == at:
                 there.update({name: t.clone() for name, t in whole.state_dict().items()})
             yield found
@@ -100,16 +100,16 @@ def test_the_state_before_the_failing_step_is_kept(
     # Repeated from the file by itself, it draws what it drew, and gives the loss that it gave.
     again = fresh()
     with pytest.raises(FiniteThisTime, match=f"step {at[1]} of epoch {at[0]}"):
-        training(again, harmed(again, at, watch), tmp_path / FAILING_STEP, rule)
+        training(again, harmed(at, watch), tmp_path / FAILING_STEP, rule)
     assert len(losses) == 2 and losses[0] == losses[1]
     with pytest.raises(DivergedError, match=rf"step {at[1]} of epoch {at[0]}"):
-        training(again, harmed(again, at, harm), tmp_path / FAILING_STEP, rule)
+        training(again, harmed(at, harm), tmp_path / FAILING_STEP, rule)
 
 
 def test_running_statistics_that_overflow_in_the_last_step_are_divergence(tmp_path: Path) -> None:
     network = nn.Sequential(nn.BatchNorm1d(1), nn.Linear(1, 1))
 
-    def losses(epoch: int) -> Iterator[Step]:
+    def losses(network: nn.Module, epoch: int) -> Iterator[Step]:
         for step in range(LENGTH.steps_of(epoch)):
             last = (epoch, step) == (2, 2)
             x = torch.tensor([[1.0], [2.0]]) * (1e30 if last else 1)

@@ -108,7 +108,6 @@ def fresh() -> nn.Sequential:
 
 
 def losses_of(
-    network: nn.Module,
     *,
     length: Length = LENGTH,
     raise_in: tuple[int, int] | None = None,
@@ -116,10 +115,10 @@ def losses_of(
 ) -> loop.Losses:
     """Means of batches of four; in one epoch and step it may raise before its loss is there."""
 
-    def loss(x: Tensor) -> Tensor:
+    def loss(network: nn.Module, x: Tensor) -> Tensor:
         return F.mse_loss(network(x), x.sum(1, keepdim=True))
 
-    def losses(epoch: int) -> Iterator[loop.Step]:
+    def losses(network: nn.Module, epoch: int) -> Iterator[loop.Step]:
         with seeding.seeded(1, "test", epoch):
             order = torch.randperm(len(EXAMPLES)).split(4)
             for step in range(length.steps_of(epoch)):
@@ -127,7 +126,7 @@ def losses_of(
                     raise Interrupted
                 if seen is not None:
                     seen.append((epoch, step))
-                yield partial(loss, EXAMPLES[order[step]]), 4
+                yield partial(loss, network, EXAMPLES[order[step]]), 4
 
     return losses
 
@@ -140,7 +139,7 @@ def run(
     places = {name: more.pop(name, None) for name in ("state", "metrics")}
     means = train(
         network,
-        losses_of(network, length=length, **more),
+        losses_of(length=length, **more),
         rule=rule,
         length=length,
         label="test",
@@ -251,7 +250,7 @@ def test_the_loss_of_an_epoch_is_the_mean_over_its_images() -> None:
     network = nn.Linear(1, 1)
     values = [(1.0, 3), (5.0, 1), (2.0, 4)]
 
-    def losses(epoch: int) -> Iterator[loop.Step]:
+    def losses(network: nn.Module, epoch: int) -> Iterator[loop.Step]:
         for value, weight in values:
             yield partial(lambda value: 0 * network.weight.sum() + value, value), weight
 
@@ -277,8 +276,8 @@ def test_cut_short_it_is_the_first_steps_of_a_longer_training() -> None:
     at_11: dict[str, Tensor] = {}
     network, longer = fresh(), Length(16, 4)
 
-    def losses(epoch: int) -> Iterator[loop.Step]:
-        for step, found in enumerate(losses_of(network, length=longer)(epoch)):
+    def losses(network: nn.Module, epoch: int) -> Iterator[loop.Step]:
+        for step, found in enumerate(losses_of(length=longer)(network, epoch)):
             if (epoch, step) == (2, 3):  # eleven steps are taken
                 at_11.update({n: p.detach().clone() for n, p in network.named_parameters()})
             yield found

@@ -35,6 +35,8 @@ class Assistant:
     @torch.no_grad()
     def label(self, views: Pictures, *, batch: int = 512) -> Rows:
         """A target for each view: B x C x H x W in [0, 1] to B x D, on the views' device."""
+        if not len(views):  # not every network takes an empty batch
+            return views.new_zeros(0, self.outputs)
         network = self.network
         if network.training or next(network.parameters()).device != views.device:
             network = network.to(views.device).eval()  # walks all modules: not at every step

@@ -82,13 +82,17 @@ class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
         """V; 1 if the set stores no views."""
         return 1 if self.views is None else self.views.shape[1]
 
-    def read(self, index: Index) -> tuple[Pictures, Rows]:
-        """A batch of items, made on the set's device: B indices to B x C x H x W and B x D."""
+    def read(self, index: Index, *, rows: slice = slice(None)) -> tuple[Pictures, Rows]:
+        """A batch of items, made on the set's device: B indices to B x C x H x W and B x D.
+
+        With `rows`, only these rows of the batch, which are the same as when all are read.
+        """
+        whole, index = index, index[rows]
         if self.views is None and self.labeller is None:
             return self.images[index], self.targets[index].float()
         mean, std = self.mean.view(1, -1, 1, 1), self.std.view(1, -1, 1, 1)
         pixels = self.images[index // self.views_each] * std + mean
-        numbers = self.fresh.draw(len(index)) if self.views is None else self._numbers(index)
+        numbers = self.fresh.draw(len(whole))[rows] if self.views is None else self._numbers(index)
         shown = show_views(pixels, numbers.to(pixels.device))
         if self.labeller is None:
             targets = self.targets.flatten(0, -2)[index].float()

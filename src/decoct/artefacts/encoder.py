@@ -12,7 +12,7 @@ import torch
 from decoct.artefacts.old_formats import upgraded
 from decoct.artefacts.provenance import checked
 from decoct.artefacts.weights import STATISTICS, network_config, restored
-from decoct.core import checkpoint, storage
+from decoct.core import checkpoint, ranks, storage
 from decoct.core.console import progress
 from decoct.core.errors import DecoctError, DivergedError
 from decoct.core.failing_step import all_finite
@@ -44,15 +44,19 @@ class Encoder:
     def embed(
         self, images: Images, *, device: torch.device | str = "cpu", batch: int = 512
     ) -> Features:
-        """Representations of the un-augmented images, in eval mode: N x F float32, on the CPU."""
+        """Representations of the un-augmented images, in eval mode: N x F float32, on the CPU.
+
+        Ranks divide the batches, and each returns all rows: they must all call it, or one `alone`.
+        """
         device, rows = torch.device(device), []
-        batches = torch.arange(len(images)).split(batch)
+        batches = ranks.share(torch.arange(len(images)).split(batch))
         fits = images.size == self.size  # otherwise resize on the CPU: same result on every device
         with progress("representing images", total=len(batches)) as advance:
             for _, chunk in stream_pixels(images, batches, device=device if fits else "cpu"):
                 rows.append(self.embed_pixels(chunk, device=device))
                 advance("")
-        return torch.cat(rows)
+        row = torch.zeros(self.network.feature_count, dtype=torch.float32)
+        return ranks.batches_in_order(rows, total=len(images), batch=batch, row=row)
 
     @torch.no_grad()
     def embed_pixels(self, pixels: Pixels, *, device: torch.device | str = "cpu") -> Features:

@@ -27,7 +27,7 @@ class Trajectories:
     @property
     def epochs(self) -> int:
         """E: the files hold the parameters after 0 .. E epochs."""
-        return len(self.expert(0)) - 1
+        return len(self.stored(0)) - 1
 
     @property
     def network(self) -> NetworkConfig:
@@ -38,8 +38,12 @@ class Trajectories:
 
     def expert(self, k: int) -> Float[Tensor, "epoch parameter"]:
         """The E+1 parameter vectors of expert k: (E+1) x P, float32 whatever the file's type."""
+        return self.stored(k).float()
+
+    def stored(self, k: int) -> Float[Tensor, "epoch parameter"]:
+        """As `expert`, in the file's type."""
         if k not in self._cache:
-            self._cache[k] = read_expert(self.files[k])[0]["parameters"].float()
+            self._cache[k] = read_parameters(self.files[k])
         return self._cache[k]
 
     @classmethod
@@ -49,6 +53,11 @@ class Trajectories:
         if not files:
             raise DecoctError(f"{folder} holds no expert trajectories")
         return cls(files)
+
+
+def read_parameters(file: Path) -> Float[Tensor, "epoch parameter"]:
+    """One expert's parameters from its file, in the file's type."""
+    return read_expert(file)[0]["parameters"]
 
 
 def read_expert(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

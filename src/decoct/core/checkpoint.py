@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from decoct.core import storage
+from decoct.core import ranks, storage
 from decoct.core.console import note
 from decoct.core.errors import DecoctError, UnreadableError
 
@@ -16,8 +16,8 @@ _KIND = "checkpoint"
 
 
 def save(path: Path | None, tensors: Mapping[str, Tensor], *, meta: Mapping[str, Any]) -> None:
-    """Write a checkpoint; do nothing if `path` is None."""
-    if path is not None:
+    """Write a checkpoint, on rank 0; do nothing if `path` is None."""
+    if path is not None and ranks.is_first():
         storage.save_tensors(path, tensors, kind=_KIND, meta=meta)
 
 

@@ -5,7 +5,7 @@ import os
 import time
 from pathlib import Path
 
-from decoct.core import atomic, storage
+from decoct.core import atomic, ranks, storage
 
 
 class Metrics:
@@ -13,7 +13,7 @@ class Metrics:
 
     def __init__(self, path: Path | None) -> None:
         """Raises `DecoctError` if `path` cannot be written, or is not a file."""
-        self.path = path
+        self.path = path = path if ranks.is_first() else None
         if path is not None:
             atomic.make_folder(path.parent)
             atomic.refuse_special(path)  # opening a pipe would wait for a reader

@@ -10,7 +10,8 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, TypeVar
+from itertools import repeat
+from typing import Any, NoReturn, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -21,6 +22,8 @@ from decoct.core.errors import DecoctError
 T = TypeVar("T")
 # Ranks may wait for days while another makes a stage; torchrun and SLURM notice the dead.
 _PATIENCE = timedelta(days=30)
+_AT_ONCE = 2**24  # numbers of each result that are exchanged at once, so that buffers stay small
+_BLOCK = 128  # numbers: where a piece that is added begins, it makes no difference to torch
 
 _alone = False
 
@@ -103,6 +106,76 @@ def in_order(mine: Sequence[Tensor], *, total: int, like: Tensor) -> list[Tensor
     while len(found) < total:
         found += _gathered(next(rounds, torch.zeros_like(like)))
     return found[:total]
+
+
+def mean_in_order(mine: Sequence[Tensor], *, total: int, like: Tensor) -> Tensor:
+    """The mean of all results, given as to `in_order`; its bits are those of one process.
+
+    Each rank averages a piece of all results, and hears of the pieces of the others. So it receives
+    the bytes of about two results for each of its own, however many ranks there are.
+
+    >>> mean_in_order([torch.tensor(1.0), torch.tensor(2.0)], total=2, like=torch.tensor(0.0))
+    tensor(1.5000)
+    """
+    if world() == 1:
+        return torch.stack(list(mine)).mean(0)
+    found = like.new_empty(like.shape)
+    flat, count = [result.reshape(-1) for result in mine], like.numel()
+    sizes = _aligned(count, max(1, -(-count // _AT_ONCE)))
+    pieces = zip(*(result.split(sizes) for result in flat), strict=True) if flat else repeat(())
+    for place, own in zip(found.view(-1).split(sizes), pieces, strict=False):
+        place.copy_(_mean_in_order(own, total, place))
+    return found
+
+
+def _mean_in_order(mine: Sequence[Tensor], total: int, like: Tensor) -> Tensor:
+    sizes = _aligned(len(like), world())
+    own, found = sizes[rank()], list[Tensor]()
+    while len(found) < total:
+        turn, there = len(found) // world(), min(world(), total - len(found))
+        sent = mine[turn].contiguous() if rank() < there else like[:0]
+        heard = like.new_empty(there * own)
+        dist.all_to_all_single(
+            heard,
+            sent,
+            output_split_sizes=[own] * there + [0] * (world() - there),
+            input_split_sizes=sizes if len(sent) else [0] * world(),
+        )
+        found += heard.view(there, own)
+    mean = torch.stack(found).mean(0)
+    means = _gathered(torch.cat([mean, mean.new_zeros(max(sizes) - own)]))
+    return torch.cat([m[:size] for m, size in zip(means, sizes, strict=True)])
+
+
+def _aligned(count: int, parts: int) -> list[int]:
+    """The sizes of so many parts of `count` numbers, which are of whole blocks but for one.
+
+    torch adds whole blocks of numbers in one order, and the numbers that are left in another. In
+    parts of these sizes it adds each number as it does in the whole.
+
+    >>> _aligned(300, 2), _aligned(100, 3)
+    ([128, 172], [100, 0, 0])
+    """
+    blocks = count // _BLOCK
+    sizes = [s.stop - s.start for s in (_rows_of(k, parts, blocks) for k in range(parts))]
+    found = [size * _BLOCK for size in sizes]
+    found[max(1, min(blocks, parts)) - 1] += count % _BLOCK
+    return found
+
+
+def batches_in_order(mine: Sequence[Tensor], *, total: int, batch: int, row: Tensor) -> Tensor:
+    """All `total` rows, of which `share` has divided the batches; each row is like `row`.
+
+    >>> batches_in_order([torch.ones(2), torch.ones(1)], total=3, batch=2, row=torch.tensor(0.0))
+    tensor([1., 1., 1.])
+    """
+    if world() == 1:
+        return torch.cat(list(mine))
+    short = (part.new_zeros(batch - len(part), *row.shape) for part in mine)
+    whole = [torch.cat([part, rest]) for part, rest in zip(mine, short, strict=True)]
+    count, like = -(-total // batch), row.new_zeros(batch, *row.shape)
+    found = in_order(whole, total=count, like=like)
+    return torch.cat([like[:0], *found])[:total]
 
 
 def rows(count: int) -> slice:
@@ -198,6 +271,11 @@ def first_does(action: Callable[[], Any]) -> None:
         raise failed
     if said[0]:
         raise SaidByFirstError(said[0])
+
+
+def all_refuse(reason: str) -> NoReturn:
+    """All ranks, which have found the same, raise `DecoctError`; rank 0 says it."""
+    raise DecoctError(reason) if is_first() else SaidByFirstError(reason)
 
 
 def _gathered(tensor: Tensor) -> list[Tensor]:

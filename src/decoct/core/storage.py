@@ -18,6 +18,7 @@ from decoct.core import atomic
 from decoct.core.errors import DecoctError, DivergedError, ForeignError, UnreadableError
 from decoct.core.exact import check_exact, check_safetensors_header
 from decoct.core.on_disk import DiskTensor, chunks_of, file_head, read_tensors, write_rows
+from decoct.core.settings import of_results
 
 Opened = tuple[dict[str, DiskTensor], dict[str, Tensor], dict[str, Any]]
 Read = Callable[[Path], tuple[dict[str, DiskTensor], dict[str, Tensor]]]
@@ -31,6 +32,8 @@ _METADATA_KEY = "decoct"  # a single key: safetensors does not preserve the orde
 
 def digest(*parts: Any) -> str:
     """A 16-hex-digit digest of tensors, dataclasses and anything that JSON can represent.
+
+    Settings on which no result depends do not count.
 
     >>> digest({"a": 1}) == digest({"a": 1}), digest({"a": 1}) == digest({"a": 2})
     (True, False)
@@ -231,7 +234,7 @@ def is_valid(path: Path, *, kind: str) -> bool:
 def _plain(value: Any) -> Any:
     """Dataclasses, tuples and paths converted to what JSON can represent."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return _plain(dataclasses.asdict(value))
+        return {name: _plain(getattr(value, name)) for name in of_results(value)}
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

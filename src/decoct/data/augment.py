@@ -1,15 +1,18 @@
 """Augmented views of a batch, made on the device with kornia, for self-supervised training."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from decoct.core import ranks
 from decoct.core.settings import Bounds, Settings, Share
 from decoct.core.shapes import ByChannel, PerImage, Pictures, Pixels
 from decoct.data.images import Images
+
+_FOR_ALL = ("order", "forward_input_shape")  # what kornia draws once for a batch
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,15 @@ class AugmentConfig(Settings):
     grey_probability: Share = 0.2  # how often colours are dropped
 
 
-def augmenter(config: AugmentConfig, images: Images) -> Callable[[Tensor], Tensor]:
+@runtime_checkable
+class Augmenter(Protocol):
+    """Maps images B x C x H x W to normalised float views of the same shape."""
+
+    def __call__(self, images: Tensor, *, count: int | None = None) -> Pictures:
+        """Views; with `count`, those of this rank's rows in a batch of so many images."""
+
+
+def augmenter(config: AugmentConfig, images: Images) -> Augmenter:
     """A function that maps uint8 B x C x H x W to normalised float views of the same shape.
 
     It draws from torch's global generator, so call it inside `seeding.seeded`.
@@ -33,9 +44,9 @@ def augmenter(config: AugmentConfig, images: Images) -> Callable[[Tensor], Tenso
     augment = _augmentation(config, channels=images.channels, size=images.size)
     mean, std = images.mean.view(1, -1, 1, 1), images.std.view(1, -1, 1, 1)
 
-    def views(pixels: Pixels) -> Pictures:
+    def views(images: Pixels, *, count: int | None = None) -> Pictures:
         with torch.no_grad():
-            view: Tensor = augment(pixels.float() / 255)
+            view: Tensor = augment(images.float() / 255, count)
             return (view - mean) / std
 
     return views
@@ -43,7 +54,7 @@ def augmenter(config: AugmentConfig, images: Images) -> Callable[[Tensor], Tenso
 
 def differentiable_augmenter(
     config: AugmentConfig, *, mean: ByChannel, std: ByChannel, size: int
-) -> Callable[[Tensor], Tensor]:
+) -> Augmenter:
     """As `augmenter`, but from normalised images B x C x H x W, and differentiable in them.
 
     `mean` and `std` are the statistics by which the images are normalised.
@@ -51,8 +62,8 @@ def differentiable_augmenter(
     augment = _augmentation(config, channels=len(mean), size=size)
     mean, std = mean.view(1, -1, 1, 1), std.view(1, -1, 1, 1)
 
-    def views(images: Pictures) -> Pictures:
-        view: Tensor = augment(images * std + mean)
+    def views(images: Pictures, *, count: int | None = None) -> Pictures:
+        view: Tensor = augment(images * std + mean, count)
         return (view - mean) / std
 
     return views
@@ -72,7 +83,35 @@ def _augmentation(config: AugmentConfig, *, channels: int, size: int) -> torch.n
         steps.append(color_jiggle(config, channels))
     if channels == 3 and config.grey_probability > 0:
         steps.append(K.RandomGrayscale(p=config.grey_probability))
-    return torch.nn.Sequential(*steps)
+    return _OneByOne(*steps)
+
+
+class _OneByOne(torch.nn.Sequential):
+    """Kornia's augmentations, one after the other."""
+
+    def forward(self, images: Pictures, count: int | None = None) -> Pictures:
+        """Augment images; with `count`, this rank's rows as in the batch of so many images."""
+        step: Any  # kornia has not typed them
+        for step in self:
+            if count is None or count == len(images):
+                images = step(images)
+                continue
+            drawn = step.forward_parameters(torch.Size((count, *images.shape[1:])))
+            if len(images):
+                images = step(images, params=_of_rows(drawn, ranks.rows(count), count))
+        return images
+
+
+def _of_rows(drawn: Mapping[str, Tensor], rows: slice, count: int) -> dict[str, Any]:
+    """What is drawn for some rows of a batch of `count` images."""
+    kept = torch.zeros(count, dtype=torch.bool)
+    kept[rows] = True
+    # kornia before 0.9 draws numbers only for the images that a step changes
+    changed = kept[drawn["batch_prob"] > 0.5]
+    return {
+        name: values if name in _FOR_ALL else values[kept if len(values) == count else changed]
+        for name, values in drawn.items()
+    }
 
 
 def color_jiggle(config: AugmentConfig, channels: int) -> torch.nn.Module:

@@ -87,6 +87,8 @@ def show_views(images: Pictures, numbers: Integer[Tensor, "image 9"]) -> Picture
     >>> show_views(torch.rand(2, 3, 8, 8), numbers).shape
     torch.Size([2, 3, 8, 8])
     """
+    if not len(images):  # torch refuses an empty grid
+        return images
     values = numbers.to(images)
     views = _crop(images, values[:, :4] / 255, flip=values[:, 4] > 0)
     bright, contrast, saturation = (v.view(-1, 1, 1, 1) / _ONE for v in values[:, 5:8].unbind(1))

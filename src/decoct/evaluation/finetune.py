@@ -175,13 +175,13 @@ class _Tuning:
         augment = augmenter(self.config.augment, shown)
         steps = steps_an_epoch(len(rows), self.config.batch)
 
-        def loss(chosen: Tensor) -> Tensor:
-            return F.cross_entropy(network(augment(shown.pixels[chosen])), labels[chosen])
+        def loss(model: nn.Module, chosen: Tensor) -> Tensor:
+            return F.cross_entropy(model(augment(shown.pixels[chosen])), labels[chosen])
 
-        def losses(epoch: int) -> Iterator[Step]:
+        def losses(model: nn.Module, epoch: int) -> Iterator[Step]:
             with seeding.seeded(self.seed, "finetune", draw, epoch):
                 for chosen in split_batches(torch.randperm(len(rows)), self.config.batch):
-                    yield partial(loss, chosen.to(self.device)), len(chosen)
+                    yield partial(loss, model, chosen.to(self.device)), len(chosen)
 
         train(
             network,

@@ -164,8 +164,12 @@ class Scores:
         return [row for labels in self.labels() for row in self.rows(labels)]
 
     def rows(self, labels: str | None) -> list[Row]:
-        """A row for each method, for one choice of labels or for the mean over all of them."""
-        return [self.row(method, labels) for method in self._by_method]
+        """A row for each method, for one choice of labels or for the mean over all of them.
+
+        A method that was not judged with these labels has none.
+        """
+        judged = (method for method in self._by_method if self.units(method, labels))
+        return [self.row(method, labels) for method in judged]
 
     def by_seed(self, method: str, labels: str | None, task: str | None = None) -> dict[int, float]:
         """A method's accuracy by seed, averaged over draws, choices of labels and tasks.

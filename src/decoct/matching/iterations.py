@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from decoct.core import failing_step
+from decoct.core import failing_step, ranks
 from decoct.core.console import note, progress
 from decoct.core.errors import DivergedError, Terminated
 from decoct.core.failing_step import FiniteThisTime
@@ -40,7 +40,7 @@ class Iterations:
             for iteration in range(done, self.total):
                 try:
                     gradient = self.gradient()
-                except (KeyboardInterrupt, Terminated):
+                except (KeyboardInterrupt, Terminated, RuntimeError):  # so ends a rank that is left
                     if iteration > done:  # the state whose loss is known to be finite
                         learnt.back_to_last_good()
                         learnt.save(self.state)
@@ -89,7 +89,8 @@ class Iterations:
         if learnt.iterations > iteration:  # its gradient was finite, but not the step
             learnt.back_to_last_good(done=iteration)
         before, history = copy.deepcopy((learnt.tensors(), learnt.history))
-        where = failing_step.where_not_finite(self._iterate)
+        found = ranks.all_say(failing_step.where_not_finite(self._iterate))
+        where = next(filter(None, found), "")  # with several ranks it is in one's gradient
         if learnt.stands_still:
             where = "the learnt rate falls to 0; lower matching.lr_log_lr"
         step = f"iteration {iteration}"

@@ -14,15 +14,16 @@ from typing import Annotated, Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from decoct.artefacts.placed import Placed
 from decoct.artefacts.rule import TrainingRule
 from decoct.artefacts.trajectories import Trajectories
-from decoct.core import checkpoint, failing_step, seeding
+from decoct.core import checkpoint, failing_step, ranks, seeding
 from decoct.core.compilation import Compile
 from decoct.core.device import Precision
 from decoct.core.errors import DecoctError
 from decoct.core.forms import understood
 from decoct.core.metrics import Metrics
-from decoct.core.settings import Bounds, Count, Few, Momentum, NonNegative, Settings
+from decoct.core.settings import Bounds, Count, Few, Momentum, NonNegative, Settings, of_speed
 from decoct.core.shapes import Index, Parameters, Pictures, Rows
 from decoct.matching.convnet_gradient import ConvNetGradient
 from decoct.matching.cuda_graph import Match
@@ -55,6 +56,7 @@ class MatchingConfig(Settings):
     momentum: Momentum = 0.5  # of SGD
     inner_lr: NonNegative = 0.0  # the initial inner learning rate; 0: a line search chooses it
     memory: NonNegative = 2.0  # GB for the tapes of inner steps; each tape saves recomputing a step
+    expert_memory: NonNegative = of_speed(4.0)  # GB of a GPU for experts; the others are copied
     compile: Compile = "auto"  # use torch.compile; auto: if the run is long enough to pay for it
     precision: Precision = "float32"  # tf32 and bfloat16 are for CUDA: faster, but less exact
     cuda_graphs: bool = False  # on CUDA, replay each iteration as one graph
@@ -100,11 +102,12 @@ def match_trajectories(
         lr_log_lr=config.lr_log_lr,
         momentum=config.momentum,
     )
+    experts = Placed(trajectories, like=synthetic.images, memory=config.expert_memory)
     saved = checkpoint.load(state)
     alone = saved is not None and failing_step.is_kept(saved[1])
     if saved is None:
         lr = config.inner_lr or search_inner_lr(
-            inner, synthetic, trajectories, config, seed, first=first_lr
+            inner, synthetic, experts, config, seed, first=first_lr
         )
         synthetic.begin_with(lr)
     else:
@@ -112,7 +115,7 @@ def match_trajectories(
             synthetic.restore(*saved)
 
     def gradient() -> MatchingGradient:
-        return _gradient(synthetic, match_at, trajectories, config, seed, synthetic.iterations)
+        return _gradient(synthetic, match_at, experts, config, seed, synthetic.iterations)
 
     iterations = Iterations(
         synthetic,
@@ -161,16 +164,21 @@ def _check(config: MatchingConfig, trajectories: Trajectories, images: Pictures)
 def _gradient(
     synthetic: Synthetic,
     match_at: MatchAt,
-    trajectories: Trajectories,
+    experts: Placed,
     config: MatchingConfig,
     seed: int,
     iteration: int,
 ) -> MatchingGradient:
-    """The mean over `experts_per_step` experts, each drawn at random."""
+    """The mean over `experts_per_step` experts, each drawn at random, divided over ranks.
+
+    A rank holds the gradients of its own experts and their mean, each as large as what is learnt:
+    for 25,000 images of 224 px that is 15 GB each. What it hears of the others is added up piece
+    by piece (`ranks.mean_in_order`).
+    """
     gradients = []
-    for i in range(config.experts_per_step):
+    for i in ranks.share(range(config.experts_per_step)):
         draws = seeding.generator(seed, "mkdt", iteration, i)
-        start, goal = draw_expert(trajectories, config, draws, synthetic.images.device)
+        start, goal = draw_expert(experts, config, draws)
         batches = draw_batches(len(synthetic.images), config, draws, synthetic.images.device)
         gradients.append(
             match_at(iteration, i)(
@@ -182,23 +190,25 @@ def _gradient(
                 batches=batches,
             )
         )
-    names = ("loss", "images", "targets", "lr")
+    number = synthetic.log_lr
+    like = {"loss": number, "images": synthetic.images, "targets": synthetic.targets, "lr": number}
     return MatchingGradient(
-        **{n: torch.stack([getattr(g, n) for g in gradients]).mean(0) for n in names}
+        **{
+            name: ranks.mean_in_order(
+                [getattr(g, name) for g in gradients], total=config.experts_per_step, like=one
+            )
+            for name, one in like.items()
+        }
     )
 
 
 def draw_expert(
-    trajectories: Trajectories,
-    config: MatchingConfig,
-    draws: torch.Generator,
-    device: torch.device,
+    experts: Placed, config: MatchingConfig, draws: torch.Generator
 ) -> tuple[Parameters, Parameters]:
     """An expert's parameters at a random epoch s, and at s + expert_epochs."""
-    k = int(torch.randint(len(trajectories), (), generator=draws))
+    k = int(torch.randint(len(experts), (), generator=draws))
     s = int(torch.randint(config.max_start_epoch, (), generator=draws))
-    expert = trajectories.expert(k)
-    return expert[s].to(device), expert[s + config.expert_epochs].to(device)
+    return experts.at(k, s), experts.at(k, s + config.expert_epochs)
 
 
 def draw_batches(
@@ -214,7 +224,7 @@ def draw_batches(
 def search_inner_lr(
     inner: InnerGradient | Sequence[InnerGradient],
     synthetic: Synthetic,
-    trajectories: Trajectories,
+    experts: Placed,
     config: MatchingConfig,
     seed: int,
     tries: int = 3,
@@ -223,17 +233,18 @@ def search_inner_lr(
     """The inner rate that minimises the initial matching loss, averaged over `tries` experts.
 
     Doubles the rate from `first` until the loss has risen; a parabola through the best three, in
-    log rate, gives the minimum. `inner` is as in `matching_gradient`.
+    log rate, gives the minimum. `inner` is as in `matching_gradient`; experts are divided over
+    ranks.
     """
     device = synthetic.images.device
     cases = []
-    for i in range(tries):
+    for i in ranks.share(range(tries)):
         draws = seeding.generator(seed, "mkdt", "rate", i)
-        start, goal = draw_expert(trajectories, config, draws, device)
+        start, goal = draw_expert(experts, config, draws)
         cases.append((start, goal, draw_batches(len(synthetic.images), config, draws, device)))
 
     def mean_loss(candidate: float) -> float:
-        lr = torch.tensor(candidate, device=device)
+        lr = torch.full_like(synthetic.log_lr, candidate)
         values = [
             matching_loss(
                 train(
@@ -250,7 +261,7 @@ def search_inner_lr(
             )
             for start, goal, batches in cases
         ]
-        return float(torch.stack(values).mean())
+        return float(torch.stack(ranks.in_order(values, total=tries, like=lr)).mean())
 
     return minimum_by_doubling(mean_loss, first=first, doublings=10)
 

@@ -28,7 +28,7 @@ class Synthetic:
         momentum: float,
     ) -> None:
         self.images, self.targets = images.clone(), targets.clone()
-        self.log_lr = torch.zeros((), device=images.device)
+        self.log_lr = images.new_zeros(())
         groups = [
             {"params": [self.images], "lr": lr_images},
             {"params": [self.targets], "lr": lr_targets},

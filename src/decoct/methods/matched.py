@@ -21,6 +21,11 @@ class Matched(Method):
 
     matching: Shared[MatchingConfig] = shared(MatchingConfig)
 
+    @property
+    def parts(self) -> int:
+        """The gradients of a step."""
+        return self.matching.experts_per_step
+
     def training_batch(self) -> int:
         """The inner loop's batch, for which the set is made."""
         return self.matching.batch

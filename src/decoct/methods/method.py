@@ -81,6 +81,11 @@ class Method(Settings, ABC):
         """Whether it trains for the length given for all images, not for that of small sets."""
         return cls.whole_pool and not cls.as_many_steps_as
 
+    @property
+    def parts(self) -> int:
+        """Among how many processes the making of its set can be divided."""
+        return 1
+
     def training_batch(self) -> int:
         """The batch size for training its encoder."""
         rule: TrainingRule = getattr(self, "rule", TrainingRule())

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from decoct.artefacts.distilled import DistilledSet, versions
 from decoct.artefacts.rule import TrainingRule
-from decoct.core import seeding
+from decoct.core import ranks, seeding
 from decoct.core.errors import DecoctError
 from decoct.core.place import Place
 from decoct.core.settings import Few
@@ -61,6 +61,11 @@ class Views(Method):
         asked = inputs.assistant.config if self.labels == "assistant" else found.network
         return replace(found, network=asked)
 
+    @property
+    def parts(self) -> int:
+        """The views of an image."""
+        return self.count
+
     def seen(self, sizes: Sizes) -> int:
         """The number of views."""
         return sizes.count * self.count
@@ -91,7 +96,7 @@ def stored_views(
 ) -> DistilledSet:
     """The images at `index` (int64, m) with V views each, and a target by `label` for every view.
 
-    Targets are float16 in training as well as on disk.
+    Ranks divide the views. Targets are float16 in training as well as on disk.
 
     >>> pictures = Images.from_array(torch.rand(8, 3, 16, 16))
     >>> config = Views(count=4)
@@ -108,7 +113,10 @@ def stored_views(
         + [draw_views(config.augment, len(index), draws) for _ in range(config.count - 1)],
         1,
     )
-    targets = [_label_in_parts(label, pixels, n.to(device), index) for n in numbers.unbind(1)]
+    own = ranks.share(numbers.unbind(1)) or numbers[:, :1].unbind(1)  # one at least, for its shape
+    with ranks.alone():  # who labels must not divide the work once more
+        labelled = [_label_in_parts(label, pixels, n.to(device), index) for n in own]
+    targets = ranks.in_order(labelled, total=config.count, like=labelled[0])
     provenance = {"config": asdict(config), "seed": seed, "images": images.name, **versions()}
     return DistilledSet(
         images=images.normalised(index).cpu(),

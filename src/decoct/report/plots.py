@@ -11,6 +11,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
+from decoct.core.printable import printable
 from decoct.evaluation.interval import Interval, is_sure
 from decoct.report.svg import ACCENT, COLOURS, INK, MUTED, PAPER, SERIES, STYLE, new_figure, svg_of
 
@@ -187,7 +188,7 @@ def intervals(whiskers: Sequence[Whisker], *, title: str, x: str, zero: bool = F
             _draw(axes, row, whisker, hollow=zero and not is_sure(whisker.interval))
         if zero:
             axes.axvline(0, color=MUTED, linewidth=1)
-        axes.set_yticks(range(len(whiskers)), [w.name for w in whiskers])
+        axes.set_yticks(range(len(whiskers)), [printable(w.name) for w in whiskers])
         for label, whisker in zip(axes.get_yticklabels(), whiskers, strict=True):
             label.set_color(ACCENT if whisker.emphasis else INK)
         axes.set_ylim(len(whiskers) - 0.4, -0.6)

@@ -8,6 +8,9 @@ from typing import Any
 from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from decoct.core.printable import printable
 
 SERIES = 5  # number of colours for series; further series reuse them with broken lines
 # matplotlib has no CSS: each of these stands for a variable of the page and is replaced later.
@@ -56,6 +59,8 @@ def new_figure(height: float, width: float = WIDTH) -> tuple[Figure, Axes]:
 
 def svg_of(figure: Figure, title: str) -> Markup:
     """The figure as an SVG element that fits its column and uses the page's colours."""
+    for text in figure.findobj(Text):  # names of a stranger's methods and tasks
+        text.set_text(printable(text.get_text()))
     buffer = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     with warnings.catch_warnings():

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from decoct.core import storage
+from decoct.core import claims, storage
 from decoct.core.console import progress
 from decoct.core.errors import DecoctError, ForeignError, UnreadableError
 from decoct.core.place import STATE
@@ -26,7 +26,6 @@ _TEXTS = (  # which people may change
     *("recipe.yaml", "plan.yaml", "failing-step.yaml"),
     *("metrics.jsonl", "unreadable.txt", "report.html"),
 )
-_LOCKS = (".lock", ".owner.json")  # of whoever works on a run
 # What makes the files at the top of a run's folder, where that is not `decoct run`
 _STUDIES = {
     "ablation.json": "ablate",
@@ -88,7 +87,12 @@ def _files(folder: Path) -> Iterator[Path]:
         if JOBS in folders and _is_run(Path(here)):
             folders.remove(JOBS)
         folders.sort()
-        yield from (Path(here) / name for name in sorted(names) if name not in _LOCKS)
+        yield from (Path(here) / name for name in sorted(names) if not _is_lock(name))
+
+
+def _is_lock(name: str) -> bool:
+    """Whether a file only says who works on a run."""
+    return name in (".lock", ".owner.json") or name.endswith(claims.SUFFIX)
 
 
 def _run_of(path: Path) -> Path | None:

@@ -10,15 +10,15 @@ from torch import Tensor
 
 from decoct.artefacts.trajectories import Trajectories
 from decoct.core import storage
+from decoct.core.device import resolve_device
 from decoct.core.forms import check_forms, understood
 from decoct.core.place import Place
 from decoct.methods.inputs import Inputs
-from decoct.methods.method import FLOAT
 from decoct.methods.mtt_ssl import SWEEP, ssl_matching_step, train_ssl_experts
 from decoct.methods.sizes import Sizes
 from decoct.methods.units import Unit, gradient_step
 from decoct.run.recipe import Recipe
-from decoct.run.stage import LEARNT, Artefact, Stage
+from decoct.run.stage import ANY_NUMBER, LEARNT, Artefact, Stage
 from decoct.training.difficulty import difficulty as measured_difficulty
 from decoct.training.experts import ExpertsConfig, train_experts
 
@@ -26,16 +26,18 @@ _FORWARD = 1 / 3  # time of a forward pass, in steps
 
 
 def trajectory_bytes(config: ExpertsConfig, parameters: int) -> int:
-    """Experts x (epochs + 1) x P x 4: the memory that the trajectories take.
+    """Experts x (epochs + 1) x P numbers: what the trajectories take on disk and in memory.
 
     >>> trajectory_bytes(ExpertsConfig(), 1_348_608)  # 100 experts of 3 epochs
     2157772800
     """
-    return config.count * (config.epochs + 1) * parameters * FLOAT
+    bytes_a_number: int = getattr(torch, config.dtype).itemsize
+    return config.count * (config.epochs + 1) * parameters * bytes_a_number
 
 
-def _trajectories(config: ExpertsConfig, outputs: int | None) -> dict[str, Any]:
+def _trajectories(recipe: Recipe, config: ExpertsConfig, outputs: int | None) -> dict[str, Any]:
     """Disk and memory of experts with so many outputs; None: as many as the targets have."""
+    name = "trajectories" if outputs is None else "trajectories without targets"
 
     def parameters(sizes: Sizes) -> int:
         return sizes.parameters(config.network, sizes.dimensions if outputs is None else outputs)
@@ -44,15 +46,21 @@ def _trajectories(config: ExpertsConfig, outputs: int | None) -> dict[str, Any]:
         return ((config.network, dimensions if outputs is None else outputs),)
 
     def disk(sizes: Sizes) -> int:
-        bytes_a_number: int = getattr(torch, config.dtype).itemsize
-        return trajectory_bytes(config, parameters(sizes)) * bytes_a_number // FLOAT
+        return trajectory_bytes(config, parameters(sizes))
 
-    name = "trajectories" if outputs is None else "trajectories without targets"
+    def memory(sizes: Sizes) -> Mapping[str, int]:
+        whole = trajectory_bytes(config, parameters(sizes))
+        if resolve_device(recipe.device).type == "cpu":
+            return {name: whole}
+        kept = min(whole, int(recipe.matching.expert_memory * 1e9))
+        return {name: whole, f"{name}, on the device": kept}
+
     return {
         "disk": disk,
-        "memory": lambda sizes: {name: trajectory_bytes(config, parameters(sizes))},
+        "memory": memory,
         "networks": networks,
         "fills_folder": True,
+        "parts": config.count,
         "read": config.count,  # expert k is the same however many there are
     }
 
@@ -90,7 +98,7 @@ def experts(recipe: Recipe) -> Stage[Trajectories]:
         settings=(_but_count(config), recipe.seed),
         make=make,
         work=work,
-        **_trajectories(config, None),
+        **_trajectories(recipe, config, None),
     )
 
 
@@ -129,6 +137,7 @@ def difficulty(recipe: Recipe) -> Stage[Tensor]:
         make=make,
         artefact=Artefact("difficulty.safetensors", "difficulty", read_difficulty, save),
         work=work,
+        parts=ANY_NUMBER,
     )
 
 
@@ -161,5 +170,5 @@ def ssl_experts(recipe: Recipe) -> Stage[Trajectories]:
         settings=(_but_count(config), own.objective, recipe.seed),
         make=make,
         work=work,
-        **_trajectories(config, own.objective.projector),
+        **_trajectories(recipe, config, own.objective.projector),
     )

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from decoct.core import atomic, checkpoint, storage
+from decoct.core.claims import SUFFIX, claimed
 from decoct.core.console import note
 from decoct.core.place import Place
 from decoct.run.lock import lock_folder
@@ -47,27 +48,51 @@ class StageFolders:
         if (self.path / f"{label}-{key}").is_dir():
             self.of(label, key)
 
-    def artefact(self, label: str, key: str, *, file: str, kind: str, make: Make) -> Path:
-        """The path of a complete artefact, which is found or made."""
+    def artefact(
+        self,
+        label: str,
+        key: str,
+        *,
+        file: str,
+        kind: str,
+        make: Make,
+        make_inputs: Callable[[], None] = lambda: None,
+    ) -> Path:
+        """The path of a complete artefact, which is found or made, by one process at a time.
+
+        What it is made from comes first, before this process claims it: others may help with that.
+        """
         path = self.of(label, key) / file
         if not storage.is_valid(path, kind=kind):
             atomic.refuse_special(path)  # before the work, not after it
-            if path.exists():
-                note(f"{path} is damaged; making it again")
-            with self.timed(label, path.parent):
-                make(path)
+            with lock_folder(self.path):
+                make_inputs()
+                self._prepare(path.parent)
+                with claimed(stage_claim(path.parent), waiting_for=label):
+                    self._make(label, path, kind, make)
         checkpoint.remove(Place(folder=path.parent).state)
         self.used[label] = self.used.pop(label)  # after the stages that it was made from
         return path
+
+    def _make(self, label: str, path: Path, kind: str, make: Make) -> None:
+        """Make an artefact, unless the one that had its claim before has done so."""
+        if not storage.is_valid(path, kind=kind):
+            if path.exists():
+                note(f"{path} is damaged; making it again")
+            with self._counted(label, path.parent):
+                make(path)
 
     @contextmanager
     def timed(self, label: str, folder: Path) -> Iterator[None]:
         """Add the block's seconds to the stage's own, without those of nested stages."""
         with lock_folder(self.path):
-            atomic.make_folder(folder)
-            self.sweep()
+            self._prepare(folder)
             with self._counted(label, folder):
                 yield
+
+    def _prepare(self, folder: Path) -> None:
+        atomic.make_folder(folder)
+        self.sweep()
 
     @contextmanager
     def _counted(self, label: str, folder: Path) -> Iterator[None]:
@@ -79,7 +104,8 @@ class StageFolders:
             total = time.monotonic() - start
             own = total - self._inner.pop()
             self._inner[-1] += total
-            add_seconds(folder / _SECONDS, own)
+            with claimed(stage_claim(folder), waiting_for=_SECONDS):  # others may count theirs
+                add_seconds(folder / _SECONDS, own)
         if own > 2:
             note(f"{label}: {own:.0f} s")
 
@@ -96,6 +122,11 @@ class StageFolders:
         """Seconds by label for the stages used, summed over all runs that worked on them."""
         found = {k: known_seconds(self.path / v / _SECONDS) for k, v in self.used.items()}
         return {label: value for label, value in found.items() if value is not None}
+
+
+def stage_claim(folder: Path) -> Path:
+    """The file by which one process claims a stage."""
+    return folder / SUFFIX
 
 
 def stage_folders(run: Path) -> list[Path]:

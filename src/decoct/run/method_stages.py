@@ -101,6 +101,7 @@ def _set(recipe: Recipe, method: Method, seed: int) -> Stage[DistilledSet]:
         sort=f"distilling ({method.name})" if method.synthetic or method.proposed else method.name,
         seed=seed,
         given=lambda sizes: {"count": sizes.count, "seed": seed},
+        parts=method.parts,
     )
 
 
@@ -134,6 +135,7 @@ def _encoder(recipe: Recipe, method: Method, seed: int) -> Stage[Encoder]:
             "pretraining": pretraining,
             "steps": method.steps(sizes, pretraining),
         },
+        parts=method.training_batch(),
     )
 
 

@@ -80,6 +80,19 @@ class Run:
             self._made[name] = found
         return found
 
+    def is_there(self, name: str) -> bool:
+        """Whether a stage's artefact is whole; one that fills its folder is once it was asked for.
+
+        What was found to be whole stays so.
+        """
+        artefact = self.graph.stage(name).artefact
+        if name not in self._whole and artefact:
+            file = self.folder / f"{name}-{self.graph.key(name)}" / artefact.file
+            if storage.is_valid(file, kind=artefact.kind):
+                self._whole.add(name)
+                self._done |= {source.name for source in self.graph.reachable([name])}
+        return name in self._whole
+
     def _kept(self, stage: Stage[Any]) -> Any:
         """Read it from its file; if there is none, make the file first."""
         artefact = stage.artefact
@@ -95,6 +108,7 @@ class Run:
             file=artefact.file,
             kind=artefact.kind,
             make=make,
+            make_inputs=partial(self._make_inputs, stage),
         )
         return artefact.load(path)
 

@@ -1,5 +1,6 @@
 """`Stage`: one thing that a run makes, with everything that other code needs to know about it."""
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,9 @@ from decoct.models.registry import NetworkConfig
 
 A = TypeVar("A")
 # By images and targets, methods and training mean those that are not held out.
+ANY_NUMBER = (
+    sys.maxsize
+)  # `parts` of what is divided by batches of the pool, of which there are many
 LEARNT = {"images": "images learnt from", "targets": "targets learnt from"}
 
 

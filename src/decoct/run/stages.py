@@ -29,7 +29,7 @@ from decoct.methods.sizes import Sizes
 from decoct.methods.units import ssl_step, training_step
 from decoct.run.expert_stages import difficulty, experts, ssl_experts
 from decoct.run.recipe import Recipe
-from decoct.run.stage import LEARNT, Artefact, Stage
+from decoct.run.stage import ANY_NUMBER, LEARNT, Artefact, Stage
 from decoct.run.unit_costs import embedding
 from decoct.training.assistant import train_assistant
 from decoct.training.pretrained import load_teacher, teacher_fingerprint
@@ -150,6 +150,7 @@ def _teacher(recipe: Recipe) -> Stage[Encoder]:
         artefact=Artefact("teacher.safetensors", "encoder", load_own, Encoder.save),
         work=lambda sizes: {ssl_step(config.ssl): config.ssl.seen(sizes.images)},
         networks=lambda dimensions: ((config.ssl.network, 1),),
+        parts=config.ssl.batch,
     )
 
 
@@ -173,6 +174,7 @@ def _targets(recipe: Recipe) -> Stage[Targets]:
         artefact=Artefact("targets.safetensors", "targets", Targets.load, Targets.save),
         work=lambda sizes: {} if source else {embedding(recipe): sizes.pool},
         memory=lambda sizes: {"targets": sizes.pool * sizes.dimensions * FLOAT},
+        parts=1 if source else ANY_NUMBER,
     )
 
 
@@ -212,4 +214,5 @@ def _assistant(recipe: Recipe) -> Stage[Assistant]:
             training_step(config.network, config.batch): config.epochs * sizes.images
         },
         networks=lambda dimensions: ((config.network, dimensions),),
+        parts=config.batch,
     )

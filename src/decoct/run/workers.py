@@ -86,16 +86,14 @@ def workers(count: int) -> Iterator[Workers]:
 
 def stage_jobs(run: Run, names: Iterable[str]) -> dict[str, Job]:
     """A job for each stage of a run that `names` are made from and that is kept, by its key."""
-    kept: dict[str, frozenset[str]] = {}  # stage to the keys of the kept stages that it needs
-    jobs = {}
-    for stage in run.graph.reachable(names):  # inputs come first
-        needs = frozenset[str]().union(*(kept[source] for source in stage.inputs))
-        kept[stage.name] = needs
-        if stage.is_kept:
-            name = f"{stage.name}-{run.graph.key(stage.name)}"
-            jobs[name] = Job(make_stage, (run.recipe, run.folder, stage.name), needs)
-            kept[stage.name] = frozenset([name])
-    return jobs
+    kept = run.graph.kept(names)
+    keys = {name: f"{name}-{run.graph.key(name)}" for name in kept}
+    return {
+        keys[name]: Job(
+            make_stage, (run.recipe, run.folder, name), frozenset(keys[need] for need in needs)
+        )
+        for name, needs in kept.items()
+    }
 
 
 def make_stage(recipe: Recipe, folder: Path, name: str) -> None:

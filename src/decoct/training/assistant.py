@@ -13,20 +13,20 @@ from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from decoct.artefacts.assistant import Assistant
 from decoct.artefacts.rule import TrainingRule
 from decoct.artefacts.targets import Targets
-from decoct.core import seeding
+from decoct.core import ranks, seeding
 from decoct.core.errors import DecoctError
 from decoct.core.settings import Count, NonNegative, Positive, Settings, Share
 from decoct.data.augment import AugmentConfig
 from decoct.data.images import Images
-from decoct.data.stored_views import draw_views, show_views
+from decoct.data.stored_views import draw_views, plain_views, show_views
 from decoct.data.stream import stream_pixels
-from decoct.models.network import Network
 from decoct.models.registry import NetworkConfig, create_network
+from decoct.training.divided import of_batch
 from decoct.training.loop import Length, Step, train
 
 
@@ -94,9 +94,9 @@ def train_assistant(
         ).to(device)
     whole = -(-len(images) // config.batch)
 
-    def losses(epoch: int) -> Iterator[Step]:
+    def losses(model: nn.Module, epoch: int) -> Iterator[Step]:
         draws = seeding.generator(seed, "assistant", epoch)
-        return _losses(network, images, values, config, augment, draws)
+        return _losses(model, images, values, config, augment, draws)
 
     means = train(
         network,
@@ -121,25 +121,34 @@ def train_assistant(
 
 
 def _losses(
-    network: Network,
+    model: nn.Module,
     images: Images,
     values: Tensor,
     config: AssistantConfig,
     augment: AugmentConfig,
     draws: torch.Generator,
 ) -> Iterator[Step]:
-    """One epoch over all images, each either plain or as a view."""
+    """One epoch over all images, each either plain or as a view.
 
-    def loss(shown: Tensor, index: Tensor) -> Tensor:
-        return F.mse_loss(network((shown - mean) / std), values[index])
+    What is drawn is for a whole batch; this rank shows its rows.
+    """
+
+    def loss(shown: Tensor, index: Tensor, count: int) -> Tensor:
+        error = F.mse_loss(model((shown - mean) / std), values[index])
+        return of_batch(error, rows=len(index), count=count)
 
     mean, std = images.mean.view(1, -1, 1, 1), images.std.view(1, -1, 1, 1)
     batches = torch.randperm(len(images), generator=draws).split(config.batch)
-    for index, pixels in stream_pixels(images, batches, device=values.device):
+    own = [batch[ranks.rows(len(batch))] for batch in batches]
+    read = stream_pixels(images, own, device=values.device)
+    for count, (index, pixels) in zip(map(len, batches), read, strict=True):
         shown = pixels.float() / 255
-        viewed = (torch.rand(len(index), generator=draws) >= config.plain).nonzero().flatten()
+        rows, is_viewed = ranks.rows(count), torch.rand(count, generator=draws) >= config.plain
+        numbers = plain_views(count)
+        numbers[is_viewed] = draw_views(augment, int(is_viewed.sum()), draws)
+        viewed = is_viewed[rows].nonzero().flatten()
         if len(viewed):
-            numbers = draw_views(augment, len(viewed), draws).to(values.device)
+            numbers = numbers[rows][viewed].to(values.device)
             viewed = viewed.to(values.device)  # indices, not a mask: no wait for the GPU
             shown[viewed] = show_views(shown[viewed], numbers)
-        yield partial(loss, shown, index), len(index)
+        yield partial(loss, shown, index, count), count

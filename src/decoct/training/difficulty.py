@@ -4,6 +4,7 @@ import torch
 
 from decoct.artefacts.targets import Targets
 from decoct.artefacts.trajectories import Trajectories
+from decoct.core import ranks
 from decoct.core.console import progress
 from decoct.core.shapes import PerImage
 from decoct.data.images import Images
@@ -22,7 +23,8 @@ def difficulty(
 ) -> PerImage:
     """Each image's squared error after epoch 1, mean over dimensions and experts: N, on the CPU.
 
-    The paper initialises the set with the images that students find hardest (section 5.2).
+    The paper initialises the set with the images that students find hardest (section 5.2). Ranks
+    divide the images.
     """
     device = torch.device(device)
     images, values = images.to(device), targets.values.to(device)
@@ -38,9 +40,11 @@ def difficulty(
             torch.nn.utils.vector_to_parameters(
                 trajectories.expert(k)[1].to(device), network.parameters()
             )
-            batches = torch.arange(len(images)).split(batch)
+            batches = ranks.share(torch.arange(len(images)).split(batch))
             for index, pictures in stream(images, batches, device=device):
                 error = network(pictures) - values[index]
                 total[index] += error.square().mean(1)
             advance("")
-    return (total / len(trajectories)).cpu()
+    mean = (total / len(trajectories)).cpu()
+    own = [mean[index] for index in ranks.share(torch.arange(len(images)).split(batch))]
+    return ranks.batches_in_order(own, total=len(images), batch=batch, row=mean.new_zeros(()))

@@ -5,6 +5,7 @@ They train only for the epochs that matching reads: max_start_epoch + expert_epo
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,8 @@ from torch.nn.utils import parameters_to_vector
 
 from decoct.artefacts.targets import Targets
 from decoct.artefacts.trajectories import Trajectories
-from decoct.core import checkpoint, failing_step, seeding, storage
+from decoct.core import atomic, checkpoint, failing_step, ranks, seeding, storage
+from decoct.core.claims import claim_of, one_by_one
 from decoct.core.compilation import Compile, compiled, pays
 from decoct.core.console import Advance, note, progress
 from decoct.core.device import Precision, arithmetic
@@ -75,6 +77,10 @@ def train_experts(
 ) -> Trajectories:
     """Train the experts that `folder` lacks (of those in `only`, if given), and save them there.
 
+    Any number of processes and machines may do so at once in a folder that they share: each claims
+    the next expert that is missing, and takes over what one that dies has left. All return when all
+    experts are there; which of them made an expert does not change it.
+
     A damaged file is made again. An interrupted run loses the expert in training; a killed run may
     also lose the one before it, if that was still being written. If an expert diverges, its epoch
     is repeated; if it does so again, it raises `DivergedError`, and the state before the failing
@@ -123,11 +129,8 @@ def train_experts_by(
     """
     device, folder = torch.device(device), Path(folder)
     kept = checkpoint.load(state)
-    missing = [
-        k
-        for k in (range(config.count) if only is None else only)
-        if kept is None and not storage.is_valid(expert_path(folder, k), kind="expert")
-    ]
+    wanted = [] if kept else list(range(config.count) if only is None else only)
+    missing = [k for k in wanted if not _is_there(folder, k)]
     create = partial(
         create_network,
         config.network,
@@ -143,6 +146,7 @@ def train_experts_by(
             if kept:
                 training.repeat(*kept)
             _train_missing(training, missing, folder, create, one_start)
+    ranks.wait()
     return Trajectories(tuple(expert_path(folder, k) for k in range(config.count)))
 
 
@@ -153,25 +157,74 @@ def _train_missing(
     create: Callable[[], Network],
     one_start: bool,
 ) -> None:
-    """Train one expert after another; each file is written while the next expert trains."""
-    writing: list[Future[None]] = []
+    """Train one expert after another, until others and we have made all that are missing.
+
+    Each file is written while the next expert trains, and is claimed until it is there.
+    """
     config, seed = training.config, training.seed
+    writing: list[Future[None]] = []
     with (
         ThreadPoolExecutor(1) as writer,
         progress("experts, epochs", total=len(missing) * config.epochs) as advance,
     ):
-        for k in missing:
-            with seeding.seeded(seed, "experts", 0 if one_start else k, "initialisation"):
-                theta = parameters_to_vector(create().parameters()).detach()
-            tensors = training.expert(k, theta.to(training.values.device), advance)
-            meta = {"config": asdict(config), "seed": seed, "expert": k}
-            _wait(writing)
-            writing.append(
-                writer.submit(
-                    storage.save_tensors, expert_path(folder, k), tensors, kind="expert", meta=meta
+        left = _Left(folder, _turned(missing), config.epochs, advance)
+        for k, claim in left.one_by_one():
+            with claim:
+                with seeding.seeded(seed, "experts", 0 if one_start else k, "initialisation"):
+                    theta = parameters_to_vector(create().parameters()).detach()
+                tensors = training.expert(k, theta.to(training.values.device), advance)
+                meta = {"config": asdict(config), "seed": seed, "expert": k}
+                _wait(writing)
+                writing.append(
+                    writer.submit(_write, claim.pop_all(), expert_path(folder, k), tensors, meta)
                 )
-            )
+            left.numbers.remove(k)
         _wait(writing)
+
+
+def _turned(missing: list[int]) -> list[int]:
+    """Beginning where no other rank does, so that they seldom want the same."""
+    first = ranks.rank() * len(missing) // ranks.world()
+    if ranks.is_first() and ranks.world() > len(missing):
+        note(f"{ranks.world()} processes for {len(missing)} experts: the rest wait for them")
+    return missing[first:] + missing[:first]
+
+
+@dataclass(frozen=True)
+class _Left:
+    """The experts that neither others nor we have made."""
+
+    folder: Path
+    numbers: list[int]
+    epochs: int
+    advance: Advance
+
+    def one_by_one(self) -> Iterator[tuple[int, ExitStack]]:
+        """Those that nobody else makes, each with its claim, until all are there."""
+        atomic.make_folder(self.folder)
+        return one_by_one(
+            self._look,
+            claim=lambda k: claim_of(expert_path(self.folder, k)),
+            is_there=partial(_is_there, self.folder),
+            waiting_for=lambda left: f"{len(left)} expert{'s' * (len(left) > 1)}",
+        )
+
+    def _look(self) -> list[int]:
+        """Count what others have made as done."""
+        for k in [k for k in self.numbers if _is_there(self.folder, k)]:
+            self.numbers.remove(k)
+            for _ in range(self.epochs):
+                self.advance("made by another process")
+        return self.numbers
+
+
+def _is_there(folder: Path, k: int) -> bool:
+    return storage.is_valid(expert_path(folder, k), kind="expert")
+
+
+def _write(claim: ExitStack, path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
+    with claim:
+        storage.save_tensors(path, tensors, kind="expert", meta=meta)
 
 
 def _wait(writing: list[Future[None]]) -> None:

@@ -1,6 +1,7 @@
 """The only training loop: epochs of losses, an optimiser and a checkpoint.
 
-Teacher, assistant and pre-training all use this loop, each with its own losses.
+Teacher, assistant and pre-training all use this loop, each with its own losses. Of every batch each
+rank takes its rows; all ranks take the same steps, and rank 0 keeps the checkpoint.
 """
 
 import copy
@@ -16,18 +17,22 @@ import torch
 from torch import Tensor, nn
 
 from decoct.artefacts.rule import TrainingRule
-from decoct.core import checkpoint, failing_step
+from decoct.core import checkpoint, failing_step, ranks
 from decoct.core.console import note, progress
-from decoct.core.errors import DivergedError
+from decoct.core.errors import DecoctError, DivergedError
 from decoct.core.forms import understood
 from decoct.core.metrics import Metrics
+from decoct.training.divided import divided
 from decoct.training.optimiser import Optimiser
 
 CHECKPOINT_EVERY_S = 5.0  # minimum time between two checkpoints
 # What computes a batch's loss (a scalar), so that a batch can be passed over, and its weight in the
 # epoch's mean
 Step = tuple[Callable[[], Tensor], int]
-Losses = Callable[[int], Iterable[Step]]  # maps an epoch's number to its steps
+Steps = Callable[[int], Iterable[Step]]  # maps an epoch's number to its steps
+# The same, given what computes the network's outputs for this rank's rows. The loss of a batch, and
+# its gradient, are the means over ranks.
+Losses = Callable[[nn.Module, int], Iterable[Step]]
 State = tuple[dict[str, Tensor], dict[str, Any]]  # as in a checkpoint
 
 
@@ -66,7 +71,7 @@ def train(
     """Train `network` in place; returns the mean loss of each epoch.
 
     `losses` yields what computes an epoch's losses, and a step follows each. `state` is the
-    checkpoint's path; if one exists, training resumes from it, bit-identically.
+    checkpoint's path; if one exists, training resumes from it, bit-identically on one process.
 
     At the end of an epoch all numbers must be finite. If not, the steps since the last good state
     are taken again, one by one. If they are finite this time, training goes on; otherwise the state
@@ -80,18 +85,20 @@ def train(
         steps_per_epoch=length.steps_per_epoch,
     )
     course, log = _Course(network, optimiser), Metrics(metrics)
-    repeat = partial(_repeat, course, losses, state=state, on_divergence=on_divergence)
+    steps = partial(losses, divided(network))
+    repeat = partial(_repeat, course, steps, state=state, on_divergence=on_divergence)
     saved = checkpoint.load(state)
     if saved is not None and "schedules" in saved[1]:  # otherwise of an earlier version
         with understood(state):
             course.restore(*saved)
-        if failing_step.is_kept(saved[1]):
-            repeat(last=len(course.means), draws=saved[0])
+    _check_same_start(course, state)
+    if saved is not None and failing_step.is_kept(saved[1]):
+        repeat(last=len(course.means), draws=saved[0])
     good, kept = course.copy(), time.monotonic()
     with progress(f"{label}, epochs", total=length.epochs, done=len(course.means)) as advance:
         for epoch in range(len(course.means), length.epochs):
             network.train()
-            for step in losses(epoch):
+            for step in steps(epoch):
                 course.step(*step)
             if course.is_finite():
                 course.end_epoch()
@@ -101,7 +108,7 @@ def train(
                 repeat(last=epoch)
                 note(f"{label}: finite this time; going on")
             log.write(epoch=epoch, loss=course.means[-1])
-            if time.monotonic() - kept >= CHECKPOINT_EVERY_S:
+            if ranks.first_says(partial(_is_due, kept)):
                 tensors, meta = course.state()
                 checkpoint.save(state, tensors, meta=meta)
                 good, kept = course.copy(), time.monotonic()
@@ -109,9 +116,24 @@ def train(
     return course.means
 
 
+def _is_due(kept: float) -> bool:
+    """Whether it is time for another checkpoint."""
+    return time.monotonic() - kept >= CHECKPOINT_EVERY_S
+
+
+def _check_same_start(course: "_Course", state: Path | None) -> None:
+    """Raise `DecoctError` unless all ranks have read the same checkpoint, or none."""
+    epochs = ranks.all_say(str(len(course.means)))
+    if len(set(epochs)) > 1:
+        ranks.all_refuse(
+            f"{state} is not the same file for all processes: by it they have finished "
+            f"{', '.join(epochs)} epochs; put the run in a folder that all machines share"
+        )
+
+
 def _repeat(
     course: "_Course",
-    losses: Losses,
+    losses: Steps,
     *,
     last: int,
     state: Path | None,
@@ -148,11 +170,12 @@ def _diverged(
     drawn: Mapping[str, Tensor],
     state: Path | None,
     on_divergence: str,
-) -> DivergedError:
+) -> DecoctError:
     """The error for a step, whose state before it is kept; `drawn` is what it draws from."""
     course.restore(*before)
     failing_step.restore_draws(drawn)
-    where = failing_step.where_not_finite(lambda: course.step(*step))
+    found = failing_step.where_not_finite(lambda: course.step(*step))
+    where = next(filter(None, ranks.all_say(found)), "")  # it may be in another rank's rows
     epoch, (tensors, meta) = len(before[1]["losses"]), before
     said = failing_step.keep(
         state,
@@ -161,7 +184,8 @@ def _diverged(
         step=f"step {meta['steps']} of epoch {epoch}",
         where=where,
     )
-    return DivergedError(f"{on_divergence.format(epoch=epoch)} ({said})")
+    kind = DivergedError if ranks.is_first() else ranks.SaidByFirstError
+    return kind(f"{on_divergence.format(epoch=epoch)} ({said})")
 
 
 class _Course:
@@ -186,13 +210,15 @@ class _Course:
 
     def end_epoch(self) -> None:
         """Record the weighted mean of the epoch's losses."""
-        self.means.append(float(self.total) / self.weights)
+        self.means.append(float(self._total_of_ranks()) / self.weights)
         self._begin_epoch()
+
+    def _total_of_ranks(self) -> Tensor:
+        return ranks.total(torch.as_tensor(self.total)) / ranks.world()
 
     def is_finite(self) -> bool:
         """Whether the epoch's losses are finite, and what they have made of the network."""
-        total = torch.as_tensor(self.total)
-        return failing_step.all_finite([total, *self.state()[0].values()])
+        return failing_step.all_finite([self._total_of_ranks(), *self.state()[0].values()])
 
     def state(self) -> State:
         """What a checkpoint keeps."""

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from decoct.core import ranks
 from decoct.core.settings import Settings, Width
 from decoct.core.shapes import ByChannel, Pictures, Scalar
 from decoct.data.augment import AugmentConfig, differentiable_augmenter
@@ -40,8 +41,31 @@ class Objective(Settings):
     projector: Width = 128  # outputs of the network's head
 
 
-# maps (a network, normalised images B x C x H x W) to a scalar
-ViewLoss = Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]
+def of_ranks(outputs: Tensor, *, count: int) -> tuple[Tensor, Tensor]:
+    """Both views' outputs for the `count` images of a batch, of which each rank has its rows.
+
+    The outputs of this rank are those for the first views of its rows, then for the second ones.
+
+    >>> first, second = of_ranks(torch.arange(4.0), count=2)
+    >>> second
+    tensor([2., 3.])
+    """
+    first, second = outputs.chunk(2)
+    return ranks.joined(first, count), ranks.joined(second, count)
+
+
+@runtime_checkable
+class ViewLoss(Protocol):
+    """What `view_loss` returns."""
+
+    def __call__(
+        self,
+        network: Callable[[Tensor], Tensor],
+        images: Pictures,
+        *,
+        count: int | None = None,
+    ) -> Scalar:
+        """The loss; with `count`, of a batch of so many images, of which these are this rank's."""
 
 
 def view_loss(objective: Objective, *, mean: ByChannel, std: ByChannel, size: int) -> ViewLoss:
@@ -55,9 +79,12 @@ def view_loss(objective: Objective, *, mean: ByChannel, std: ByChannel, size: in
     torch.Size([])
     """
     views = differentiable_augmenter(objective.augment, mean=mean, std=std, size=size)
+    of_two = SSL_LOSSES[objective.algorithm]
 
-    def loss(network: Callable[[Tensor], Tensor], images: Pictures) -> Scalar:
-        outputs = network(torch.cat([views(images), views(images)]))
-        return SSL_LOSSES[objective.algorithm](*outputs.chunk(2))
+    def loss(
+        network: Callable[[Tensor], Tensor], images: Pictures, *, count: int | None = None
+    ) -> Scalar:
+        outputs = network(torch.cat([views(images, count=count), views(images, count=count)]))
+        return of_two(*(outputs.chunk(2) if count is None else of_ranks(outputs, count=count)))
 
     return loss

@@ -8,28 +8,29 @@ from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from decoct.artefacts.assistant import Assistant
 from decoct.artefacts.distilled import DistilledSet
 from decoct.artefacts.encoder import Encoder
 from decoct.artefacts.rule import TrainingRule
 from decoct.artefacts.targets import Targets
-from decoct.core import seeding
+from decoct.core import ranks, seeding
 from decoct.core.forms import typed
 from decoct.core.settings import Count, CountOrNone, Positive, Settings
 from decoct.data.images import Images
 from decoct.data.stored_views import FreshViews, show_views
 from decoct.data.stream import stream, stream_pixels
-from decoct.models.network import Network
 from decoct.models.registry import NetworkConfig, create_network
+from decoct.training.divided import of_batch
 from decoct.training.loop import Length, Step, train
 from decoct.training.objective import Objective, view_loss
 
-Loss = Callable[[Network, Tensor, Tensor], Tensor]  # of normalised images and their targets
+# of normalised images and their targets: this rank's, of a batch of so many
+Loss = Callable[[nn.Module, Tensor, Tensor, int], Tensor]
 Trainer = Literal["own", "sgd", "adamw", "muon"]  # own: the optimiser of the set's rule
 Labelled = tuple[Assistant, FreshViews]  # the labeller, and the views that it labels
-Batches = Iterator[tuple[Tensor, Tensor]]  # normalised images and their targets
+Batches = Iterator[tuple[Tensor, Tensor]]  # this rank's normalised images and their targets
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def pretrain(
     )
     return _train(
         fresh,
-        lambda batches: (here.read(batch.to(device)) for batch in batches),
+        lambda batches: (here.read(b.to(device), rows=ranks.rows(len(b))) for b in batches),
         loss,
         count=len(here),
         rule=rule or here.rule,
@@ -122,11 +123,11 @@ def _loss_of(distilled: DistilledSet) -> tuple[Loss, int]:
         return _error, distilled.dimensions
     objective = typed(distilled.provenance["objective"], Objective)
     of_views = view_loss(objective, mean=distilled.mean, std=distilled.std, size=distilled.size)
-    return lambda network, images, _: of_views(network, images), objective.projector
+    return lambda model, images, _, n: of_views(model, images, count=n), objective.projector
 
 
-def _error(network: Network, images: Tensor, targets: Tensor) -> Tensor:
-    return F.mse_loss(network(images), targets)
+def _error(model: nn.Module, images: Tensor, targets: Tensor, count: int) -> Tensor:
+    return of_batch(F.mse_loss(model(images), targets), rows=len(images), count=count)
 
 
 def pretrain_on_all(
@@ -174,16 +175,24 @@ def pretrain_on_all(
 def _reader(
     images: Images, targets: Targets | Labelled, device: torch.device
 ) -> Callable[[list[Tensor]], Batches]:
-    """What yields all images, batch by batch, with their targets."""
+    """What yields this rank's rows of all images, batch by batch, with their targets."""
+
+    def own(batches: list[Tensor]) -> list[Tensor]:
+        return [batch[ranks.rows(len(batch))] for batch in batches]
+
     if isinstance(targets, Targets):
         values = targets.values.to(device)
-        return lambda batches: ((x, values[i]) for i, x in stream(images, batches, device=device))
+        return lambda batches: (
+            (x, values[i]) for i, x in stream(images, own(batches), device=device)
+        )
     assistant, fresh = targets
     mean, std = images.mean.view(1, -1, 1, 1), images.std.view(1, -1, 1, 1)
 
     def read(batches: list[Tensor]) -> Batches:
-        for _, pixels in stream_pixels(images, batches, device=device):
-            shown = show_views(pixels.float() / 255, fresh.draw(len(pixels)).to(device))
+        pixels = stream_pixels(images, own(batches), device=device)
+        for count, (_, rows) in zip(map(len, batches), pixels, strict=True):
+            numbers = fresh.draw(count)[ranks.rows(count)].to(device)
+            shown = show_views(rows.float() / 255, numbers)
             yield (shown - mean) / std, assistant.label(shown)
 
     return read
@@ -210,12 +219,12 @@ def _train(
     if steps is not None:
         length = replace(length, steps=steps)
 
-    def losses(epoch: int) -> Iterator[Step]:
+    def losses(model: nn.Module, epoch: int) -> Iterator[Step]:
         order = torch.randperm(count, generator=seeding.generator(seed, "pretrain", epoch))
         batches = split_batches(order, rule.batch)[: length.steps_of(epoch)]
         with seeding.seeded(seed, "pretrain", epoch, "views"):
-            for images, targets in read(batches):
-                yield partial(loss_of, network, images, targets), len(images)
+            for batch, (images, targets) in zip(batches, read(batches), strict=True):
+                yield partial(loss_of, model, images, targets, len(batch)), len(batch)
 
     means = train(
         network,

@@ -1,6 +1,6 @@
 """Train a teacher by self-supervised learning on augmented views."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from decoct.artefacts.encoder import Encoder
 from decoct.artefacts.rule import TrainingRule
-from decoct.core import seeding
+from decoct.core import ranks, seeding
 from decoct.core.errors import DecoctError
 from decoct.core.settings import (
     Batch,
@@ -22,13 +22,13 @@ from decoct.core.settings import (
     Settings,
     Width,
 )
-from decoct.data.augment import AugmentConfig, augmenter
+from decoct.data.augment import AugmentConfig, Augmenter, augmenter
 from decoct.data.images import Images
 from decoct.data.stream import stream_pixels
 from decoct.models.network import Network
 from decoct.models.registry import NetworkConfig, create_network
 from decoct.training.loop import Length, Step, train
-from decoct.training.objective import SSL_LOSSES, Algorithm, Loss
+from decoct.training.objective import SSL_LOSSES, Algorithm, Loss, of_ranks
 
 SSLOptimiser = Literal["adam", "muon"]
 
@@ -101,10 +101,10 @@ def train_teacher(
     length = Length(steps or config.steps or config.epochs * whole, whole)
     augment = augmenter(config.augment, images)
 
-    def losses(epoch: int) -> Iterator[Step]:
+    def losses(model: nn.Module, epoch: int) -> Iterator[Step]:
         with seeding.seeded(seed, "teacher", epoch):
             shape = (length.steps_of(epoch), batch)
-            yield from _losses(network, images, augment, shape, SSL_LOSSES[config.algorithm])
+            yield from _losses(model, images, augment, shape, SSL_LOSSES[config.algorithm])
 
     means = train(
         network,
@@ -148,18 +148,19 @@ def _projector(features: int, width: int) -> nn.Sequential:
 
 
 def _losses(
-    network: Network,
-    images: Images,
-    augment: Callable[[Tensor], Tensor],
-    shape: tuple[int, int],
-    loss: Loss,
+    model: nn.Module, images: Images, augment: Augmenter, shape: tuple[int, int], loss: Loss
 ) -> Iterator[Step]:
-    """The loss of two augmented views for each batch; `shape` is the number and size of batches."""
+    """The loss of two augmented views for each batch; `shape` is the number and size of batches.
+
+    This rank augments its rows of a batch; the loss is that of all rows.
+    """
 
     def of_views(pixels: Tensor) -> Tensor:
-        return loss(*network(torch.cat([augment(pixels), augment(pixels)])).chunk(2))
+        views = torch.cat([augment(pixels, count=batch), augment(pixels, count=batch)])
+        return loss(*of_ranks(model(views), count=batch))
 
     steps, batch = shape
     batches = torch.randperm(len(images))[: steps * batch].view(steps, batch)
-    for _, pixels in stream_pixels(images, batches, device=images.mean.device):
+    own = batches[:, ranks.rows(batch)]
+    for _, pixels in stream_pixels(images, own, device=images.mean.device):
         yield partial(of_views, pixels), 1
