@@ -88,7 +88,6 @@ class Submission:
 
     def _check_array(self) -> None:
         count, recipe = self.flags.array, self.call.recipe
-        parse("stage train-experts", self._command(""))  # which takes fewer flags than `run`
         if not any(stage.name == "experts" for stage in Graph(recipe).of_a_run()):
             raise DecoctError(
                 f"--array {count} shares the experts, but a run of {recipe.name} trains none; "
@@ -97,6 +96,7 @@ class Submission:
         if count > recipe.experts.count:
             most = recipe.experts.count
             raise DecoctError(f"--array {count}, but there are {most} experts; give at most {most}")
+        parse("stage train-experts", self._command(""))  # which takes fewer flags than `run`
 
     def make(self) -> None:
         """Submit a job; with `--array`, three: what comes before the experts, they, and the rest.
