@@ -19,6 +19,7 @@ from threadpoolctl import threadpool_limits
 from decoct.core.console import console, progress
 from decoct.core.errors import DecoctError
 from decoct.run.lock import work_for_owner
+from decoct.run.needs import kept_needs
 from decoct.run.pipeline import Run
 from decoct.run.recipe import Recipe
 
@@ -86,16 +87,14 @@ def workers(count: int) -> Iterator[Workers]:
 
 def stage_jobs(run: Run, names: Iterable[str]) -> dict[str, Job]:
     """A job for each stage of a run that `names` are made from and that is kept, by its key."""
-    kept: dict[str, frozenset[str]] = {}  # stage to the keys of the kept stages that it needs
-    jobs = {}
-    for stage in run.graph.reachable(names):  # inputs come first
-        needs = frozenset[str]().union(*(kept[source] for source in stage.inputs))
-        kept[stage.name] = needs
-        if stage.is_kept:
-            name = f"{stage.name}-{run.graph.key(stage.name)}"
-            jobs[name] = Job(make_stage, (run.recipe, run.folder, stage.name), needs)
-            kept[stage.name] = frozenset([name])
-    return jobs
+    needs = kept_needs(run, names)
+    keys = {name: f"{name}-{run.graph.key(name)}" for name in needs}
+    return {
+        keys[name]: Job(
+            make_stage, (run.recipe, run.folder, name), frozenset(keys[n] for n in found)
+        )
+        for name, found in needs.items()
+    }
 
 
 def make_stage(recipe: Recipe, folder: Path, name: str) -> None:
