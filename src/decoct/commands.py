@@ -23,6 +23,7 @@ class Verb:
 
 
 _JOBS = ("--jobs N", "processes that share the work")
+_DEVICES = ("--devices N", "GPUs, or CPU cores, that share the work")
 _LOG = ("--log LOGGER", "tensorboard, wandb or mlflow; may be repeated")
 _MARKDOWN = ("--markdown", "print Markdown tables")
 
@@ -40,7 +41,8 @@ GROUPS: dict[str, dict[str, Verb]] = {
                 ("--labels FOLDER", "class folders to judge on, or none; else FOLDER's own"),
                 ("--out FOLDER", "where to keep the run; default: runs/FOLDER"),
                 ("--wait", "if another process has that folder, wait for it"),
-                ("--jobs N", "processes that share the work"),
+                _DEVICES,
+                _JOBS,
                 ("--SECTION.SETTING V", "any setting of a recipe, as of decoct run"),
             ),
         ),
@@ -50,7 +52,11 @@ GROUPS: dict[str, dict[str, Verb]] = {
             "The same as decoct run demo: every stage of the embedded recipe, the comparison\n"
             "and the report. decoct run --help lists the flags.",
         ),
-        "run": Verb("RECIPE", "every stage, the comparison and the report", flags=(_JOBS, _LOG)),
+        "run": Verb(
+            "RECIPE",
+            "every stage, the comparison and the report",
+            flags=(_DEVICES, _JOBS, _LOG),
+        ),
         "recipe": Verb(
             "NAME",
             "print a shipped recipe, to begin from",
@@ -58,11 +64,15 @@ GROUPS: dict[str, dict[str, Verb]] = {
             "Change what you like in the file, and run it: decoct run mine.yaml",
         ),
         "stage": Verb(
-            "NAME RECIPE", "one stage of a recipe, with everything that it needs", flags=(_LOG,)
+            "NAME RECIPE",
+            "one stage of a recipe, with everything that it needs",
+            flags=(_DEVICES, _LOG),
         ),
     },
     "Measure": {
-        "compare": Verb("RECIPE", "every stage and the table of methods", flags=(_JOBS, _LOG)),
+        "compare": Verb(
+            "RECIPE", "every stage and the table of methods", flags=(_DEVICES, _JOBS, _LOG)
+        ),
         "ablate": Verb(
             "RECIPE",
             "measure what each part of a method contributes",
@@ -198,7 +208,11 @@ GROUPS: dict[str, dict[str, Verb]] = {
             "and which stages are unfinished. Exit status: 0 if all is whole, 1 if something\n"
             "is damaged or cannot be read.",
         ),
-        "doctor": Verb("[RECIPE]", "versions, devices, extras; what a recipe would take"),
+        "doctor": Verb(
+            "[RECIPE]",
+            "versions, devices, extras; what a recipe would take",
+            flags=(("--devices N", "and what it would take N devices like this one"),),
+        ),
         "completion": Verb(
             "SHELL",
             "print a script for bash, zsh or fish",

@@ -7,26 +7,34 @@ torchrun or SLURM; decoct opens no connection of its own.
 """
 
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from decoct.core.console import speak_as
 from decoct.core.errors import DecoctError
 
 T = TypeVar("T")
 # Ranks may wait for days while another makes a stage; torchrun and SLURM notice the dead.
 _PATIENCE = timedelta(days=30)
+# What torch says when a process has ended on which this one waits; it has no class for that.
+_LOST = re.compile("gloo|nccl|connection (closed|reset)|broken pipe", re.IGNORECASE)
 
 _alone = False
 
 
 class SaidByFirstError(DecoctError):
     """Rank 0 has failed, and says why; the others only end."""
+
+
+class OthersEndedError(DecoctError):
+    """Another process has ended before the work was done, so this one cannot go on."""
 
 
 def started_together() -> bool:
@@ -36,15 +44,27 @@ def started_together() -> bool:
 
 @contextmanager
 def together() -> Iterator[None]:
-    """Inside the block this process and those that were started with it are one group."""
+    """Inside the block this process and those that were started with it are one group.
+
+    Raises `OthersEndedError` if one of them ends before this one has heard what it waits for.
+    """
     if not started_together() or dist.is_initialized():
         yield
         return
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, timeout=_PATIENCE)
+    speak_as(dist.get_rank())
     try:
         yield
+    except RuntimeError as error:
+        if not _LOST.search(str(error)):
+            raise
+        raise OthersEndedError(
+            f"one of the {dist.get_world_size()} processes has ended; the same command "
+            "continues, with any number of them"
+        ) from error
     finally:
+        speak_as(0)
         dist.destroy_process_group()
 
 
@@ -198,6 +218,11 @@ def first_does(action: Callable[[], Any]) -> None:
         raise failed
     if said[0]:
         raise SaidByFirstError(said[0])
+
+
+def all_refuse(reason: str) -> NoReturn:
+    """All ranks, which have found the same, raise `DecoctError`; rank 0 says it."""
+    raise DecoctError(reason) if is_first() else SaidByFirstError(reason)
 
 
 def _gathered(tensor: Tensor) -> list[Tensor]:

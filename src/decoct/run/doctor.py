@@ -63,7 +63,7 @@ def _version(package: str) -> str:
 
 
 def _devices() -> str:
-    lines = {"cpu": f"{_cores()} cores, torch uses {torch.get_num_threads()} threads"}
+    lines = {"cpu": f"{cores()} cores, torch uses {torch.get_num_threads()} threads"}
     if torch.cuda.is_available():
         for i in range(torch.cuda.device_count()):
             properties = torch.cuda.get_device_properties(i)
@@ -78,7 +78,7 @@ def _devices() -> str:
     return _section("devices", lines | {"used by default": str(resolve_device())})
 
 
-def _cores() -> int:
+def cores() -> int:
     """The cores that this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
@@ -166,8 +166,8 @@ def _time_needed(
     lines = {f"  {name}": duration_text(seconds) for name, seconds in found.items()}
     lines["  together"] = f"{duration_text(sum(found.values()))} on {device}"
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    if load > 1.3 * _cores():
-        lines["  busy"] = f"{load:.1f} jobs share {_cores()} cores now, so the estimate is too long"
+    if load > 1.3 * cores():
+        lines["  busy"] = f"{load:.1f} jobs share {cores()} cores now, so the estimate is too long"
     return lines
 
 
