@@ -239,7 +239,7 @@ def _doctor(call: Call) -> None:
         pool = load_images(source, size=config.size, channels=config.channels)
         recipe, said = within_budget(recipe, pool)
         note(said)
-    print(doctor(recipe, folder=call.flags.out))
+    print(doctor(recipe, folder=call.flags.out, devices=call.flags.devices))
 
 
 RECIPE_VERBS: dict[str, Callable[[Call], None]] = {

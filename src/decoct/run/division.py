@@ -61,6 +61,25 @@ def turns(stages: Sequence[Stage[Any]], needs: Needs, world: int) -> Iterator[Tu
             del left[stage.name]
 
 
+def seconds_together(
+    stages: Sequence[Stage[Any]], needs: Needs, seconds: Mapping[str, float], world: int
+) -> dict[str, float]:
+    """How long each stage takes so many processes, given how long it takes one.
+
+    Where each process makes other stages, all wait for the last one, in proportion to their own.
+    """
+    found = {}
+    for turn in turns(stages, needs, world):
+        alone = {stage.name: seconds.get(stage.name, 0.0) for stage in turn.stages}
+        if turn.by_all:
+            share = 1 / min(turn.stages[0].parts, world)
+        else:
+            spans = [sum(alone[s.name] for s in turn.of(rank, world)) for rank in range(world)]
+            share = max(spans) / (sum(spans) or 1.0)
+        found |= {name: share * value for name, value in alone.items()}
+    return found
+
+
 def _turn(ready: Sequence[Stage[Any]], world: int) -> Turn:
     """What to make next, of what can be made.
 
