@@ -51,7 +51,10 @@ def together() -> Iterator[None]:
     if not started_together() or dist.is_initialized():
         yield
         return
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    backend = "gloo"
+    if torch.cuda.is_available():
+        backend = "cpu:gloo,cuda:nccl"
+        torch.cuda.set_device(local_rank() % torch.cuda.device_count())
     dist.init_process_group(backend, timeout=_PATIENCE)
     speak_as(dist.get_rank())
     try:

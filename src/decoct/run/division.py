@@ -1,12 +1,12 @@
 """`make_together`: several processes make a run's stages, each stage by one of them or by all."""
 
+import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from decoct.core import ranks
 from decoct.core.console import note
-from decoct.run.needs import kept_needs
 from decoct.run.pipeline import Run
 from decoct.run.stage import Stage
 
@@ -35,9 +35,9 @@ def make_together(run: Run, names: Iterable[str]) -> None:
     if world == 1:
         return
     run.plan(names := list(names))
-    needs = kept_needs(run, names)
-    missing = _missing(run, names, needs)
-    run.trust(needs.keys() - missing)
+    needs = run.graph.kept(names)
+    missing, complete = _looked_up(run, names, needs)
+    run.trust(complete)
     stages = [run.graph.stage(name) for name in needs if name in missing]
     for turn in turns(stages, needs, world):
         if turn.by_all:
@@ -104,14 +104,17 @@ def _make_by_all(run: Run, stage: Stage[Any], world: int) -> None:
     run.take_part(stage.name)
 
 
-def _missing(run: Run, names: Sequence[str], needs: Needs) -> set[str]:
-    """The stages that must be made, as rank 0 finds them on the disk."""
-    found: set[str] = set()
+def _looked_up(run: Run, names: Sequence[str], needs: Needs) -> tuple[list[str], list[str]]:
+    """The stages that must be made, and those that they need and that are there.
+
+    Rank 0 looks for them, and tells the others.
+    """
+    complete: dict[str, bool] = {}
 
     def walk(name: str) -> None:
-        if name not in found and not run.is_complete(name):
-            found.add(name)
-            for source in needs[name]:
+        if name not in complete:
+            complete[name] = run.is_complete(name)
+            for source in () if complete[name] else needs[name]:
                 walk(source)
 
     def look() -> None:
@@ -120,4 +123,5 @@ def _missing(run: Run, names: Sequence[str], needs: Needs) -> set[str]:
             walk(name)
 
     ranks.first_does(look)
-    return set(filter(None, ranks.all_say("\n".join(sorted(found)))[0].split("\n")))
+    told: dict[str, bool] = json.loads(ranks.all_say(json.dumps(complete))[0])
+    return [n for n in told if not told[n]], [n for n in told if told[n]]

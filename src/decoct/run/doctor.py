@@ -18,8 +18,7 @@ from decoct.core.extras import import_extra
 from decoct.methods.sizes import Sizes
 from decoct.run.division import seconds_together
 from decoct.run.expected import outlook
-from decoct.run.needs import kept_needs
-from decoct.run.pipeline import Run
+from decoct.run.graph import Graph
 from decoct.run.recipe import Recipe
 from decoct.run.sizes import disk, disk_warning, free_bytes, measure_sizes, memory
 from decoct.run.stage import Stage
@@ -109,15 +108,15 @@ def _recipe(recipe: Recipe, folder: Path, devices: int) -> str:
     if sizes is None:
         source = recipe.images.source
         return f"{title}\n  the number of images in {source} is unknown until it is downloaded"
-    run = Run(recipe, folder)
-    stages = run.graph.of_a_run()
+    graph = Graph(recipe)
+    stages = graph.of_a_run()
     parts = [
         _section(title, _counts(recipe, sizes)),
         _section("  disk", _disk_needed(stages, sizes, folder)),
         _section("  memory, about", _memory_needed(stages, sizes)),
         _section(
             "  time, estimated from a few seconds of measuring",
-            _time_needed(run, sizes, devices),
+            _time_needed(graph, sizes, devices),
         ),
     ]
     expected = _expected(recipe, sizes)
@@ -163,12 +162,12 @@ def _memory_needed(stages: Sequence[Stage[Any]], sizes: Sizes) -> dict[str, str]
     return lines | {"  together": size_text(sum(found.values()))}
 
 
-def _time_needed(run: Run, sizes: Sizes, devices: int) -> dict[str, str]:
-    stages, device = run.graph.of_a_run(), run.device
+def _time_needed(graph: Graph, sizes: Sizes, devices: int) -> dict[str, str]:
+    stages, device = graph.of_a_run(), resolve_device(graph.recipe.device)
     seconds = seconds_by_name(stages, sizes, device)
     found = by_sort(stages, seconds)
     if devices > 1:
-        needs = kept_needs(run, run.graph.asked_for())
+        needs = graph.kept(graph.asked_for())
         kept = [stage for stage in stages if stage.name in needs]
         shared = by_sort(stages, seconds | seconds_together(kept, needs, seconds, devices))
         lines = _side_by_side(found, shared, devices, device)

@@ -77,6 +77,21 @@ class Graph:
             walk(name)
         return list(found.values())
 
+    def kept(self, names: Iterable[str]) -> dict[str, frozenset[str]]:
+        """The kept stages that `names` are made from, each with the kept ones that it needs.
+
+        In an order in which they can be made.
+        """
+        below: dict[str, frozenset[str]] = {}  # the kept stages at or right below any stage
+        needs = {}
+        for stage in self.reachable(names):
+            found = frozenset[str]().union(*(below[source] for source in stage.inputs))
+            below[stage.name] = found
+            if stage.is_kept:
+                needs[stage.name] = found
+                below[stage.name] = frozenset([stage.name])
+        return needs
+
     def asked_for(self) -> Iterator[str]:
         """The final stages of a run of the recipe: all scores, and without tasks an encoder."""
         recipe = self.recipe

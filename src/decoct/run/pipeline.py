@@ -152,15 +152,14 @@ class Run:
         """Say which stage begins, after all that it is made from, so that they are in order."""
         if stage.name not in self._planned:
             self.plan([stage.name])
-        with ranks.alone():  # others have them, or read them, by themselves
-            self._make_inputs(stage)
+        self._make_inputs(stage)
         done = sum(name in self._done for name in self._planned)
         note(f"stage {done + 1} of {len(self._planned)}: {stage.name}")
 
     def _make_inputs(self, stage: Stage[Any]) -> None:
         for source in map(self.graph.stage, stage.inputs):
             if source.is_kept:
-                self.get(source.name)
+                self._input(source.name)
             else:
                 self._make_inputs(source)
 
@@ -173,7 +172,7 @@ class Run:
         return Inputs(sources, **given)
 
     def _input(self, name: str) -> Any:
-        """A stage's result, which each of several processes reads for itself."""
+        """A stage's result, which several processes never make together, as they read it."""
         with ranks.alone():
             return self.get(name)
 

@@ -19,7 +19,6 @@ from threadpoolctl import threadpool_limits
 from decoct.core.console import console, progress
 from decoct.core.errors import DecoctError
 from decoct.run.lock import work_for_owner
-from decoct.run.needs import kept_needs
 from decoct.run.pipeline import Run
 from decoct.run.recipe import Recipe
 
@@ -87,13 +86,13 @@ def workers(count: int) -> Iterator[Workers]:
 
 def stage_jobs(run: Run, names: Iterable[str]) -> dict[str, Job]:
     """A job for each stage of a run that `names` are made from and that is kept, by its key."""
-    needs = kept_needs(run, names)
-    keys = {name: f"{name}-{run.graph.key(name)}" for name in needs}
+    kept = run.graph.kept(names)
+    keys = {name: f"{name}-{run.graph.key(name)}" for name in kept}
     return {
         keys[name]: Job(
-            make_stage, (run.recipe, run.folder, name), frozenset(keys[n] for n in found)
+            make_stage, (run.recipe, run.folder, name), frozenset(keys[need] for need in needs)
         )
-        for name, found in needs.items()
+        for name, needs in kept.items()
     }
 
 
