@@ -16,13 +16,11 @@ Flags
   --seed N, --fraction F  the first seed; the set's size as a share of the pool
   --budget 1MB            the set's bytes, in place of its size
   --steps N               gradient steps of pre-training
-  --images.source SOURCE  a folder, .npz, .npy, IDX, emoji, torchvision:NAME or
-                          hf:NAME
+  --images.source SOURCE  a folder, .npz, .npy, IDX, emoji, torchvision:, hf:NAME
   --compare.methods ...   the methods to compare
   --compare.tasks ...     the labelled sets for the probes
 
-Every setting of a recipe is a flag, --SECTION.SETTING VALUE. Flags override the
-recipe.
+Every setting of a recipe is a flag that overrides it: --SECTION.SETTING VALUE.
 Sections: images, teacher, targets, experts, assistant, rule, matching,
 labeller, coding, ssl, pretrain, probe, compare; of single methods: sas, views,
 carried, noise, mkdt, mtt_ssl, krr_st, boost_ssdd.
