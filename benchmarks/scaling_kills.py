@@ -49,6 +49,8 @@ LONGER = [
     "3",
     "--pretrain.epochs",
     "20",
+    "--probe.draws",
+    "2",
     "--compare.full-epochs",
     "10",
 ]

@@ -16,7 +16,7 @@ Flags
   --seed N, --fraction F  the first seed; the set's size as a share of the pool
   --budget 1MB            the set's bytes, in place of its size
   --steps N               gradient steps of pre-training
-  --images.source SOURCE  a folder, .npz, .npy, IDX, emoji, torchvision:, hf:NAME
+  --images.source SOURCE  a folder, .npz, .npy, IDX, emoji, torchvision:, hf:...
   --compare.methods ...   the methods to compare
   --compare.tasks ...     the labelled sets for the probes
 

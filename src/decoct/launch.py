@@ -119,12 +119,11 @@ def _end_as(failures: dict[int, ProcessFailure]) -> NoReturn:
     began = min(failure.timestamp for failure in failures.values())
     first = {rank: f.exitcode for rank, f in failures.items() if f.timestamp == began}
     for rank, status in first.items():
-        if status < 0 and -status not in heard():
-            name = signal.Signals(-status).name
-            why = ", perhaps for lack of memory" if name == "SIGKILL" else ""
+        if status < 0 and (number := signal.Signals(-status)) not in heard():
+            why = ", perhaps for lack of memory" if number == signal.SIGKILL else ""
             raise DecoctError(
-                f"rank {rank} was ended by {name}{why}; the same command continues, with any "
-                "number of --devices"
+                f"rank {rank} was ended by {number.name}{why}; the same command continues, with "
+                "any number of --devices"
             )
     status = min(first.values(), key=lambda status: (status != 1, status))
     if status < 0 or status > 128:

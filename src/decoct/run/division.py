@@ -68,7 +68,7 @@ def seconds_together(
 
     Where each process makes other stages, all wait for the last one, in proportion to their own.
     """
-    found = {}
+    found: dict[str, float] = {}
     for turn in turns(stages, needs, world):
         alone = {stage.name: seconds.get(stage.name, 0.0) for stage in turn.stages}
         if turn.by_all:
