@@ -25,8 +25,6 @@ from traffic import WORKLOADS, Step, step_of
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
-from tests.processes import Processes  # noqa: E402
-
 from decoct.artefacts.targets import Targets, TargetsConfig, fit_targets  # noqa: E402
 from decoct.artefacts.trajectories import Trajectories  # noqa: E402
 from decoct.core import ranks  # noqa: E402
@@ -37,6 +35,7 @@ from decoct.matching.loop import MatchingConfig  # noqa: E402
 from decoct.methods.mkdt import mkdt  # noqa: E402
 from decoct.models.registry import NetworkConfig  # noqa: E402
 from decoct.training.experts import ExpertsConfig, train_experts  # noqa: E402
+from tests.processes import Processes  # noqa: E402
 
 RECORDS = Path(__file__).parent / "scaling"
 CPU = torch.device("cpu")

@@ -1,4 +1,4 @@
-"""Matching divided over ranks learns the same bits as one process, and all ranks go the same way."""
+"""Matching divided over ranks learns the bits of one process, and all ranks go the same way."""
 
 from dataclasses import asdict, replace
 from functools import partial
@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from decoct.artefacts.targets import Targets, TargetsConfig, fit_targets
+from decoct.artefacts.targets import TargetsConfig, fit_targets
 from decoct.artefacts.trajectories import Trajectories
 from decoct.core import checkpoint, storage
 from decoct.core.errors import DivergedError, Terminated
