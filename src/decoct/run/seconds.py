@@ -46,9 +46,10 @@ def known_seconds(file: Path) -> float | None:
 def known_processes(file: Path) -> int:
     """How many processes worked on the stage together, at most; 1 if nothing says so."""
     try:
-        count: int = typed(_content(file).get("processes", 1), Processes)
-        return count
-    except (OSError, DecoctError, ValueError):
+        with understood(file):
+            count: int = typed(_content(file).get("processes", 1), Processes)
+            return count
+    except (OSError, DecoctError):
         return 1
 
 
