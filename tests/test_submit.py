@@ -111,7 +111,10 @@ def test_what_sbatch_is_told(
     assert main(["submit", "mine.yaml", *words.split(), "--out", "run"]) == 0
     said = capsys.readouterr().out
     out = tmp_path / "run"
-    assert "job 1,2,3: 4 machines, 8 processes on each; the experts in 3 tasks" in said
+    assert (
+        "job 1,2,3: 4 machines, 8 processes on each; the experts in 3 more, at most 12:00:00"
+        in said
+    )
     assert "squeue -j 1,2,3\n" in said and "scancel 1 2 3 " in said
     assert f"tail -F {out}/slurm/1_0_log.out {out}/slurm/2_0_0_log.out" in said
     assert f"decoct run {recipe} --experts.count 5 --seed 3 --out {out}\n" in said
@@ -155,7 +158,7 @@ def test_a_job_of_slurm_is_queued_again_and_goes_on(
 def test_a_job_of_this_machine_is_begun_again_too(recipe: Path, tmp_path: Path) -> None:
     job = submission(recipe, {}, local=True, tasks_per_node=2)
     job.make()
-    assert ": 1 machine, 2 processes on each, at most 24:00:00\n" in job.text()
+    assert ": 1 machine, 2 processes, at most 24:00:00\n" in job.text()
     run = tmp_path / "run"
     for rank in (1, 0):
         os.kill(process(run / f"begun-{rank}"), signal.SIGUSR2)

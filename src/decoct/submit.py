@@ -65,8 +65,6 @@ class Submission:
             raise DecoctError("--local runs on this machine alone; leave out --nodes")
         if device.startswith("cuda") and not flags.gpus_per_node:
             raise DecoctError(f"the device is {device}, so the job needs --gpus-per-node")
-        if getattr(self.call.flags, "devices", 1) != 1:
-            raise DecoctError("a job has nodes and tasks; give --tasks-per-node, not --devices")
         if "%" in str(self.out):  # which SLURM replaces by numbers
             raise DecoctError(f"{self.out} has % in its name; choose another folder with --out")
         if flags.array:
@@ -152,9 +150,9 @@ class Submission:
 
     def _size(self) -> str:
         nodes, tasks = self.flags.nodes, self.flags.tasks
-        size = f"{nodes} machine{'s' * (nodes > 1)}, {tasks} process{'es' * (tasks > 1)} on each"
-        experts = f"; the experts in {self.flags.array} tasks of their own"
-        return size + experts * bool(self.flags.array)
+        size = f"{nodes} machine{'s' * (nodes > 1)}, {tasks} process{'es' * (tasks > 1)}"
+        size += " on each" * (nodes > 1)
+        return size + f"; the experts in {self.flags.array} more" * bool(self.flags.array)
 
     def _end(self) -> str:
         return f"{'kill' if self.flags.local else 'scancel'} {' '.join(self._ids())}"
