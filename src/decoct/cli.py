@@ -12,6 +12,7 @@ from decoct.core.errors import DecoctError, Terminated
 from decoct.core.printable import never_refuse_characters, printable
 from decoct.core.spelling import suggest
 from decoct.help import usage, verb_help
+from decoct.launched import end_with_launcher
 from decoct.run.recipes import recipe_names, recipe_text
 from decoct.stopping import stoppable, stopped
 
@@ -81,6 +82,7 @@ def _say_or_run(arguments: list[str]) -> None:
     if text is not None:
         print(text)
         return
+    end_with_launcher()
     with stoppable():
         _run(arguments)
 

@@ -24,6 +24,7 @@ class Verb:
 
 _JOBS = ("--jobs N", "processes that share the work")
 _SHARE = ("--share", "share the folder and the work with others that say so")
+_DEVICES = ("--devices N", "GPUs, or CPU cores, that share the work")
 _LOG = ("--log LOGGER", "tensorboard, wandb or mlflow; may be repeated")
 _MARKDOWN = ("--markdown", "print Markdown tables")
 
@@ -41,7 +42,8 @@ GROUPS: dict[str, dict[str, Verb]] = {
                 ("--labels FOLDER", "class folders to judge on, or none; else FOLDER's own"),
                 ("--out FOLDER", "where to keep the run; default: runs/FOLDER"),
                 ("--wait", "if another process has that folder, wait for it"),
-                ("--jobs N", "processes that share the work"),
+                _DEVICES,
+                _JOBS,
                 ("--SECTION.SETTING V", "any setting of a recipe, as of decoct run"),
             ),
         ),
@@ -52,7 +54,9 @@ GROUPS: dict[str, dict[str, Verb]] = {
             "and the report. decoct run --help lists the flags.",
         ),
         "run": Verb(
-            "RECIPE", "every stage, the comparison and the report", flags=(_JOBS, _SHARE, _LOG)
+            "RECIPE",
+            "every stage, the comparison and the report",
+            flags=(_DEVICES, _JOBS, _SHARE, _LOG),
         ),
         "recipe": Verb(
             "NAME",
@@ -77,12 +81,14 @@ GROUPS: dict[str, dict[str, Verb]] = {
         "stage": Verb(
             "NAME RECIPE",
             "one stage of a recipe, with everything that it needs",
-            flags=(_SHARE, _LOG),
+            flags=(_DEVICES, _SHARE, _LOG),
         ),
     },
     "Measure": {
         "compare": Verb(
-            "RECIPE", "every stage and the table of methods", flags=(_JOBS, _SHARE, _LOG)
+            "RECIPE",
+            "every stage and the table of methods",
+            flags=(_DEVICES, _JOBS, _SHARE, _LOG),
         ),
         "ablate": Verb(
             "RECIPE",
@@ -219,7 +225,11 @@ GROUPS: dict[str, dict[str, Verb]] = {
             "and which stages are unfinished. Exit status: 0 if all is whole, 1 if something\n"
             "is damaged or cannot be read.",
         ),
-        "doctor": Verb("[RECIPE]", "versions, devices, extras; what a recipe would take"),
+        "doctor": Verb(
+            "[RECIPE]",
+            "versions, devices, extras; what a recipe would take",
+            flags=(("--devices N", "and what it would take N devices like this one"),),
+        ),
         "completion": Verb(
             "SHELL",
             "print a script for bash, zsh or fish",

@@ -5,15 +5,16 @@ from pathlib import Path
 
 import tyro
 
-from decoct.core import atomic, storage
+from decoct.core import atomic, ranks, storage
 from decoct.core.console import note
 from decoct.core.errors import DecoctError
 from decoct.core.printable import printable, printable_output
 from decoct.data.survey import survey
 from decoct.flags import Call, settings_said, source_name, with_flags
+from decoct.launch import launched
 from decoct.report.logs.follow import logged
 from decoct.report.readers import read_plan
-from decoct.run.lock import lock_folder
+from decoct.run.agreement import check_agreement, folder_of_all
 from decoct.run.plan import Draft, Wishes, plan
 from decoct.run.recipe import Recipe, load_recipe
 from decoct.whole_run import whole_run
@@ -34,22 +35,26 @@ def distil_folder(arguments: list[str]) -> None:
             "decoct distill plans for one process; to share what it has planned: "
             f"decoct run {call.flags.out / 'recipe.yaml'} --share"
         )
-    with lock_folder(call.flags.out, wait=call.flags.wait):
-        recipe = _planned(call, folder, wishes, settings_said(flags))
-        with printable_output(), logged(recipe, call.flags.out, call.flags.log):
+    if launched(call, ["distill", *arguments]):
+        return
+    out = call.flags.out
+    check_agreement(call.recipe, out)
+    with folder_of_all(out, wait=call.flags.wait):
+        ranks.first_does(lambda: _make_plan(call, folder, wishes, settings_said(flags)))
+        recipe = load_recipe(out / _RECIPE)
+        loggers = call.flags.log if ranks.is_first() else ()
+        with printable_output(), logged(recipe, out, loggers):
             whole_run(replace(call, recipe=recipe).fitted())
 
 
-def _planned(call: Call, folder: Path, wishes: Wishes, said: frozenset[str]) -> Recipe:
-    """The recipe of the run, from the folder's plan; if there is none, say and keep one."""
+def _make_plan(call: Call, folder: Path, wishes: Wishes, said: frozenset[str]) -> None:
+    """See that the recipe of the run is there, from the folder's plan; if not, say and keep one."""
     wanted = storage.digest(call.recipe, wishes)
-    recipe = _begun(call.flags.out, folder, wanted)
-    if recipe is None:
+    if not _is_begun(call.flags.out, folder, wanted):
         draft = Draft(call.recipe, said)
         found = plan(draft, folder=folder, found=survey(folder), wishes=wishes)
         print(printable("\n".join(found.lines)), flush=True)
-        recipe = _kept(call.flags.out, folder, wanted, found.recipe)
-    return recipe
+        _keep(call.flags.out, folder, wanted, found.recipe)
 
 
 def _folder(arguments: list[str]) -> Path:
@@ -67,25 +72,24 @@ def _folder(arguments: list[str]) -> Path:
     )
 
 
-def _begun(out: Path, folder: Path, wanted: str) -> Recipe | None:
-    """The recipe of a run that was begun with the same wishes, whose plan must not change."""
+def _is_begun(out: Path, folder: Path, wanted: str) -> bool:
+    """Whether a run was begun with the same wishes: its plan must not change."""
     file = out / _PLAN
     if not storage.is_valid(file, kind="plan"):
-        return None
+        return False
     known = read_plan(file)
     if known["folder"] != str(folder.resolve()):
         raise DecoctError(
             f"{out} holds a run of {known['folder']}; choose another folder with --out"
         )
     if known["wanted"] != wanted:
-        return None
+        return False
     note(f"going on with the plan in {out}")
-    return load_recipe(out / _RECIPE)
+    return True
 
 
-def _kept(out: Path, folder: Path, wanted: str, recipe: Recipe) -> Recipe:
+def _keep(out: Path, folder: Path, wanted: str, recipe: Recipe) -> None:
     """Keep the plan, for a run that is interrupted."""
     atomic.write_text(out / _RECIPE, recipe.to_yaml())
     content = {"folder": str(folder.resolve()), "wanted": wanted}
     storage.save_json(out / _PLAN, content, kind="plan")
-    return recipe

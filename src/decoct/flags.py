@@ -7,12 +7,14 @@ from typing import Annotated, Any
 
 import tyro
 
+from decoct.core import ranks
 from decoct.core.console import note
 from decoct.core.errors import DecoctError
-from decoct.core.settings import Jobs, Settings
+from decoct.core.settings import Few, Jobs, Settings
 from decoct.methods.registry import sections
 from decoct.report.logs.logger import LoggerName
 from decoct.run.budget import within_budget
+from decoct.run.division import make_together
 from decoct.run.old_recipes import upgraded_flags
 from decoct.run.pipeline import Run
 from decoct.run.recipe import Recipe, load_recipe
@@ -44,9 +46,11 @@ class Call:
         """The same request with a budget, if there is one, made a size."""
         if not self.recipe.budget:
             return self
-        pool = Run(replace(self.recipe, budget=""), self.flags.out).pool
-        recipe, said = within_budget(self.recipe, pool)
-        note(said)
+        run = Run(replace(self.recipe, budget=""), self.flags.out)
+        make_together(run, ["images"])
+        recipe, said = within_budget(self.recipe, run.pool)
+        if ranks.is_first():
+            note(said)
         return replace(self, recipe=recipe)
 
 
@@ -131,6 +135,7 @@ _SHARE = (
     False,
 )
 _JOBS = ("jobs", Annotated[Jobs, tyro.conf.arg(help="processes that share the work")], 1)
+_DEVICES = ("devices", Annotated[Few, tyro.conf.arg(help="devices that share the work")], 1)
 _MARKDOWN = ("markdown", Annotated[bool, tyro.conf.arg(help="print Markdown tables")], False)
 _AXES = Annotated[tuple[str, ...], tyro.conf.arg(help="what to vary; none: all of the method's")]
 _LOGGERS = Annotated[
@@ -140,9 +145,10 @@ _LOGGERS = Annotated[
 ]
 _LOG = ("log", _LOGGERS, ())
 _OWN_FLAGS: dict[str, tuple[tuple[str, Any, Any], ...]] = {
-    "run": (_JOBS, _SHARE, _LOG),
-    "compare": (_JOBS, _SHARE, _LOG),
-    "stage": (_SHARE, _LOG),
+    "run": (_DEVICES, _JOBS, _SHARE, _LOG),
+    "compare": (_DEVICES, _JOBS, _SHARE, _LOG),
+    "stage": (_DEVICES, _SHARE, _LOG),
+    "doctor": (_DEVICES,),
     "tune": (("tune", TuneConfig, TuneConfig()),),
     "fit": (("fit", FitConfig, FitConfig()), _JOBS),
     "ablate": (("axes", _AXES, ()), _MARKDOWN),

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 from decoct.core.errors import Terminated
+from decoct.launched import is_silent
 
 _CONTINUES = "the same command continues from here"
 _WORDS = {"SIGINT": "interrupted", "SIGTERM": "terminated", "SIGHUP": "its terminal was closed"}
@@ -28,7 +29,7 @@ def stoppable() -> Iterator[None]:
         yield
         return
     _asked = None
-    before = {number: signal.getsignal(number) for number in _heard()}
+    before = {number: signal.getsignal(number) for number in heard()}
     for number in before:
         signal.signal(number, _stop)
     ignored, sys.unraisablehook = sys.unraisablehook, _come_again
@@ -52,9 +53,12 @@ def ask_to_stop() -> None:
 
 
 def stopped(error: KeyboardInterrupt | Terminated) -> int:
-    """Say that the process stops as it was asked to; returns the exit status."""
+    """Say that the process stops as it was asked to; returns the exit status.
+
+    Of processes that were started together, one says it for all.
+    """
     number = error.args[0] if isinstance(error, Terminated) else signal.SIGINT
-    said = f"decoct: {_WORDS[number.name]}; {_CONTINUES}\n"
+    said = "" if is_silent() else f"decoct: {_WORDS[number.name]}; {_CONTINUES}\n"
     for stream, text in ((sys.stdout, ""), (sys.stderr, said)):
         try:
             print(text, end="", file=stream, flush=True)
@@ -63,7 +67,8 @@ def stopped(error: KeyboardInterrupt | Terminated) -> int:
     return 128 + int(number)
 
 
-def _heard() -> Iterator[signal.Signals]:
+def heard() -> Iterator[signal.Signals]:
+    """The requests to stop that this process follows."""
     for name in _WORDS:
         number = getattr(signal, name, None)  # Windows has no SIGHUP
         ignored = number is not None and signal.getsignal(number) == signal.SIG_IGN
@@ -96,6 +101,7 @@ def _come_again(ignored: "sys.UnraisableHookArgs") -> None:
 def _end(number: int) -> NoReturn:
     """End at once; `print` might be what the request has interrupted."""
     shown = b"\x1b[?25h" if os.isatty(2) else b""  # a progress bar hides the cursor
+    said = b"" if is_silent() else f"decoct: ended at once; {_CONTINUES}\n".encode()
     with suppress(OSError):
-        os.write(2, shown + f"decoct: ended at once; {_CONTINUES}\n".encode())
+        os.write(2, shown + said)
     os._exit(128 + number)

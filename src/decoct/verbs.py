@@ -6,6 +6,7 @@ from collections.abc import Callable
 import tyro
 
 from decoct.commands import STAGES
+from decoct.core import ranks
 from decoct.core.console import note
 from decoct.core.errors import DecoctError
 from decoct.core.printable import printable_output
@@ -13,6 +14,7 @@ from decoct.core.spelling import suggest
 from decoct.data.sources import load_images
 from decoct.distil_folder import distil_folder
 from decoct.flags import Call, parse
+from decoct.launch import launched
 from decoct.methods.method import Method
 from decoct.methods.real_images import RealImages
 from decoct.methods.registry import METHODS, method_kind
@@ -23,9 +25,10 @@ from decoct.report.page import write_report
 from decoct.report.show import describe
 from decoct.report.table import columns, labels_phrase, markdown
 from decoct.report.variance_table import variance_text
+from decoct.run.agreement import check_agreement, folder_of_all
 from decoct.run.budget import within_budget
 from decoct.run.doctor import doctor
-from decoct.run.lock import lock_folder
+from decoct.run.method_stages import encoder_of, probe_of, set_of
 from decoct.run.pipeline import Run
 from decoct.settings_help import print_help
 from decoct.studies.ablate import ablate
@@ -35,12 +38,31 @@ from decoct.studies.tune import tune, tuning_rows
 from decoct.studies.variance.study import diagnose_variance
 from decoct.studies.variance.theorem import theorem_text
 from decoct.submit import submit
+from decoct.together import together
 from decoct.tools import TOOLS
-from decoct.whole_run import known, print_comparison, whole_run
+from decoct.whole_run import begin, known, print_comparison, share_out, whole_run
 
 
 def dispatch(verb: str, arguments: list[str]) -> None:
     """Run one verb."""
+    if verb not in DIVIDED:
+        _refuse_many(verb, arguments)
+    with together():
+        _dispatch(verb, arguments)
+
+
+def _refuse_many(verb: str, arguments: list[str]) -> None:
+    """Raise `DecoctError` for a verb that one process does, if several are to do it."""
+    asked = any(word.partition("=")[0] == "--devices" for word in arguments)
+    if ranks.started_together() or (asked and verb != "doctor"):
+        raise DecoctError(
+            f"decoct {verb} works in one process: start it once, without --devices; those that "
+            f"share their work are {', '.join(DIVIDED)}"
+        )
+
+
+def _dispatch(verb: str, arguments: list[str]) -> None:
+    command = [verb, *arguments]
     has_recipe = bool(arguments) and not arguments[0].startswith("-")
     if verb in TOOLS and not (verb in RECIPE_VERBS and has_recipe):
         tyro.cli(printable_output()(TOOLS[verb]), prog=f"decoct {verb}", args=arguments)
@@ -69,20 +91,21 @@ def dispatch(verb: str, arguments: list[str]) -> None:
     if call.help is not None:
         print_help(call, f"decoct {verb} {arguments[0]}", call.help)
         return
-    call = call if verb in _OWN_BUDGET else call.fitted()
     if verb == "doctor":  # it only looks
         printable_output()(make)(call)
         return
-    with (
-        printable_output(),
-        lock_folder(
-            call.flags.out, wait=call.flags.wait, share=getattr(call.flags, "share", False)
-        ),
-        logged(call.recipe, call.flags.out, getattr(call.flags, "log", ())),
-    ):
-        make(call)
+    share = getattr(call.flags, "share", False)
+    if command[0] in DIVIDED and launched(call, command):
+        return
+    check_agreement(call.recipe, call.flags.out)
+    with printable_output(), folder_of_all(call.flags.out, wait=call.flags.wait, share=share):
+        call = call if verb in _OWN_BUDGET else call.fitted()
+        loggers = getattr(call.flags, "log", ()) if ranks.is_first() else ()
+        with logged(call.recipe, call.flags.out, loggers):
+            make(call)
 
 
+DIVIDED = ("run", "demo", "compare", "stage", "distill")  # verbs that several processes share
 _OWN_BUDGET = ("fit", "doctor")  # these divide a budget in their own way
 
 
@@ -90,11 +113,20 @@ def _stage(name: str) -> Callable[[Call], None]:
     """A verb that makes one stage and describes the result."""
 
     def verb(call: Call) -> None:
-        run = call.run()
-        run.get(name)
-        _say(run)
+        _make(call.run(), name)
 
     return verb
+
+
+def _make(run: Run, *names: str) -> None:
+    """Make stages, and describe the artefact of each."""
+
+    def finish() -> None:
+        for name in names:
+            run.get(name)
+            _say(run)
+
+    share_out(run, names, finish=finish)
 
 
 def _say(run: Run) -> None:
@@ -106,16 +138,15 @@ def _say(run: Run) -> None:
         print(describe(file))
 
 
-def _distil(run: Run, method: str) -> None:
-    known(method, lambda kind: kind.makes_set)
-    run.distilled(method, run.recipe.seed)
-    _say(run)
+def _distil(run: Run, *methods: str) -> None:
+    for method in methods:
+        known(method, lambda kind: kind.makes_set)
+    _make(run, *(set_of(method, run.recipe.seed) for method in methods))
 
 
 def _encode(run: Run, method: str) -> None:
     known(method, lambda kind: kind.keeps_encoder)
-    run.encoder(method, run.recipe.seed)
-    _say(run)
+    _make(run, encoder_of(method, run.recipe.seed))
 
 
 def _select(call: Call) -> None:
@@ -124,8 +155,7 @@ def _select(call: Call) -> None:
     if not wanted:
         known = [name for name, kind in METHODS.items() if _chooses_images(kind)]
         raise DecoctError(f"compare.methods names no subset to select; add {', '.join(known)}")
-    for method in wanted:
-        _distil(run, method)
+    _distil(run, *wanted)
 
 
 def _chooses_images(kind: type[Method]) -> bool:
@@ -134,15 +164,28 @@ def _chooses_images(kind: type[Method]) -> bool:
 
 def _probe(call: Call) -> None:
     run = call.run()
-    scores = run.probe_scores(run.recipe.method, run.recipe.seed)
-    run.save_recipe()
-    run.save_manifest()
-    for score in scores:
-        print(f"{score.task}, {labels_phrase(score.labels)}: {score.accuracy:.1f} %")
+    method, seed = run.recipe.method, run.recipe.seed
+
+    def finish() -> None:
+        scores = run.probe_scores(method, seed)
+        run.save_recipe()
+        run.save_manifest()
+        for score in scores:
+            print(f"{score.task}, {labels_phrase(score.labels)}: {score.accuracy:.1f} %")
+
+    share_out(run, [probe_of(method, seed)], finish=finish)
 
 
 def _compare(call: Call) -> None:
-    print_comparison(call.run(), call.flags.jobs)
+    run = call.run()
+    if not run.recipe.judged:
+        raise DecoctError(
+            "nothing judges the methods: give labelled images (--compare.tasks), or hold some of "
+            "the pool out (--images.holdout 0.1)"
+        )
+    ranks.first_does(lambda: begin(run))
+    names = run.graph.asked_for()
+    share_out(run, names, finish=lambda: print_comparison(run, call.flags.jobs))
 
 
 def _tune(call: Call) -> None:
@@ -202,7 +245,7 @@ def _doctor(call: Call) -> None:
         pool = load_images(source, size=config.size, channels=config.channels)
         recipe, said = within_budget(recipe, pool)
         note(said)
-    print(doctor(recipe, folder=call.flags.out))
+    print(doctor(recipe, folder=call.flags.out, devices=call.flags.devices))
 
 
 RECIPE_VERBS: dict[str, Callable[[Call], None]] = {

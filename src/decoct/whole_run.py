@@ -1,7 +1,8 @@
 """A whole run: every stage, all scores, the report, and where the results lie."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
+from decoct.core import ranks
 from decoct.core.errors import DecoctError
 from decoct.core.spelling import suggest
 from decoct.evaluation.scores import Scores
@@ -13,6 +14,7 @@ from decoct.report.label_free import label_free_text
 from decoct.report.page import write_report
 from decoct.report.show import describe
 from decoct.report.table import columns, text_table
+from decoct.run.division import make_together
 from decoct.run.lock import is_shared
 from decoct.run.pipeline import Run
 from decoct.run.sharing import share_work
@@ -24,13 +26,35 @@ from decoct.studies.label_free import judge_without_labels
 def whole_run(call: Call) -> None:
     """Make and judge everything that the recipe asks for, and say where it lies."""
     run = call.run()
-    alone = not run.recipe.compare.tasks  # then its own encoder is made, whatever is compared
-    if alone:
+    if not run.recipe.compare.tasks:  # then its own encoder is made, whatever is compared
         known(run.recipe.method, lambda kind: kind.keeps_encoder)
+    ranks.first_does(lambda: begin(run))
+    share_out(run, run.graph.asked_for(), finish=lambda: _finish(run, call.flags.jobs))
+
+
+def begin(run: Run) -> None:
+    """Check what would fail only later, and save the recipe."""
+    run.check()
+    run.save_recipe()
+
+
+def share_out(run: Run, names: Iterable[str], *, finish: Callable[[], None]) -> None:
+    """All processes that work together make stages; then the first of them finishes the verb."""
+    if is_shared(run.folder):
+        share_work(run, names)
+    else:
+        make_together(run, names)
+    if ranks.is_first():
+        with ranks.alone():
+            finish()
+
+
+def _finish(run: Run, jobs: int) -> None:
     if run.recipe.judged:
-        print_comparison(run, call.flags.jobs)  # with --jobs, makes that encoder too
-    if alone:
-        _make_encoder(run)
+        print_comparison(run, jobs)  # with --jobs, makes the recipe's own encoder too
+    if not run.recipe.compare.tasks:
+        run.encoder(run.recipe.method, run.recipe.seed)
+        run.save_manifest()
     run.mend()
     made = run.publish()
     for file in made:
@@ -44,13 +68,6 @@ def whole_run(call: Call) -> None:
         )
 
 
-def _make_encoder(run: Run) -> None:
-    run.check()
-    run.save_recipe()
-    run.encoder(run.recipe.method, run.recipe.seed)
-    run.save_manifest()
-
-
 def known(method: str, fits: Callable[[type[Method]], bool]) -> None:
     """Raise `DecoctError` for a method that a verb cannot work with."""
     names = [name for name, kind in METHODS.items() if fits(kind)]
@@ -60,20 +77,6 @@ def known(method: str, fits: Callable[[type[Method]], bool]) -> None:
 
 def print_comparison(run: Run, jobs: int) -> None:
     """Judge the recipe's methods on its tasks, and on images held out; print the tables."""
-    if not run.recipe.judged:
-        raise DecoctError(
-            "nothing judges the methods: give labelled images (--compare.tasks), or hold some of "
-            "the pool out (--images.holdout 0.1)"
-        )
-    shared = is_shared(run.folder)
-    if shared and jobs != 1:
-        raise DecoctError(
-            f"--share divides the work by itself: give the command {jobs} times, without --jobs"
-        )
-    run.check()
-    run.save_recipe()
-    if shared:
-        share_work(run, run.graph.asked_for())
     if jobs != 1:
         with workers(jobs) as pool:
             wanted = stage_jobs(run, run.graph.asked_for())

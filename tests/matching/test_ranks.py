@@ -1,4 +1,4 @@
-"""Matching divided over ranks learns the same bits as on one process; all ranks go the same way."""
+"""Matching divided over ranks learns the bits of one process, and all ranks go the same way."""
 
 from dataclasses import asdict, replace
 from functools import partial

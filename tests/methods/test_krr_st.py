@@ -57,6 +57,18 @@ def distil(tiny_images: Images, tiny_targets: Targets) -> Distil:
     return call
 
 
+def test_one_of_several_processes_says_that_it_makes_the_set_alone(
+    distil: Distil, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(regression_loop, "note", said.append)
+    distil(replace(TINY, iterations=1))
+    assert said == []
+    monkeypatch.setattr(regression_loop.ranks, "started_together", lambda: True)
+    distil(replace(TINY, iterations=1))
+    assert said == ["krr-st: its pool of networks is not divided; one process makes this set"]
+
+
 def assert_same(a: DistilledSet, b: DistilledSet) -> None:
     assert torch.equal(a.images, b.images)
     assert torch.equal(a.targets, b.targets)

@@ -133,9 +133,9 @@ def test_pre_training_sees_every_view_once_an_epoch(
     seen: list[int] = []
     read = DistilledSet.read
 
-    def spy(self: DistilledSet, index: Tensor) -> tuple[Tensor, Tensor]:
-        seen.extend(index.tolist())
-        return read(self, index)
+    def spy(self: DistilledSet, index: Tensor, *, rows: slice) -> tuple[Tensor, Tensor]:
+        seen.extend(index[rows].tolist())
+        return read(self, index, rows=rows)
 
     monkeypatch.setattr(DistilledSet, "read", spy)
     pretrain(distilled=found, config=PretrainConfig(network=NETWORK, epochs=3))

@@ -150,7 +150,7 @@ def test_a_comparison_is_divided(
 
 
 @pytest.mark.parametrize(
-    "verb, said", [("compare", "give the command 2 times"), ("distill", "plans for one process")]
+    "verb, said", [("compare", "once for each device"), ("distill", "plans for one process")]
 )
 def test_flags_that_do_not_go_together(
     recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], verb: str, said: str

@@ -13,11 +13,18 @@ console = Console(stderr=True, highlight=False, markup=False, emoji=False)
 _LINE_EVERY_S = 20.0  # without a terminal: print a line this often instead of drawing a bar
 
 Advance = Callable[[str], None]
+_rank = 0  # of this process, among those that make a run together
+
+
+def speak_as(rank: int) -> None:
+    """Say in notes which rank this process is, and show no progress, unless it is the first."""
+    global _rank
+    _rank = rank
 
 
 def note(text: str) -> None:
     """Print one line to standard error; control characters in it are escaped."""
-    console.print(printable(text), soft_wrap=True)
+    console.print(printable(f"rank {_rank}: {text}" if _rank else text), soft_wrap=True)
 
 
 @contextmanager
@@ -30,7 +37,9 @@ def progress(description: str, *, total: int, done: int = 0) -> Iterator[Advance
     ...     advance("loss 0.5")
     ...     advance("")
     """
-    if console.is_terminal:
+    if _rank:
+        yield lambda info: None
+    elif console.is_terminal:
         yield from _bar(description, total, done)
     else:
         yield from _lines(description, total, done)

@@ -9,6 +9,7 @@ from typing import Literal
 
 import torch
 
+from decoct.core import ranks
 from decoct.core.errors import DecoctError
 
 Precision = Literal["float32", "tf32", "bfloat16"]  # of the operands of convolutions and products
@@ -34,7 +35,8 @@ def raise_malloc_thresholds() -> bool:
 def resolve_device(name: str = "auto") -> torch.device:
     """The device called `name`: "auto" (CUDA, then mps, then CPU), "cpu", "cuda", "cuda:1", "mps".
 
-    Raises `DecoctError` if that device is not available.
+    Of processes that were started together, each has a GPU of its own machine. Raises `DecoctError`
+    if that device is not available.
 
     >>> resolve_device("cpu")
     device(type='cpu')
@@ -59,9 +61,20 @@ def resolve_device(name: str = "auto") -> torch.device:
         )
     if device.type == "mps" and not mps:
         raise DecoctError("you asked for device mps, but torch has no mps here; use --device cpu")
+    if device.type == "cuda" and ranks.started_together():
+        device = _own_gpu(device)
     if device.type == "cpu":
         raise_malloc_thresholds()
     return device
+
+
+def _own_gpu(device: torch.device) -> torch.device:
+    if device.index is not None:
+        raise DecoctError(
+            f"you asked for device {device}, but processes that work together have a GPU each; use "
+            "--device cuda"
+        )
+    return torch.device("cuda", ranks.local_rank() % torch.cuda.device_count())
 
 
 @contextmanager

@@ -7,6 +7,7 @@ torchrun or SLURM; decoct opens no connection of its own.
 """
 
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -17,6 +18,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from decoct.core.console import speak_as
 from decoct.core.errors import DecoctError
 
 T = TypeVar("T")
@@ -24,12 +26,18 @@ T = TypeVar("T")
 _PATIENCE = timedelta(days=30)
 _AT_ONCE = 2**24  # numbers of each result that are exchanged at once, so that buffers stay small
 _BLOCK = 128  # numbers: where a piece that is added begins, it makes no difference to torch
+# What torch says when a process has ended on which this one waits; it has no class for that.
+_LOST = re.compile("gloo|nccl|connection (closed|reset)|broken pipe", re.IGNORECASE)
 
 _alone = False
 
 
 class SaidByFirstError(DecoctError):
     """Rank 0 has failed, and says why; the others only end."""
+
+
+class OthersEndedError(DecoctError):
+    """Another process has ended before the work was done, so this one cannot go on."""
 
 
 def started_together() -> bool:
@@ -39,15 +47,30 @@ def started_together() -> bool:
 
 @contextmanager
 def together() -> Iterator[None]:
-    """Inside the block this process and those that were started with it are one group."""
+    """Inside the block this process and those that were started with it are one group.
+
+    Raises `OthersEndedError` if one of them ends before this one has heard what it waits for.
+    """
     if not started_together() or dist.is_initialized():
         yield
         return
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    backend = "gloo"
+    if torch.cuda.is_available():
+        backend = "cpu:gloo,cuda:nccl"
+        torch.cuda.set_device(local_rank() % torch.cuda.device_count())
     dist.init_process_group(backend, timeout=_PATIENCE)
+    speak_as(dist.get_rank())
     try:
         yield
+    except RuntimeError as error:
+        if not _LOST.search(str(error)):
+            raise
+        raise OthersEndedError(
+            f"one of the {dist.get_world_size()} processes has ended; the same command "
+            "continues, with any number of them"
+        ) from error
     finally:
+        speak_as(0)
         dist.destroy_process_group()
 
 

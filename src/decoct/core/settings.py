@@ -5,7 +5,7 @@ import reprlib
 import sys
 import typing
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
@@ -14,7 +14,7 @@ from decoct.core.errors import DecoctError
 MOST = 2**31 - 1  # that any whole number may be: beyond, libraries overflow
 _LONGEST = 4096  # characters of a text, as of a path on Linux
 _MOST_ENTRIES = 1000  # of a list
-_OF_SPEED = "of speed"
+OF_SPEED = {"of speed": True}  # metadata of a field on which no result depends: nor does a digest
 T = TypeVar("T")
 
 
@@ -82,15 +82,9 @@ Word = Annotated[str, Entries(at_least=1)]  # not empty
 Some = Annotated[tuple[T, ...], Entries(at_least=1)]  # likewise
 
 
-def of_speed(default: T) -> T:
-    """The default of a setting on which no result depends, so that no digest does either."""
-    made: T = field(default=default, metadata={_OF_SPEED: True})
-    return made
-
-
 def of_results(settings: Any) -> list[str]:
     """The names of a dataclass's fields on which results depend."""
-    return [f.name for f in fields(settings) if not f.metadata.get(_OF_SPEED)]
+    return [f.name for f in fields(settings) if f.metadata != OF_SPEED]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ matches distillation, `mtt_ssl` self-supervision.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -23,7 +23,15 @@ from decoct.core.device import Precision
 from decoct.core.errors import DecoctError
 from decoct.core.forms import understood
 from decoct.core.metrics import Metrics
-from decoct.core.settings import Bounds, Count, Few, Momentum, NonNegative, Settings, of_speed
+from decoct.core.settings import (
+    OF_SPEED,
+    Bounds,
+    Count,
+    Few,
+    Momentum,
+    NonNegative,
+    Settings,
+)
 from decoct.core.shapes import Index, Parameters, Pictures, Rows
 from decoct.matching.convnet_gradient import ConvNetGradient
 from decoct.matching.cuda_graph import Match
@@ -56,7 +64,8 @@ class MatchingConfig(Settings):
     momentum: Momentum = 0.5  # of SGD
     inner_lr: NonNegative = 0.0  # the initial inner learning rate; 0: a line search chooses it
     memory: NonNegative = 2.0  # GB for the tapes of inner steps; each tape saves recomputing a step
-    expert_memory: NonNegative = of_speed(4.0)  # GB of a GPU for experts; the others are copied
+    # GB of a GPU for experts; the others are copied from the CPU at each use
+    expert_memory: NonNegative = field(default=4.0, metadata=OF_SPEED)
     compile: Compile = "auto"  # use torch.compile; auto: if the run is long enough to pay for it
     precision: Precision = "float32"  # tf32 and bfloat16 are for CUDA: faster, but less exact
     cuda_graphs: bool = False  # on CUDA, replay each iteration as one graph

@@ -50,6 +50,7 @@ class Matched(Method):
         tapes *= gradient.tape_bytes(batch, sizes.size)
         path = (config.inner_steps + 1) * sizes.parameters(student, sizes.dimensions) * FLOAT
         return {
-            "what is learnt, and its optimiser": (3 + moments) * learnt,  # + last good, gradient
+            # + last good, and a gradient for every expert of a step
+            "what is learnt, and its optimiser": (2 + config.experts_per_step + moments) * learnt,
             f"unroll of {config.inner_steps} steps": step + tapes + path,
         }

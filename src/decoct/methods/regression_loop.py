@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from decoct.core import checkpoint, failing_step, seeding
+from decoct.core import checkpoint, failing_step, ranks, seeding
 from decoct.core.console import note, progress
 from decoct.core.device import arithmetic
 from decoct.core.errors import DivergedError
@@ -71,6 +71,8 @@ def learn(
     again, it stops there, and the state before the failing iteration is kept beside `state`. Raises
     `DivergedError` if a network diverges at first, or the very first iteration is not finite.
     """
+    if ranks.started_together():
+        note(f"{config.name}: its pool of networks is not divided; one process makes this set")
     population = _population(images, dimensions, config, seed, device)
     course = _Course(learnt, population, weight_decay=config.weight_decay)
     saved = checkpoint.load(state)

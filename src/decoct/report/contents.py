@@ -54,6 +54,7 @@ class Contents:
     seconds: dict[str, float] = field(default_factory=dict)  # by stage
     inputs: dict[str, list[str]] = field(default_factory=dict)  # by stage: its input stages
     sorts: dict[str, str] = field(default_factory=dict)  # by stage: the name of its sort
+    processes: dict[str, int] = field(default_factory=dict)  # by stage, if several made it together
     versions: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()  # what could not be read, and why
 
@@ -102,6 +103,7 @@ def read_contents(folder: Path) -> Contents:
         seconds=manifest["seconds"],
         inputs=manifest.get("inputs", {}),
         sorts=manifest.get("sorts", {}),
+        processes=manifest.get("processes", {}),
         versions={k: v for k, v in manifest.items() if isinstance(v, str)},
         notes=tuple(notes),
     )

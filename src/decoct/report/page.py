@@ -92,7 +92,7 @@ def render(contents: Contents) -> str:
         axes=axis_sections(contents.ablation) if contents.ablation else [],
         frontier=list(panels(contents.frontier)) if contents.frontier else [],
         axes_legend=ablation_legend(contents.ablation) if contents.ablation else "",
-        stages=stage_times(contents.seconds, contents.sorts),
+        stages=stage_times(contents.seconds, contents.sorts, contents.processes),
         total=duration(sum(contents.seconds.values())),
         usage=usage(contents),
         versions=_versions(contents),
@@ -133,25 +133,39 @@ class StageTime:
     parts: int
     seconds: float
     share: float  # of the longest
+    processes: int  # that made them together, at most
 
     @property
     def time(self) -> str:
         """The duration as text."""
-        return duration(self.seconds)
+        many = f", {self.processes} processes" if self.processes > 1 else ""
+        return f"{duration(self.seconds)}{many}"
 
 
-def stage_times(seconds: Mapping[str, float], sorts: Mapping[str, str]) -> list[StageTime]:
+def stage_times(
+    seconds: Mapping[str, float], sorts: Mapping[str, str], processes: Mapping[str, int]
+) -> list[StageTime]:
     """Stages with those of one sort added up, ordered by their time.
 
     >>> times = {"probe-mkdt-seed0": 1.0, "probe-none-seed1": 1.0}
-    >>> [(s.name, s.parts) for s in stage_times(times, {name: "probing" for name in times})]
+    >>> [(s.name, s.parts) for s in stage_times(times, {name: "probing" for name in times}, {})]
     [('probing', 2)]
     """
-    groups: dict[str, list[float]] = {}
-    for label, value in seconds.items():
-        groups.setdefault(sorts.get(label, re.sub(r"-seed\d+$", "", label)), []).append(value)
-    longest = max((sum(values) for values in groups.values()), default=0.0) or 1.0
-    stages = [StageTime(n, len(v), sum(v), sum(v) / longest) for n, v in groups.items()]
+    groups: dict[str, list[str]] = {}
+    for label in seconds:
+        groups.setdefault(sorts.get(label, re.sub(r"-seed\d+$", "", label)), []).append(label)
+    sums = {name: sum(seconds[label] for label in labels) for name, labels in groups.items()}
+    longest = max(sums.values(), default=0.0) or 1.0
+    stages = [
+        StageTime(
+            name,
+            parts=len(labels),
+            seconds=sums[name],
+            share=sums[name] / longest,
+            processes=max(processes.get(label, 1) for label in labels),
+        )
+        for name, labels in groups.items()
+    ]
     return sorted(stages, key=lambda stage: -stage.seconds)
 
 

@@ -4,7 +4,7 @@ import importlib
 import importlib.metadata
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,13 @@ from decoct.core.device import raise_malloc_thresholds, resolve_device
 from decoct.core.errors import DecoctError
 from decoct.core.extras import import_extra
 from decoct.methods.sizes import Sizes
+from decoct.run.division import seconds_together
 from decoct.run.expected import outlook
 from decoct.run.graph import Graph
 from decoct.run.recipe import Recipe
 from decoct.run.sizes import disk, disk_warning, free_bytes, measure_sizes, memory
 from decoct.run.stage import Stage
-from decoct.run.timing import stage_seconds
+from decoct.run.timing import by_sort, seconds_by_name
 
 _PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "kornia", "safetensors", "pillow", "tyro")
 _EXTRAS = {
@@ -34,15 +35,16 @@ _EXTRAS = {
 }
 
 
-def doctor(recipe: Recipe | None = None, *, folder: Path = Path()) -> str:
+def doctor(recipe: Recipe | None = None, *, folder: Path = Path(), devices: int = 1) -> str:
     """A report on this machine, and on what `recipe` would take with its run kept in `folder`.
 
-    Times are estimated from a few seconds of measuring on the recipe's device. Raises
-    `DecoctError` if the recipe's own files or device are not available.
+    With `devices`, also how long so many would take. Times are estimated from a few seconds of
+    measuring on the recipe's device. Raises `DecoctError` if the recipe's own files or device are
+    not available.
     """
     parts = [_versions(), _devices(), _extras(), _disk(folder)]
     if recipe is not None:
-        parts.append(_recipe(recipe, folder))
+        parts.append(_recipe(recipe, folder, devices))
     return "\n\n".join(parts)
 
 
@@ -64,7 +66,7 @@ def _version(package: str) -> str:
 
 
 def _devices() -> str:
-    lines = {"cpu": f"{_cores()} cores, torch uses {torch.get_num_threads()} threads"}
+    lines = {"cpu": f"{cores()} cores, torch uses {torch.get_num_threads()} threads"}
     if torch.cuda.is_available():
         for i in range(torch.cuda.device_count()):
             properties = torch.cuda.get_device_properties(i)
@@ -79,7 +81,7 @@ def _devices() -> str:
     return _section("devices", lines | {"used by default": str(resolve_device())})
 
 
-def _cores() -> int:
+def cores() -> int:
     """The cores that this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
@@ -101,20 +103,21 @@ def _disk(folder: Path) -> str:
     return _section("disk", {"free": f"{size_text(free_bytes(folder))} at {folder.resolve()}"})
 
 
-def _recipe(recipe: Recipe, folder: Path) -> str:
+def _recipe(recipe: Recipe, folder: Path, devices: int) -> str:
     sizes = measure_sizes(recipe)
     title = f"recipe {recipe.name}"
     if sizes is None:
         source = recipe.images.source
         return f"{title}\n  the number of images in {source} is unknown until it is downloaded"
-    stages = Graph(recipe).of_a_run()
+    graph = Graph(recipe)
+    stages = graph.of_a_run()
     parts = [
         _section(title, _counts(recipe, sizes)),
         _section("  disk", _disk_needed(stages, sizes, folder)),
         _section("  memory, about", _memory_needed(stages, sizes)),
         _section(
             "  time, estimated from a few seconds of measuring",
-            _time_needed(stages, sizes, resolve_device(recipe.device)),
+            _time_needed(graph, sizes, devices),
         ),
     ]
     expected = _expected(recipe, sizes)
@@ -160,15 +163,39 @@ def _memory_needed(stages: Sequence[Stage[Any]], sizes: Sizes) -> dict[str, str]
     return lines | {"  together": size_text(sum(found.values()))}
 
 
-def _time_needed(
-    stages: Sequence[Stage[Any]], sizes: Sizes, device: torch.device
-) -> dict[str, str]:
-    found = stage_seconds(stages, sizes, device)
-    lines = {f"  {name}": duration_text(seconds) for name, seconds in found.items()}
-    lines["  together"] = f"{duration_text(sum(found.values()))} on {device}"
+def _time_needed(graph: Graph, sizes: Sizes, devices: int) -> dict[str, str]:
+    stages, device = graph.of_a_run(), resolve_device(graph.recipe.device)
+    seconds = seconds_by_name(stages, sizes, device)
+    found = by_sort(stages, seconds)
+    if devices > 1:
+        needs = graph.kept(graph.asked_for())
+        kept = [stage for stage in stages if stage.name in needs]
+        shared = by_sort(stages, seconds | seconds_together(kept, needs, seconds, devices))
+        lines = _side_by_side(found, shared, devices, device)
+    else:
+        lines = {f"  {name}": duration_text(value) for name, value in found.items()}
+        lines["  together"] = f"{duration_text(sum(found.values()))} on {device}"
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    if load > 1.3 * _cores():
-        lines["  busy"] = f"{load:.1f} jobs share {_cores()} cores now, so the estimate is too long"
+    if load > 1.3 * cores():
+        lines["  busy"] = f"{load:.1f} jobs share {cores()} cores now, so the estimate is too long"
+    return lines
+
+
+def _side_by_side(
+    one: Mapping[str, float], many: Mapping[str, float], devices: int, device: torch.device
+) -> dict[str, str]:
+    """A line for each sort of stage: its time on one device, and on several."""
+
+    def row(first: float, second: float) -> str:
+        return f"{duration_text(first):<10}  {duration_text(second)}"
+
+    lines = {"  stage": f"{'1 device':<10}  {devices} devices"}
+    lines |= {f"  {name}": row(value, many[name]) for name, value in one.items()}
+    lines["  together"] = row(sum(one.values()), sum(many.values()))
+    lines["  assumed"] = (
+        f"{devices} devices, each as fast as this {device}, and nothing lost to traffic between "
+        "them; a stage that cannot be divided is made by one of them"
+    )
     return lines
 
 

@@ -8,12 +8,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from decoct.core import atomic, checkpoint, storage
+from decoct.core import atomic, checkpoint, ranks, storage
 from decoct.core.claims import SUFFIX, claimed
 from decoct.core.console import note
 from decoct.core.place import Place
 from decoct.run.lock import lock_folder
-from decoct.run.seconds import add_seconds, known_seconds
+from decoct.run.seconds import add_seconds, known_processes, known_seconds
 
 Make = Callable[[Path], None]
 _STALE_S = 600.0  # younger temporary files may be in use by another process
@@ -105,7 +105,7 @@ class StageFolders:
             own = total - self._inner.pop()
             self._inner[-1] += total
             with claimed(stage_claim(folder), waiting_for=_SECONDS):  # others may count theirs
-                add_seconds(folder / _SECONDS, own)
+                add_seconds(folder / _SECONDS, own, processes=ranks.world())
         if own > 2:
             note(f"{label}: {own:.0f} s")
 
@@ -122,6 +122,11 @@ class StageFolders:
         """Seconds by label for the stages used, summed over all runs that worked on them."""
         found = {k: known_seconds(self.path / v / _SECONDS) for k, v in self.used.items()}
         return {label: value for label, value in found.items() if value is not None}
+
+    def processes(self) -> dict[str, int]:
+        """How many processes made each stage used, if it was more than one."""
+        found = {k: known_processes(self.path / v / _SECONDS) for k, v in self.used.items()}
+        return {label: count for label, count in found.items() if count > 1}
 
 
 def stage_claim(folder: Path) -> Path:

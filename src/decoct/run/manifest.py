@@ -1,4 +1,4 @@
-"""What `run.json` says: the stages of a run, where each lies, and how long it took."""
+"""What `run.json` says: the stages of a run, where each lies, its seconds and its processes."""
 
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
@@ -6,7 +6,7 @@ from typing import Any, NotRequired, TypedDict
 from decoct.core import storage
 from decoct.core.errors import DecoctError
 from decoct.core.forms import typed, understood
-from decoct.run.seconds import Seconds
+from decoct.run.seconds import Processes, Seconds
 
 
 class _Content(TypedDict):
@@ -15,6 +15,7 @@ class _Content(TypedDict):
     inputs: NotRequired[dict[str, list[str]]]
     seeds: NotRequired[dict[str, int | None]]
     sorts: NotRequired[dict[str, str]]
+    processes: NotRequired[dict[str, Processes]]  # 1 where it does not say
 
 
 def read_manifest(file: Path) -> dict[str, Any]:

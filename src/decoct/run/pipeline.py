@@ -14,7 +14,7 @@ from decoct.artefacts.distilled import DistilledSet, versions
 from decoct.artefacts.encoder import Encoder
 from decoct.artefacts.targets import Targets
 from decoct.artefacts.trajectories import Trajectories
-from decoct.core import atomic, checkpoint, storage
+from decoct.core import atomic, checkpoint, ranks, storage
 from decoct.core.console import note
 from decoct.core.device import resolve_device
 from decoct.core.errors import DecoctError
@@ -63,6 +63,7 @@ class Run:
         self._asked: dict[str, None] = {}  # requested stages, in order
         self._done: set[str] = set()  # stages that are there, with all that led to them
         self._whole: set[str] = set()  # stages whose files were read or made
+        self._there: set[str] = set()  # stages that another process, or this one, has made
         self._planned: list[str] = []  # the stages that are kept, of those that lead to the goal
         if alike is not None:
             self._made |= {n: alike._made[n] for n in ("images", "tasks") if n in alike._made}
@@ -93,10 +94,26 @@ class Run:
                 self._done |= {source.name for source in self.graph.reachable([name])}
         return name in self._whole
 
+    def take_part(self, name: str) -> None:
+        """Make a stage together with all other processes; the first keeps the result."""
+        stage = self.graph.stage(name)
+        if ranks.is_first():
+            self.get(name)
+        else:
+            self._make(stage, self.stages.of(name, self.graph.key(name)))
+
+    def trust(self, names: Iterable[str]) -> None:
+        """Read these stages from now on, and make them no more: another process says they exist."""
+        self._there |= set(names)
+        self._done |= set(names)
+
     def _kept(self, stage: Stage[Any]) -> Any:
         """Read it from its file; if there is none, make the file first."""
         artefact = stage.artefact
         assert artefact is not None
+        if stage.name in self._there:
+            folder = self.stages.of(stage.name, self.graph.key(stage.name))
+            return artefact.load(folder / artefact.file)
 
         def make(path: Path) -> None:
             self._begin(stage)
@@ -116,6 +133,8 @@ class Run:
         if not stage.fills_folder:
             return stage.make(self._inputs(stage), Place(self.device))
         path = self.stages.of(stage.name, self.graph.key(stage.name))
+        if stage.name in self._there:
+            return stage.make(self._inputs(stage), Place(self.device, path))
         if not path.exists():
             self._begin(stage)
         with self.stages.timed(stage.name, path):
@@ -124,21 +143,22 @@ class Run:
     def _make(self, stage: Stage[Any], folder: Path) -> Any:
         """Make a stage's result; beside a step that it fails at stands the recipe, to repeat it."""
         step = folder / FAILING_STEP
-        checkpoint.remove(step)  # of an earlier try
+        if ranks.is_first():
+            checkpoint.remove(step)  # of an earlier try
         try:
             return stage.make(self._inputs(stage), Place(self.device, folder))
         finally:
-            if step.is_file():
+            if ranks.is_first() and step.is_file():
                 atomic.write_text(step.with_suffix(".yaml"), self.recipe.to_yaml())
 
-    def _plan(self, names: Iterable[str]) -> None:
+    def plan(self, names: Iterable[str]) -> None:
         """Count the stages that lead to these, for people who wait."""
         self._planned = [s.name for s in self.graph.reachable(names) if s.is_kept]
 
     def _begin(self, stage: Stage[Any]) -> None:
         """Say which stage begins, after all that it is made from, so that they are in order."""
         if stage.name not in self._planned:
-            self._plan([stage.name])
+            self.plan([stage.name])
         self._make_inputs(stage)
         done = sum(name in self._done for name in self._planned)
         note(f"stage {done + 1} of {len(self._planned)}: {stage.name}")
@@ -146,22 +166,27 @@ class Run:
     def _make_inputs(self, stage: Stage[Any]) -> None:
         for source in map(self.graph.stage, stage.inputs):
             if source.is_kept:
-                self.get(source.name)
+                self._input(source.name)
             else:
                 self._make_inputs(source)
 
     def _inputs(self, stage: Stage[Any]) -> Inputs:
         """The stage's inputs, by the names that it uses."""
-        sources: dict[str, Callable[[], Any]] = {n: partial(self.get, n) for n in stage.inputs}
+        sources: dict[str, Callable[[], Any]] = {n: partial(self._input, n) for n in stage.inputs}
         for name, source in stage.aliases.items():
-            sources[name] = partial(self._rows if chooser(name) else self.get, source)
+            sources[name] = partial(self._rows if chooser(name) else self._input, source)
         given = stage.given(self._counts()) if stage.seed is not None else {}
         return Inputs(sources, **given)
 
+    def _input(self, name: str) -> Any:
+        """A stage's result, which several processes never make together, as they read it."""
+        with ranks.alone():
+            return self.get(name)
+
     def _rows(self, name: str) -> Tensor:
         """The images that a set holds, as rows of the training images: int64, m."""
-        index: Tensor = self.get(name).index
-        return torch.searchsorted(self.split[0], index)
+        index: Tensor = self._input(name).index
+        return torch.searchsorted(self._input("split")[0], index)
 
     def _counts(self, dimensions: int = 0) -> Sizes:
         """The counts that determine the cost of stages."""
@@ -170,7 +195,7 @@ class Run:
     def check(self) -> None:
         """Fail early: raise for what would fail only hours later."""
         self.check_folder()
-        self._plan(self.graph.asked_for())
+        self.plan(self.graph.asked_for())
         check_run(self.graph, images=self.pool, tasks=self.tasks, folder=self.folder)
 
     def distilled(self, method: str, seed: int) -> DistilledSet:
@@ -292,6 +317,7 @@ class Run:
         content = {
             "stages": self.stages.used,
             "seconds": self.stages.seconds(),
+            "processes": self.stages.processes(),
             "inputs": {stage.name: list(stage.inputs) for stage in stages},
             "seeds": {stage.name: stage.seed for stage in stages},
             "sorts": {stage.name: stage.sort or stage.name for stage in stages},

@@ -1,4 +1,4 @@
-"""How long a stage took so far, in a file in its folder."""
+"""How long a stage took so far, and of how many processes, in a file in its folder."""
 
 import json
 from pathlib import Path
@@ -11,6 +11,7 @@ from decoct.core.console import note
 from decoct.core.errors import DecoctError, UnreadableError
 from decoct.core.forms import typed, understood
 
+Processes = Annotated[int, msgspec.Meta(ge=1, le=10**9)]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e12)]  # so neither nan nor infinity
 
 
@@ -42,9 +43,23 @@ def known_seconds(file: Path) -> float | None:
         return None
 
 
-def add_seconds(file: Path, seconds: float) -> None:
+def known_processes(file: Path) -> int:
+    """How many processes worked on the stage together, at most; 1 if nothing says so."""
+    try:
+        with understood(file):
+            count: int = typed(_content(file).get("processes", 1), Processes)
+            return count
+    except (OSError, DecoctError):
+        return 1
+
+
+def add_seconds(file: Path, seconds: float, *, processes: int = 1) -> None:
     """Count more seconds; those in a file that was damaged are lost, which is said."""
     before = known_seconds(file)
     if before is None and file.exists():
         note(f"{file} is damaged; its seconds are counted anew")
-    storage.save_json(file, {"seconds": seconds + (before or 0.0)}, kind="seconds")
+    content = {"seconds": seconds + (before or 0.0)}
+    together = max(processes, known_processes(file))
+    if together > 1:
+        content["processes"] = together
+    storage.save_json(file, content, kind="seconds")
