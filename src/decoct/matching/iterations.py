@@ -40,7 +40,7 @@ class Iterations:
             for iteration in range(done, self.total):
                 try:
                     gradient = self.gradient()
-                except (KeyboardInterrupt, Terminated, RuntimeError):  # so ends a rank that is left
+                except (KeyboardInterrupt, Terminated, RuntimeError):  # the last if a rank is gone
                     if iteration > done:  # the state whose loss is known to be finite
                         learnt.back_to_last_good()
                         learnt.save(self.state)
