@@ -58,6 +58,7 @@ def failure(status: int, second: int = 0) -> ProcessFailure:
     [
         ({0: failure(2), 1: failure(-9)}, DecoctError),
         ({0: failure(2), 1: failure(143, 1)}, SystemExit),
+        ({0: failure(2), 1: failure(-15)}, SystemExit),  # in the same second
         ({0: failure(2), 1: failure(-9, 30)}, SystemExit),  # it was slow to end, and was killed
         ({0: failure(143), 1: failure(-15, 1)}, Terminated),
         ({0: failure(130), 1: failure(130)}, KeyboardInterrupt),

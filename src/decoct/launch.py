@@ -131,7 +131,8 @@ def _end_as(failures: dict[int, ProcessFailure]) -> NoReturn:
                 f"rank {rank} was ended by {number.name}{why}; the same command continues, with "
                 "any number of --devices"
             )
-    status = min(first.values(), key=lambda status: (status != 1, status))
+    # One that failed by itself, rather than one that was then asked to stop, in the same second.
+    status = min(first.values(), key=lambda status: (status not in (1, 2), abs(status)))
     if status < 0 or status > 128:
         _stop(signal.Signals(status - 128 if status > 0 else -status))
     sys.exit(status)
