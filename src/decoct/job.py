@@ -34,7 +34,7 @@ class JobFlags(Settings):
     array: CountOrNone = 0  # tasks that share the experts; 0: one job makes everything
     sbatch: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()  # KEY=VALUE, its options
     local: bool = False  # on this machine, without SLURM
-    out: Path | None = None  # where to keep the run; None: runs/NAME
+    out: str = ""  # where to keep the run; "": runs/NAME
 
     @property
     def tasks(self) -> int:

@@ -33,7 +33,7 @@ def submit(arguments: list[str]) -> None:
     before = next((n for n, word in enumerate(words) if word in ("-h", "--help")), len(words))
     prog = f"decoct submit {recipe}"
     flags, rest = tyro.cli(JobFlags, prog=prog, args=words[:before], return_unknown_args=True)
-    given = ["--out", str(flags.out)] if flags.out else []
+    given = ["--out", flags.out] if flags.out else []
     call = parse("run", [recipe, *rest, *given, *words[before:]])
     if call.help is not None:
         print_help(call, prog, call.help)

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from itertools import repeat
+from functools import reduce
 from typing import Any, NoReturn, TypeVar
 
 import torch
@@ -25,7 +25,6 @@ T = TypeVar("T")
 # Ranks may wait for days while another makes a stage; torchrun and SLURM notice the dead.
 _PATIENCE = timedelta(days=30)
 _AT_ONCE = 2**24  # numbers of each result that are exchanged at once, so that buffers stay small
-_BLOCK = 128  # numbers: where a piece that is added begins, it makes no difference to torch
 # What torch says when a process has ended on which this one waits; it has no class for that.
 _LOST = re.compile("gloo|nccl|connection (closed|reset)|broken pipe", re.IGNORECASE)
 
@@ -141,18 +140,17 @@ def mean_in_order(mine: Sequence[Tensor], *, total: int, like: Tensor) -> Tensor
     tensor(1.5000)
     """
     if world() == 1:
-        return torch.stack(list(mine)).mean(0)
+        return _sum(mine) / total
     found = like.new_empty(like.shape)
-    flat, count = [result.reshape(-1) for result in mine], like.numel()
-    sizes = _aligned(count, max(1, -(-count // _AT_ONCE)))
-    pieces = zip(*(result.split(sizes) for result in flat), strict=True) if flat else repeat(())
-    for place, own in zip(found.view(-1).split(sizes), pieces, strict=False):
-        place.copy_(_mean_in_order(own, total, place))
+    place, flat = found.view(-1), [result.reshape(-1) for result in mine]
+    for begin in range(0, like.numel(), _AT_ONCE):
+        piece = slice(begin, begin + _AT_ONCE)
+        place[piece] = _mean_of_piece([result[piece] for result in flat], total, place[piece])
     return found
 
 
-def _mean_in_order(mine: Sequence[Tensor], total: int, like: Tensor) -> Tensor:
-    sizes = _aligned(len(like), world())
+def _mean_of_piece(mine: Sequence[Tensor], total: int, like: Tensor) -> Tensor:
+    sizes = [s.stop - s.start for s in (_rows_of(k, world(), len(like)) for k in range(world()))]
     own, found = sizes[rank()], list[Tensor]()
     while len(found) < total:
         turn, there = len(found) // world(), min(world(), total - len(found))
@@ -165,25 +163,14 @@ def _mean_in_order(mine: Sequence[Tensor], total: int, like: Tensor) -> Tensor:
             input_split_sizes=sizes if len(sent) else [0] * world(),
         )
         found += heard.view(there, own)
-    mean = torch.stack(found).mean(0)
+    mean = _sum(found) / total
     means = _gathered(torch.cat([mean, mean.new_zeros(max(sizes) - own)]))
     return torch.cat([m[:size] for m, size in zip(means, sizes, strict=True)])
 
 
-def _aligned(count: int, parts: int) -> list[int]:
-    """The sizes of so many parts of `count` numbers, which are of whole blocks but for one.
-
-    torch adds whole blocks of numbers in one order, and the numbers that are left in another. In
-    parts of these sizes it adds each number as it does in the whole.
-
-    >>> _aligned(300, 2), _aligned(100, 3)
-    ([128, 172], [100, 0, 0])
-    """
-    blocks = count // _BLOCK
-    sizes = [s.stop - s.start for s in (_rows_of(k, parts, blocks) for k in range(parts))]
-    found = [size * _BLOCK for size in sizes]
-    found[max(1, min(blocks, parts)) - 1] += count % _BLOCK
-    return found
+def _sum(values: Sequence[Tensor]) -> Tensor:
+    """One after the other; torch's own sums take another order in another place of a tensor."""
+    return reduce(torch.add, values)
 
 
 def batches_in_order(mine: Sequence[Tensor], *, total: int, batch: int, row: Tensor) -> Tensor:
@@ -327,8 +314,8 @@ class _Joined(torch.autograd.Function):
 class _Total(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:
-        return sum(_gathered(values), torch.zeros_like(values))
+        return _sum(_gathered(values))
 
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> Tensor:
-        return sum(_gathered(slopes[0]), torch.zeros_like(slopes[0]))
+        return _sum(_gathered(slopes[0]))

@@ -185,8 +185,6 @@ def _train_missing(
 def _turned(missing: list[int]) -> list[int]:
     """Beginning where no other rank does, so that they seldom want the same."""
     first = ranks.rank() * len(missing) // ranks.world()
-    if ranks.is_first() and ranks.world() > len(missing):
-        note(f"{ranks.world()} processes for {len(missing)} experts: the rest wait for them")
     return missing[first:] + missing[:first]
 
 
