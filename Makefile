@@ -6,16 +6,13 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --no-compile -c constraints.txt
 QUICK := $(addprefix tests/,core data models artefacts matching evaluation training bad_input)
 
-.PHONY: demo test test-slow lint types docs wheel oldest clean
+.PHONY: demo test lint types docs wheel oldest clean
 
 demo: $(VENV)/.installed
 	$(BIN)/decoct demo
 
 test: lint types docs
-	$(BIN)/pytest -n 2 --dist worksteal -m 'not slow'
-
-test-slow: $(VENV)/.dev
-	$(BIN)/pytest -n 2 -m slow
+	$(BIN)/pytest -n 2 --dist worksteal
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

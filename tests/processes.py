@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import socket
+import sys
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -20,7 +21,9 @@ class Processes:
     """
 
     def __init__(self, count: int) -> None:
-        context = multiprocessing.get_context("spawn")
+        # A server that has imported what takes seconds forks them; on Windows there is none.
+        context = multiprocessing.get_context("forkserver" if sys.platform != "win32" else "spawn")
+        context.set_forkserver_preload(["torch._dynamo", "decoct.run.pipeline", __name__])
         port = _free_port()
         self.pipes: list[Connection] = []
         self.processes = []

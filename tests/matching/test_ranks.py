@@ -123,7 +123,6 @@ def test_mkdt_learns_the_same_bits_on_2_and_4_processes(
             assert_same_bits(found, alone)
 
 
-@pytest.mark.slow
 def test_so_it_does_in_float64(four_processes: Processes, experts: Trajectories) -> None:
     alone, taken = _in_float64(experts)
     assert alone["images"].dtype == torch.float64

@@ -42,7 +42,6 @@ def from_pictures(folder: Path, distilled: DistilledSet) -> DistilledSet:
     return replace(distilled, images=images)
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_what_bytes_and_pictures_cost(tmp_path, capsys):
     as_learnt = load_distilled(DEMO)

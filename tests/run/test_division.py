@@ -95,7 +95,6 @@ def test_four_processes_make_the_same_bits(
     assert contents(tmp_path / "four") == expected
 
 
-@pytest.mark.slow
 def test_of_a_stage_that_all_make_the_first_keeps_the_result(
     tiny_recipe: Recipe, tmp_path: Path, two_processes: Processes
 ) -> None:

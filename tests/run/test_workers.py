@@ -78,7 +78,6 @@ def test_a_stage_waits_for_the_kept_stages_below_it(tiny_recipe: Recipe, tmp_pat
     assert jobs[keys["probe-mkdt-seed0"]].needs == {keys["encoder-mkdt-seed0"]}
 
 
-@pytest.mark.slow
 def test_shared_work_gives_the_same_scores(tiny_recipe: Recipe, tmp_path: Path) -> None:
     file = tmp_path / "recipe.yaml"
     file.write_text(tiny_recipe.to_yaml())

@@ -74,7 +74,6 @@ def untimed(ablation: Ablation) -> list[Outcome]:
     return [replace(outcome, seconds=0.0) for outcome in ablation.outcomes]
 
 
-@pytest.mark.slow
 def test_two_axes_end_to_end(
     recipe: Recipe,
     tmp_path: Path,

@@ -57,7 +57,6 @@ def test_what_is_known_is_not_tried_again(
     assert fit(recipe=recipe, folder=tmp_path / "run", config=CONFIG) == found
 
 
-@pytest.mark.slow
 def test_processes_side_by_side_find_the_same(recipe: Recipe, found: Fit, tmp_path: Path) -> None:
     shared = fit(recipe=recipe, folder=tmp_path / "shared", config=CONFIG, jobs=2)
     assert {replace(c, error=0) for c in shared.candidates} == {

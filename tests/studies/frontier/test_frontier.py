@@ -163,7 +163,6 @@ def test_batches_are_searched_and_bytes_varied_at_every_length(
     ]
 
 
-@pytest.mark.slow
 def test_processes_side_by_side_find_the_same(
     recipe: Recipe, found: Frontier, tmp_path: Path
 ) -> None:
