@@ -11,7 +11,7 @@ from typing import Any
 
 from decoct.cli import main
 from decoct.core.extras import import_extra
-from decoct.stopping import ask_to_stop
+from decoct.stopping import ask_to_stop, leave_sigterm
 
 _TERMINATED = 128 + signal.SIGTERM
 _GRACE_S = 600.0  # longer than SLURM lets a job live that it has asked to end
@@ -65,18 +65,14 @@ class Task:
 
         (If it were one, SLURM would end all, and not wait for the first.)
         """
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-
-        def ends() -> bool:
-            return bool(requests) or signal.SIGTERM in signal.sigpending()
-
+        leave_sigterm(to=lambda number, frame: requests.append(number))
         try:
             status = main(self.arguments)
         except Exception:  # the first has left
-            if not ends():
+            if not requests:
                 raise
         else:
-            if status and not ends():
+            if status and not requests:
                 sys.exit(status)
 
     def checkpoint(self) -> Any:

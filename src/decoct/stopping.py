@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import NoReturn
 
@@ -14,6 +14,7 @@ from decoct.launched import is_silent
 _CONTINUES = "the same command continues from here"
 _WORDS = {"SIGINT": "interrupted", "SIGTERM": "terminated", "SIGHUP": "its terminal was closed"}
 _asked: signal.Signals | None = None  # the request that is being followed
+_heard_by_another = False  # SIGTERM, which then is nothing that this process follows
 
 
 @contextmanager
@@ -52,6 +53,16 @@ def ask_to_stop() -> None:
         signal.raise_signal(signal.SIGTERM)
 
 
+def leave_sigterm(to: Callable[[int, object], None]) -> None:
+    """From now on SIGTERM only calls `to`, and stops nothing.
+
+    Blocking it would not do: of a process with several threads, another one would get it.
+    """
+    global _heard_by_another
+    _heard_by_another = True
+    signal.signal(signal.SIGTERM, to)
+
+
 def stopped(error: KeyboardInterrupt | Terminated) -> int:
     """Say that the process stops as it was asked to; returns the exit status.
 
@@ -70,6 +81,8 @@ def stopped(error: KeyboardInterrupt | Terminated) -> int:
 def heard() -> Iterator[signal.Signals]:
     """The requests to stop that this process follows."""
     for name in _WORDS:
+        if name == "SIGTERM" and _heard_by_another:
+            continue
         number = getattr(signal, name, None)  # Windows has no SIGHUP
         ignored = number is not None and signal.getsignal(number) == signal.SIG_IGN
         if number is not None and (name == "SIGTERM" or not ignored):
