@@ -16,7 +16,7 @@ from decoct.report.export import export
 from decoct.training.pretrain import PretrainConfig, pretrain
 
 DEMO = Path(__file__).parent / "files" / "demo-mkdt.safetensors"
-SEEDS = range(3)
+SEEDS = range(2)
 
 
 def accuracy(distilled: DistilledSet) -> list[float]:

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -66,9 +67,7 @@ def workers(count: int) -> Iterator[Workers]:
     if count < 1:
         raise DecoctError(f"--jobs {count}: give 1 or more processes")
     threads = max(1, torch.get_num_threads() // count)
-    # Forked processes could not use CUDA.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(count, context, initializer=_start, initargs=(threads,))
+    pool = ProcessPoolExecutor(count, _context(), initializer=_start, initargs=(threads,))
     try:
         yield Workers(pool)
     except BrokenProcessPool as error:
@@ -114,6 +113,16 @@ def run_in_worker(recipe: Recipe, folder: Path) -> Run:
 
 def _data_of(recipe: Recipe) -> tuple[object, ...]:
     return (recipe.data, recipe.images, recipe.compare.tasks)
+
+
+def _context() -> multiprocessing.context.BaseContext:
+    """How processes begin; forked from this one, they could not use CUDA.
+
+    On Linux a server that has only imported torch, for seconds, forks them all.
+    """
+    context = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
+    context.set_forkserver_preload(["torch._dynamo", __name__])
+    return context
 
 
 @contextmanager
