@@ -36,7 +36,12 @@ from tests.run.kills import _STAGE, _is_alive, contents  # noqa: E402
 
 RECORD = ROOT / "benchmarks/reliability/scaling_kills.json"
 METHODS = "[random, k-means, views, mkdt, full]"
+# The assistant by SGD: Muon makes much of rounding (benchmarks/scaling_rounding.py).
 LONGER = [
+    "--assistant.optimiser",
+    "sgd",
+    "--assistant.lr",
+    "0.2",
     "--experts.count",
     "4",
     "--experts.epochs",
