@@ -1,5 +1,6 @@
 """Processes that share a run's work: what they make, in which order, and how they fail."""
 
+import multiprocessing
 import os
 import time
 from pathlib import Path
@@ -60,6 +61,17 @@ def test_an_error_reaches_the_user_and_ends_the_others() -> None:
     with pytest.raises(DecoctError, match="not like this"), workers(2) as pool:
         pool.do({"slow": Job(slow, ()), "refused": Job(refused, ())}, label="doomed")
     assert time.monotonic() - start < 50  # it did not wait for the slow one
+
+
+def test_an_error_leaves_the_processes_of_others_alone() -> None:
+    """Those of a caller's own, such as the ones that load data in a notebook."""
+    own = multiprocessing.get_context("spawn").Process(target=slow, daemon=True)
+    own.start()
+    with pytest.raises(DecoctError, match="not like this"), workers(1) as pool:
+        pool.do({"refused": Job(refused, ())}, label="doomed")
+    own.join(0.5)
+    assert own.exitcode is None
+    own.kill()
 
 
 def test_a_killed_process_is_a_sentence() -> None:

@@ -67,6 +67,7 @@ def workers(count: int) -> Iterator[Workers]:
     if count < 1:
         raise DecoctError(f"--jobs {count}: give 1 or more processes")
     threads = max(1, torch.get_num_threads() // count)
+    others = set(multiprocessing.active_children())  # of whoever calls us
     pool = ProcessPoolExecutor(count, _context(), initializer=_start, initargs=(threads,))
     try:
         yield Workers(pool)
@@ -76,7 +77,7 @@ def workers(count: int) -> Iterator[Workers]:
             "continues, with fewer --jobs if need be"
         ) from error
     except BaseException:  # also Ctrl-C; stages keep their checkpoints
-        for process in multiprocessing.active_children():
+        for process in set(multiprocessing.active_children()) - others:
             process.terminate()
         raise
     finally:
