@@ -6,7 +6,7 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from typing import Any
 
 import torch
@@ -21,6 +21,9 @@ class Processes:
     """
 
     def __init__(self, count: int) -> None:
+        self._begin(count)
+
+    def _begin(self, count: int) -> None:
         # A server that has imported what takes seconds forks them; on Windows there is none.
         context = multiprocessing.get_context("forkserver" if sys.platform != "win32" else "spawn")
         context.set_forkserver_preload(["torch._dynamo", "decoct.run.pipeline", __name__])
@@ -42,19 +45,37 @@ class Processes:
             self.processes.append(process)
 
     def call(self, function: Callable[..., Any], *arguments: Any, **named: Any) -> list[Any]:
-        """What each rank returns; the error of the first that raises one is raised here."""
+        """What each rank returns; the error of the first that raises one is raised here.
+
+        Then the others may wait for it for ever, so all are ended, and begun anew.
+        """
         for pipe in self.pipes:
             pipe.send((function, arguments, named))
-        answers = [pipe.recv() for pipe in self.pipes]
-        for rank, (_, error) in enumerate(answers):
-            assert not error, f"rank {rank}: {error}"
-        return [result for result, _ in answers]
+        results: dict[int, Any] = {}
+        while len(results) < len(self.pipes):
+            ready = wait(self.pipes)
+            for rank in [rank for rank, pipe in enumerate(self.pipes) if pipe in ready]:
+                results[rank], error = _answer(self.pipes[rank])
+                if error:
+                    self.end()
+                    self._begin(len(self.pipes))
+                    raise AssertionError(f"rank {rank}: {error}")
+        return [results[rank] for rank in range(len(self.pipes))]
 
     def end(self) -> None:
         """End them."""
         for process in self.processes:
             process.kill()
             process.join()
+
+
+def _answer(pipe: Connection) -> tuple[Any, str]:
+    """What a process returned, and its error."""
+    try:
+        result, error = pipe.recv()
+    except (EOFError, OSError):
+        return None, "it has ended"
+    return result, error
 
 
 def _free_port() -> int:

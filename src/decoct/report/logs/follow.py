@@ -23,6 +23,7 @@ from decoct.run.graph import Graph
 from decoct.run.recipe import Recipe
 
 _EVERY_S = 2.0
+_SCORES = "scores.json"
 _STEPS = ("epoch", "iteration")  # what a stage counts
 
 
@@ -66,7 +67,7 @@ class _Follower:
     stages: frozenset[str]  # names of the folders of the recipe's stages
     read: dict[str, int] = field(default_factory=dict)  # bytes, by the name of the stage's folder
     seen: list[str] = field(default_factory=list)  # sets whose pictures are logged
-    since: float = field(default_factory=time.time)
+    before: dict[Path, int] = field(default_factory=dict)  # when what is there was last changed
     failed: bool = False
 
     @classmethod
@@ -79,7 +80,10 @@ class _Follower:
         graph = Graph(recipe)
         stages = frozenset(f"{stage.name}-{graph.key(stage.name)}" for stage in graph.of_a_run())
         logger = open_logger(name, start)
-        return cls(name, logger, run, file, stages, kept.get("read", {}), kept.get("seen", []))
+        there = [path for path in (*stage_folders(run), run / _SCORES) if path.exists()]
+        before = {path: path.stat().st_mtime_ns for path in there}
+        read, seen = kept.get("read", {}), kept.get("seen", [])
+        return cls(name, logger, run, file, stages, read, seen, before)
 
     def attempt(self, action: Callable[[], None]) -> None:
         """A logger that fails must not end the run that it follows."""
@@ -111,13 +115,13 @@ class _Follower:
                     if drawn := picture(path):
                         self.logger.picture(folder.name.rpartition("-")[0], drawn[0])
                     self.seen.append(folder.name)
-        self._log_scores(self.run / "scores.json")
+        self._log_scores(self.run / _SCORES)
         self.logger.close()
         kept = {"identity": self.logger.identity or "given", "read": self.read, "seen": self.seen}
         atomic.write_text(self.file, json.dumps(kept, indent=1))
 
     def _log_scores(self, path: Path) -> None:
-        if not path.exists() or path.stat().st_mtime < self.since:
+        if not path.exists() or not self._is_new(path):
             return
         scores = Scores.load(path)
         for row in scores.table():
@@ -127,8 +131,12 @@ class _Follower:
     def _folders(self) -> Iterable[Path]:
         """The stages of the recipe, and whatever else this command works on."""
         for folder in stage_folders(self.run):
-            if folder.name in self.stages or folder.stat().st_mtime >= self.since:
+            if folder.name in self.stages or self._is_new(folder):
                 yield folder
+
+    def _is_new(self, path: Path) -> bool:
+        """Whether it has changed since; the clock of a file system need not be that of ours."""
+        return path.stat().st_mtime_ns != self.before.get(path)
 
 
 def _kept(file: Path) -> dict[str, Any]:
