@@ -125,8 +125,8 @@ def test_lines_of_other_processes_are_read_once_and_whole(
     with follow.logged(tiny_recipe, tmp_path / "run", ("wandb",)):
         stage.mkdir()
         (stage / "seconds.json").write_text("{}")
-        os.utime(stage, (0, 0))  # a file system may have another clock
         (stage / "metrics.jsonl").write_text('{"epoch": 0, "loss": 2.5}\n{"epoch": 1, "lo')
+        os.utime(stage, (0, 0))  # a file system may have another clock
         end = time.monotonic() + 60
         while not listens.heard:
             assert time.monotonic() < end
