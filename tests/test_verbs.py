@@ -28,6 +28,28 @@ def test_any_method_one_stage_at_a_time(
 
 
 @pytest.mark.parametrize(
+    "stage, file",
+    [
+        ("load-images", "images"),
+        ("compute-targets", "targets"),
+        ("train-assistant", "assistant"),
+        ("train-experts", "00000"),
+        ("difficulty", "difficulty"),
+    ],
+)
+def test_a_stage_describes_what_it_made(
+    stage: str,
+    file: str,
+    tiny_recipe: Recipe,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for _ in range(2):  # made, and found
+        status, said = say(capsys, "stage", stage, tmp_path / "mine.yaml", "--out", tmp_path)
+        assert status == 0 and said.startswith(f"{file}.safetensors: "), said
+
+
+@pytest.mark.parametrize(
     "method, stages",
     [
         ("views", {"assistant", "k-means-seed0", "views-seed0"}),

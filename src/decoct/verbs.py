@@ -124,14 +124,14 @@ def _make(run: Run, *names: str) -> None:
     def finish() -> None:
         for name in names:
             run.get(name)
-            _say(run)
+            _say(run, name)
 
     share_out(run, names, finish=finish)
 
 
-def _say(run: Run) -> None:
-    """Describe the artefact that was made last."""
-    folder = run.folder / list(run.stages.used.values())[-1]
+def _say(run: Run, name: str) -> None:
+    """Describe the artefact of a stage, the first where it has several."""
+    folder = run.stages.of(name, run.graph.key(name))
     run.save_recipe()
     run.save_manifest()
     for file in sorted(folder.glob("[a-z0-9]*.safetensors"))[:1]:
