@@ -21,6 +21,7 @@ from decoct.core import atomic, claims
 from decoct.core.claims import claim_of
 from decoct.report.verify import verify
 from decoct.run.folder import StageFolders, stage_claim
+from decoct.run.lock import lock_folder
 from decoct.run.pipeline import Run
 from decoct.run.recipe import Recipe
 from decoct.run.seconds import add_seconds
@@ -147,6 +148,28 @@ def test_a_comparison_is_divided(
     }
     assert any(name.startswith("encoder") for name in theirs)
     assert contents(shared) == contents(whole)
+
+
+def test_those_that_share_have_one_recipe(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of one that has left the recipe may be another."""
+    shared = tmp_path / "run"
+    decoct("stage select", recipe, shared, share=True)
+    command = ["stage", "select", str(recipe), "--out", str(shared), "--share", "--seed", "5"]
+
+    def other() -> None:
+        with lock_folder(shared, share=True):
+            time.sleep(ENDS_S)
+
+    with beside(other) as pid:
+        until(lambda: len(list(shared.glob(".*.claim"))) > 0)
+        assert main(command) == 2
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert f"is shared with process {pid} of" in said
+        assert "which has another recipe (seed: 0) than this process (seed: 5)" in said
+        decoct("stage select", recipe, shared, share=True)
+    assert main(command) == 0
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,11 @@ import torch
 
 from decoct import __version__
 from decoct.core import atomic, ranks
+from decoct.core.claims import first_of
 from decoct.core.errors import DecoctError
+from decoct.data.listing import SAVED_RECIPE
 from decoct.run.graph import Graph
-from decoct.run.lock import lock_folder, work_for_owner
+from decoct.run.lock import is_shared, lock_folder, sharers, work_for_owner
 from decoct.run.recipe import Recipe
 
 _APPEARS_S = 10.0  # a file of another machine may take so long to be seen
@@ -52,6 +54,24 @@ def _facts(recipe: Recipe, folder: Path) -> dict[str, str]:
         "folder": str(folder.expanduser().absolute()),
         "content of the pool": f"fingerprint {graph.key('images')}",
     }
+
+
+def check_sharers(recipe: Recipe, file: Path) -> None:
+    """Raise `DecoctError` if others that share the folder of a recipe's file work on another one.
+
+    A recipe that nobody works on any more may be replaced.
+    """
+    folder = file.parent
+    others = sharers(folder) if is_shared(folder) and file.is_file() else []
+    ours, theirs = recipe.to_yaml(), file.read_text("utf-8") if others else ""
+    theirs = theirs.removeprefix(SAVED_RECIPE)
+    if others and theirs != ours:
+        here, there = _difference(ours, theirs)
+        raise DecoctError(
+            f"{folder} is shared with {first_of(others)}, which has another recipe ({there}) than "
+            f"this process ({here}); start the same command on all, or choose another folder with "
+            "--out"
+        )
 
 
 def _difference(ours: str, theirs: str) -> tuple[str, str]:

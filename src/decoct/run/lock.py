@@ -109,9 +109,9 @@ def _share(path: Path, new: list[Path], wait: bool) -> Iterator[None]:
         if _taken(lambda: _shares_lock(path / _LOCK, held), path, wait):
             _look_for_last(path)
             held.callback(_leave, path, new)
-            if others := _sharers(path):
+            if others := sharers(path):
                 note(f"{path} is shared with {first_of(others)}")
-            held.callback(_sharers, path)  # signs of those that were killed meanwhile go, too
+            held.callback(sharers, path)  # signs of those that were killed meanwhile go, too
             held.enter_context(claimed(path / f".{ours.host}-{ours.process}{SUFFIX}"))
         _shared.add(path)
         held.callback(_shared.discard, path)
@@ -160,12 +160,13 @@ def _taken(take: Callable[[], bool], path: Path, wait: bool) -> bool:
 
 def _in_use(path: Path) -> str:
     """Who has the folder, or shares it."""
-    if sharers := _sharers(path):
-        return f"shared by others, as with --share ({first_of(sharers)})"
+    if others := sharers(path):
+        return f"shared by others, as with --share ({first_of(others)})"
     return f"in use ({read_owner(path / _OWNER) or 'another process'})"
 
 
-def _sharers(path: Path) -> list[Owner | None]:
+def sharers(path: Path) -> list[Owner | None]:
+    """Others that share a run's folder at this moment, as far as they say who they are."""
     return held_by_others(sorted(path.glob(f".*{SUFFIX}")))
 
 

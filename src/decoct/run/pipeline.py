@@ -28,6 +28,7 @@ from decoct.evaluation.scores import Score
 from decoct.methods.inputs import Inputs, Made, chooser
 from decoct.methods.registry import method_kind
 from decoct.methods.sizes import Sizes
+from decoct.run.agreement import check_sharers
 from decoct.run.folder import StageFolders
 from decoct.run.graph import Graph
 from decoct.run.method_stages import encoder_of, label_free_of, probe_of, set_of
@@ -299,9 +300,11 @@ class Run:
     def save_recipe(self) -> None:
         """Write the resolved recipe into the folder, once it is known to work.
 
-        Raises `DecoctError` rather than overwrite a recipe that a person wrote there.
+        Raises `DecoctError` rather than overwrite a recipe that a person wrote there, or that
+        others have who share the folder.
         """
         self.check_folder()
+        check_sharers(self.recipe, self._recipe_file)
         self.stages.sweep()
         atomic.write_text(self._recipe_file, SAVED_RECIPE + self.recipe.to_yaml())
 
