@@ -39,7 +39,7 @@ QUICK = [
 def pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Forty pictures of each of two kinds, in class folders; on a machine whose speed is known."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(plan_module, "stage_seconds", lambda *_: {"teacher": 1.0})
+    monkeypatch.setattr(plan_module, "seconds_by_name", lambda *_: {"teacher": 1.0})
     draws = np.random.default_rng(0)
     for kind, brightness in (("dark", 60), ("light", 180)):
         (tmp_path / "mine" / kind).mkdir(parents=True)
@@ -91,7 +91,7 @@ def test_an_interrupted_run_goes_on_with_its_plan(
         patched.setattr("decoct.distil_folder.whole_run", stop)
         assert main(wanted) == 130
     planned = (pictures.parent / "runs" / "mine" / "plan.yaml").read_text()
-    monkeypatch.setattr(plan_module, "stage_seconds", lambda *_: {"teacher": 100.0})  # now busy
+    monkeypatch.setattr(plan_module, "seconds_by_name", lambda *_: {"teacher": 100.0})  # now busy
     assert main(wanted) == 0
     assert "going on with the plan in runs/mine" in capsys.readouterr().err
     assert (pictures.parent / "runs" / "mine" / "plan.yaml").read_text() == planned

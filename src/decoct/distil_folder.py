@@ -40,19 +40,22 @@ def distil_folder(arguments: list[str]) -> None:
     out = call.flags.out
     check_agreement(call.recipe, out)
     with folder_of_all(out, wait=call.flags.wait):
-        ranks.first_does(lambda: _make_plan(call, folder, wishes, settings_said(flags)))
+        said, devices = settings_said(flags), ranks.world()
+        ranks.first_does(lambda: _make_plan(call, folder, wishes, said, devices))
         recipe = load_recipe(out / _RECIPE)
         loggers = call.flags.log if ranks.is_first() else ()
         with printable_output(), logged(recipe, out, loggers):
             whole_run(replace(call, recipe=recipe).fitted())
 
 
-def _make_plan(call: Call, folder: Path, wishes: Wishes, said: frozenset[str]) -> None:
+def _make_plan(
+    call: Call, folder: Path, wishes: Wishes, said: frozenset[str], devices: int
+) -> None:
     """See that the recipe of the run is there, from the folder's plan; if not, say and keep one."""
     wanted = storage.digest(call.recipe, wishes)
     if not _is_begun(call.flags.out, folder, wanted):
         draft = Draft(call.recipe, said)
-        found = plan(draft, folder=folder, found=survey(folder), wishes=wishes)
+        found = plan(draft, folder=folder, found=survey(folder), wishes=wishes, devices=devices)
         print(printable("\n".join(found.lines)), flush=True)
         _keep(call.flags.out, folder, wanted, found.recipe)
 

@@ -43,9 +43,9 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         area = (sizes.size / 32) ** 2
         judged = [stage for stage in stages if stage.sort == "judging without labels"]
         trained = {s.name: 300 * area for s in stages if s.name == "teacher" and s.artefact}
-        return {**trained, "others": 10 * area * len(judged)}
+        return trained | {stage.name: 10 * area for stage in judged}
 
-    monkeypatch.setattr(plan_module, "stage_seconds", seconds)
+    monkeypatch.setattr(plan_module, "seconds_by_name", seconds)
     monkeypatch.setattr(plan_module, "best_teacher", lambda: (None, "there is none"))
     folder = tmp_path / "photos"
     folder.mkdir()
@@ -64,6 +64,16 @@ def test_the_teacher_is_trained_for_the_time_that_the_rest_leaves(photos: Path) 
     assert made.teacher.ssl.steps == 900 - 150
     made = planned(photos, time="30min").recipe
     assert (made.images.size, made.teacher.ssl.steps) == (64, (1800 - 600) // 4)
+
+
+def test_devices_that_share_the_work_have_time_for_more(photos: Path) -> None:
+    """For larger pictures, of which a step takes four seconds, and judging all sets 600."""
+    draft, wishes = Draft(load_recipe("pictures")), Wishes(time="15min")
+    made = plan(draft, folder=photos, found=FOUND, wishes=wishes, devices=3)
+    assert (made.recipe.images.size, made.recipe.compare.seeds) == (64, 3)
+    others = 900 - made.recipe.teacher.ssl.steps * 4 / 3
+    assert 600 / 3 <= others < 600  # sets that wait for others are not shared evenly
+    assert made.lines[-1].startswith("takes: about 15.0 min on 3 devices (cpu)")
 
 
 def test_less_time_costs_seeds_before_it_costs_the_teacher(photos: Path) -> None:

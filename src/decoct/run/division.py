@@ -7,6 +7,7 @@ from typing import Any
 
 from decoct.core import ranks
 from decoct.core.console import note
+from decoct.run.graph import Graph
 from decoct.run.pipeline import Run
 from decoct.run.stage import Stage
 
@@ -59,6 +60,13 @@ def turns(stages: Sequence[Stage[Any]], needs: Needs, world: int) -> Iterator[Tu
         yield turn
         for stage in turn.stages:
             del left[stage.name]
+
+
+def seconds_of_run(graph: Graph, seconds: Mapping[str, float], world: int) -> dict[str, float]:
+    """How long each stage of a whole run takes so many processes, given how long it takes one."""
+    needs = graph.kept(graph.asked_for())
+    kept = [stage for stage in graph.of_a_run() if stage.name in needs]
+    return {**seconds, **seconds_together(kept, needs, seconds, world)}
 
 
 def seconds_together(

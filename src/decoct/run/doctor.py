@@ -16,7 +16,7 @@ from decoct.core.device import raise_malloc_thresholds, resolve_device
 from decoct.core.errors import DecoctError
 from decoct.core.extras import import_extra
 from decoct.methods.sizes import Sizes
-from decoct.run.division import seconds_together
+from decoct.run.division import seconds_of_run
 from decoct.run.expected import outlook
 from decoct.run.graph import Graph
 from decoct.run.recipe import Recipe
@@ -168,9 +168,7 @@ def _time_needed(graph: Graph, sizes: Sizes, devices: int) -> dict[str, str]:
     seconds = seconds_by_name(stages, sizes, device)
     found = by_sort(stages, seconds)
     if devices > 1:
-        needs = graph.kept(graph.asked_for())
-        kept = [stage for stage in stages if stage.name in needs]
-        shared = by_sort(stages, seconds | seconds_together(kept, needs, seconds, devices))
+        shared = by_sort(stages, seconds_of_run(graph, seconds, devices))
         lines = _side_by_side(found, shared, devices, device)
     else:
         lines = {f"  {name}": duration_text(value) for name, value in found.items()}

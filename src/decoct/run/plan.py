@@ -13,10 +13,11 @@ from decoct.core.errors import DecoctError
 from decoct.data.survey import Survey, survey
 from decoct.methods.method import FLOAT
 from decoct.methods.sizes import Sizes, TaskSize
+from decoct.run.division import seconds_of_run
 from decoct.run.doctor import duration_text
 from decoct.run.graph import Graph
 from decoct.run.recipe import Recipe
-from decoct.run.timing import stage_seconds
+from decoct.run.timing import by_sort, seconds_by_name
 from decoct.training.best_teacher import best_teacher
 
 _FEWEST = 64  # pictures: fewer leave nothing to learn from, or to judge on
@@ -47,8 +48,10 @@ class Plan:
     lines: tuple[str, ...]
 
 
-def plan(draft: "Draft", *, folder: Path, found: Survey, wishes: Wishes) -> Plan:
+def plan(draft: "Draft", *, folder: Path, found: Survey, wishes: Wishes, devices: int = 1) -> Plan:
     """Decide what `draft` leaves open for a folder of pictures; measuring takes some seconds.
+
+    Of several `devices`, which share the work, each is as fast as the one it is measured on.
 
     Raises `DecoctError` for fewer than 64 pictures.
     """
@@ -59,7 +62,8 @@ def plan(draft: "Draft", *, folder: Path, found: Survey, wishes: Wishes) -> Plan
         )
     allowed = seconds_of(wishes.time)
     draft, teacher = _with_teacher(_with_data(draft, folder, found, wishes), wishes.teacher)
-    trials = [_Trial(_sized(draft, n, side), found) for side in _sides(found) for n in _SEEDS]
+    drafts = [_sized(draft, seeds, side) for side in _sides(found) for seeds in _SEEDS]
+    trials = [_Trial(one, found, devices) for one in drafts]
     trial = next((t for t in trials if t.seconds(_STEPS[0]) <= allowed), trials[-1])
     draft = trial.draft
     if draft.recipe.teacher.train:
@@ -173,6 +177,7 @@ class _Trial:
 
     draft: Draft
     survey: Survey
+    devices: int
 
     @property
     def recipe(self) -> Recipe:
@@ -203,7 +208,8 @@ class _Trial:
 
     def cost_line(self, teacher_steps: int, allowed: float) -> str:
         """The time it takes, on which device, and the disk."""
-        needed, device = self.seconds(teacher_steps), resolve_device(self.recipe.device)
+        needed, device = self.seconds(teacher_steps), str(resolve_device(self.recipe.device))
+        device = f"{self.devices} devices ({device})" if self.devices > 1 else device
         more = f", more than the {duration_text(allowed)} allowed" if needed > allowed else ""
         disk = size_text(self._sizes.pool * (self._sizes.pixels + FLOAT * self._sizes.dimensions))
         return f"takes: about {duration_text(needed)} on {device}{more}, and {disk} of disk"
@@ -233,8 +239,9 @@ class _Trial:
 
     @cached_property
     def _by_stage(self) -> dict[str, float]:
-        stages = Graph(self.recipe).of_a_run()
-        return stage_seconds(stages, self._sizes, resolve_device(self.recipe.device))
+        graph, device = Graph(self.recipe), resolve_device(self.recipe.device)
+        seconds = seconds_by_name(graph.of_a_run(), self._sizes, device)
+        return by_sort(graph.of_a_run(), seconds_of_run(graph, seconds, self.devices))
 
     @property
     def _others(self) -> float:
