@@ -1,5 +1,9 @@
 """Ranks know the same: sums in a fixed order, rows in order, and what rank 0 says."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
@@ -125,3 +129,27 @@ def _refuse() -> None:
 def test_all_hear_what_the_first_says(four_processes: Processes) -> None:
     expected = (True, False, ["", "ä", "ää", "äää"], "the disk is full; free some space")
     assert four_processes.call(_asked) == [expected] * 4
+
+
+# Trains a network together, and says which of torch's threads there are when that is over.
+TRAINS = """
+import os
+from pathlib import Path
+import torch
+from decoct.core import ranks
+from decoct.training.divided import divided
+
+with ranks.together():
+    divided(torch.nn.Linear(3, 2))(torch.ones(4, 3)).sum().backward()
+print([name for task in os.listdir("/proc/self/task")
+       if "gloo" in (name := Path(f"/proc/self/task/{task}/comm").read_text())])
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds threads in /proc")
+def test_no_thread_of_the_group_outlives_it() -> None:
+    """Those that do abort the process now and then, as it ends."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc-per-node", "2", "--no-python", sys.executable, "-c", TRAINS]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout.split("\n")[:2] == ["[]", "[]"], done.stderr

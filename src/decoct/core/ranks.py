@@ -6,6 +6,7 @@ order of ranks, so all ranks hold the same bits. torch.distributed moves the byt
 torchrun or SLURM; decoct opens no connection of its own.
 """
 
+import importlib
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -53,6 +54,9 @@ def together() -> Iterator[None]:
     if not started_together() or dist.is_initialized():
         yield
         return
+    # Imported later, by whatever needs it, it would keep the group, whose threads would then abort
+    # the process now and then as it ends.
+    importlib.import_module("torch._dynamo")
     backend = "gloo"
     if torch.cuda.is_available():
         backend = "cpu:gloo,cuda:nccl"
