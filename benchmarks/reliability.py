@@ -24,7 +24,7 @@ HEADER = ("what", "tried", "survived", "command")
 
 def counts() -> str:
     """The table, in Markdown."""
-    rows = [*_faults(), _kills(), *_damage(), *_fuzzed(), *_hostile(), _bad_input()]
+    rows = [*_faults(), *_kills(), *_damage(), *_fuzzed(), *_hostile(), _bad_input()]
     return table(HEADER, [[what, f"{n:,}", f"{good:,}", f"`{how}`"] for what, n, good, how in rows])
 
 
@@ -53,10 +53,16 @@ def _faults() -> list[Row]:
     return rows
 
 
-def _kills() -> Row:
-    found = _record("kills")
-    what = "kills of a process, after which the run ends in the same bytes"
-    return what, found["tried"], found["survived"], "python benchmarks/kills.py"
+def _kills() -> list[Row]:
+    rows = []
+    for name, what in (
+        ("kills", "kills of a process, after which the run ends in the same bytes"),
+        ("scaling_kills", "kills of one of several processes, after which others end the run"),
+    ):
+        found = _record(name)
+        how = f"python benchmarks/{name}.py" + f" --kills {found['tried']}" * (name != "kills")
+        rows.append((what, found["tried"], found["survived"], how))
+    return rows
 
 
 def _damage() -> list[Row]:
