@@ -35,7 +35,7 @@ from decoct.training.teacher import SSLConfig, train_teacher
 
 BATCH = 1024  # images in a step of all ranks together
 NETWORK = NetworkConfig(width=32)
-_FEW, _MORE = 2, 3  # steps: what is paid once, at the first two, does not count
+_FEW, _MORE = 2, 8  # steps: what is paid once, at the first two, does not count
 Work = Callable[[int], object]  # takes so many steps
 
 
@@ -130,6 +130,7 @@ def step_of(name: str, world: int) -> Step:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder, one_of(world):
         work = WORKLOADS[name](Path(folder))
+        traffic_of(work, 1)  # what is loaded at first is not timed
         few, before = traffic_of(work, _FEW)
         more, after = traffic_of(work, _MORE)
     return Step(
