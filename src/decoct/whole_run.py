@@ -41,7 +41,7 @@ def begin(run: Run) -> None:
 def share_out(run: Run, names: Iterable[str], *, finish: Callable[[], None]) -> None:
     """All processes that work together make stages; then the first of them finishes the verb."""
     if is_shared(run.folder):
-        run.save_recipe()
+        run.save_recipe()  # at once, so that others see what is made here, or refuse to join
         share_work(run, names)
     else:
         make_together(run, names)

@@ -148,7 +148,7 @@ print([name for task in os.listdir("/proc/self/task")
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds threads in /proc")
 def test_no_thread_of_the_group_outlives_it() -> None:
-    """Those that do abort the process now and then, as it ends."""
+    """A process that ends while they are at work may abort."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += ["--nproc-per-node", "2", "--no-python", sys.executable, "-c", TRAINS]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)

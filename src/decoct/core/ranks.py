@@ -54,8 +54,8 @@ def together() -> Iterator[None]:
     if not started_together() or dist.is_initialized():
         yield
         return
-    # Imported later, by whatever needs it, it would keep the group, whose threads would then abort
-    # the process now and then as it ends.
+    # Imported later, by whatever needs it, it would keep the group, whose threads would outlive it.
+    # We have seen a process abort as it ended, most likely for that.
     importlib.import_module("torch._dynamo")
     backend = "gloo"
     if torch.cuda.is_available():
