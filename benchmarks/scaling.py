@@ -3,8 +3,9 @@
     OMP_NUM_THREADS=1 python benchmarks/scaling.py                  # minutes, on two quiet cores
     OMP_NUM_THREADS=1 python benchmarks/scaling.py --parts traffic  # any number of processes
 
-`matching` and `experts` time real processes. `traffic` lets one process be rank 0 of many: it takes
-the steps that this rank takes, and what it hears of the others is counted at the calls of
+`matching` and `experts` time real processes; beside them two that never speak, each of which does
+half of the work, show what the machine allows. `traffic` lets one process be rank 0 of many: it
+takes the steps that this rank takes, and what it hears of the others is counted at the calls of
 torch.distributed, not calculated from what the code should do.
 """
 
@@ -13,6 +14,7 @@ import multiprocessing
 import sys
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -46,7 +48,6 @@ MATCHING = MatchingConfig(
     expert_epochs=1,
     batch=64,
     inner_momentum=0.9,
-    experts_per_step=2,
     optimiser="adam",
     lr_images=0.05,
     lr_targets=0.05,
@@ -69,11 +70,14 @@ class Options:
 
 @dataclass(frozen=True)
 class Gain:
-    """How many times as much two processes do as one, and how many times they should."""
+    """How many times as much two processes do as one, and how many times they should.
+
+    `work` takes a folder and the number of experts, which the ranks of a group divide.
+    """
 
     what: str
     bar: float
-    call: Callable[..., None]
+    work: Callable[..., None]
 
 
 def main(options: Options) -> None:
@@ -85,7 +89,7 @@ def main(options: Options) -> None:
         "matching": Gain(
             "iterations of mkdt, 2 experts a step", 1.7, partial(distil, options.iterations)
         ),
-        "experts": Gain("2 experts", 1.8, partial(train_two, options.images)),
+        "experts": Gain("2 experts", 1.8, partial(train_few, options.images)),
     }
     with tempfile.TemporaryDirectory() as folder:
         for part in options.parts:
@@ -96,18 +100,26 @@ def main(options: Options) -> None:
 
 
 def timed(part: str, gain: Gain, options: Options, folder: Path) -> None:
-    """A row and a record of what two processes gain."""
-    few = {count: Processes(count) for count in (1, 2)}
-    contenders = {str(n): partial(p.call, gain.call, str(folder)) for n, p in few.items()}
-    seconds = in_turn(contenders, repeats=options.repeats, device=CPU)
-    for processes in few.values():
+    """A row and a record of what two processes gain, and of what two gain that never speak."""
+    groups = {count: Processes(count) for count in (1, 2)}
+    strangers = {str(folder / place): Processes(1) for place in ("here", "there")}
+    for own in strangers:
+        Path(own).mkdir(exist_ok=True)
+
+    def apart() -> None:
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(lambda own: strangers[own].call(gain.work, own, 1), strangers))
+
+    contenders = {str(n): partial(p.call, gain.work, str(folder), 2) for n, p in groups.items()}
+    seconds = in_turn(contenders | {"apart": apart}, repeats=options.repeats, device=CPU)
+    for processes in (*groups.values(), *strangers.values()):
         processes.end()
-    found = seconds["1"] / seconds["2"]
+    found, allowed = (seconds["1"] / seconds[name] for name in ("2", "apart"))
     row = [gain.what, f"{seconds['1']:.2f}", f"{seconds['2']:.2f}", f"{found:.2f}", gain.bar]
     header = ["what", "1 process, s", "2 processes, s", "times as fast", "should be at least"]
-    print(table(header, [row]) + "\n", flush=True)
+    print(table([*header, "apart"], [[*row, f"{allowed:.2f}"]]) + "\n", flush=True)
     record = {"what": gain.what, "seconds": seconds, "gain": round(found, 3), "bar": gain.bar}
-    keep(part, record)
+    keep(part, record | {"apart": round(allowed, 3)})
 
 
 @cache
@@ -131,24 +143,24 @@ def two_experts(folder: str) -> Trajectories:
         return train_experts(images=images, targets=targets, folder=own, config=EXPERTS)
 
 
-def distil(iterations: int, folder: str) -> None:
-    """Take some iterations; ranks divide the two experts of each."""
+def distil(iterations: int, folder: str, experts: int) -> None:
+    """Take some iterations; ranks divide the experts of each."""
     images, targets = data(256)
     mkdt(
         images=images,
         targets=targets,
         trajectories=two_experts(folder),
         index=torch.arange(128),
-        config=replace(MATCHING, iterations=iterations),
+        config=replace(MATCHING, iterations=iterations, experts_per_step=experts),
     )
 
 
-def train_two(count: int, folder: str) -> None:
-    """Train two experts; each rank trains its own."""
+def train_few(count: int, folder: str, experts: int) -> None:
+    """Train experts; each rank trains its own."""
     raise_malloc_thresholds()
     console.quiet = True
     images, targets = data(count)
-    own = list(ranks.share(range(EXPERTS.count)))
+    own = list(ranks.share(range(experts)))
     with tempfile.TemporaryDirectory(dir=folder) as new, ranks.alone():
         train_experts(images=images, targets=targets, folder=new, config=EXPERTS, only=own)
 
