@@ -11,7 +11,8 @@ QUICK := $(addprefix tests/,core data models artefacts matching evaluation train
 demo: $(VENV)/.installed
 	$(BIN)/decoct demo
 
-test: lint types docs
+test: $(VENV)/.dev
+	$(MAKE) --jobs 2 lint types docs
 	$(BIN)/pytest -n 2 --dist worksteal
 
 lint: $(VENV)/.dev
