@@ -36,7 +36,8 @@ from decoct.matching.inner_gradient import InnerGradient
 from decoct.matching.unroll import matching_gradient
 from decoct.models.convnet import convnet
 from decoct.models.registry import NetworkConfig
-from decoct.training.experts import ExpertsConfig, expert_path, train_experts
+from decoct.training.expert import ExpertsConfig
+from decoct.training.experts import expert_path, train_experts
 
 _PUBLISHED_EPOCHS, _READ_EPOCHS = (
     20,

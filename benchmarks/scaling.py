@@ -36,7 +36,8 @@ from decoct.data.images import Images  # noqa: E402
 from decoct.matching.loop import MatchingConfig  # noqa: E402
 from decoct.methods.mkdt import mkdt  # noqa: E402
 from decoct.models.registry import NetworkConfig  # noqa: E402
-from decoct.training.experts import ExpertsConfig, train_experts  # noqa: E402
+from decoct.training.expert import ExpertsConfig  # noqa: E402
+from decoct.training.experts import train_experts  # noqa: E402
 from tests.processes import Processes  # noqa: E402
 
 RECORDS = Path(__file__).parent / "scaling"

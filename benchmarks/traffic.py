@@ -29,7 +29,8 @@ from decoct.data.images import Images
 from decoct.matching.loop import MatchingConfig
 from decoct.methods.mkdt import mkdt
 from decoct.models.registry import NetworkConfig
-from decoct.training.experts import ExpertsConfig, train_experts
+from decoct.training.expert import ExpertsConfig
+from decoct.training.experts import train_experts
 from decoct.training.pretrain import PretrainConfig, pretrain_on_all
 from decoct.training.teacher import SSLConfig, train_teacher
 

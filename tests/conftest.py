@@ -19,7 +19,8 @@ from decoct.data.tasks import Task
 from decoct.models.registry import NetworkConfig
 from decoct.run.recipe import Recipe, load_recipe
 from decoct.training import loop
-from decoct.training.experts import ExpertsConfig, train_experts
+from decoct.training.expert import ExpertsConfig
+from decoct.training.experts import train_experts
 from tests.bad_input.conftest import save_task
 from tests.processes import Processes
 

@@ -58,7 +58,8 @@ from .studies.tune import TuneConfig, Tuning, tune
 from .studies.variance.study import VarianceConfig, diagnose_variance
 from .training.assistant import AssistantConfig, train_assistant
 from .training.difficulty import difficulty
-from .training.experts import ExpertsConfig, train_experts
+from .training.expert import ExpertsConfig
+from .training.experts import train_experts
 from .training.objective import Objective
 from .training.optimiser import Optimiser
 from .training.pretrain import PretrainConfig, fresh_encoder, pretrain

@@ -19,7 +19,8 @@ from decoct.data.tasks import Task
 from decoct.evaluation.finetune import FinetuneConfig, finetune_scores
 from decoct.evaluation.probe import ProbeConfig, probe
 from decoct.models.registry import NetworkConfig
-from decoct.training.experts import ExpertsConfig, train_experts
+from decoct.training.expert import ExpertsConfig
+from decoct.training.experts import train_experts
 from decoct.training.pretrain import fresh_encoder
 
 COLOUR = {"mean": torch.zeros(3), "std": torch.ones(3)}

@@ -23,7 +23,8 @@ from decoct.matching.unroll import MatchingGradient, matching_loss, train
 from decoct.methods import mkdt as module
 from decoct.methods.mkdt import mkdt
 from decoct.models.registry import create_network
-from decoct.training.experts import ExpertsConfig, train_experts
+from decoct.training.expert import ExpertsConfig
+from decoct.training.experts import train_experts
 
 START = torch.tensor([1, 4, 7, 10, 13, 16, 19, 22])
 CPU = torch.device("cpu")

@@ -37,7 +37,7 @@ from decoct.models.convnet import convnet
 from decoct.models.registry import NetworkConfig
 from decoct.report.export import export
 from decoct.report.show import describe
-from decoct.training.experts import ExpertsConfig
+from decoct.training.expert import ExpertsConfig
 from decoct.training.objective import Algorithm, Objective
 from decoct.training.pretrain import PretrainConfig, pretrain
 

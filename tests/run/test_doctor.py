@@ -16,7 +16,7 @@ from decoct.methods.units import Unit
 from decoct.models.registry import NetworkConfig
 from decoct.run.doctor import doctor, duration_text
 from decoct.run.recipe import CompareConfig, Recipe
-from decoct.training.experts import ExpertsConfig
+from decoct.training.expert import ExpertsConfig
 from decoct.training.pretrain import PretrainConfig
 
 SMALL = NetworkConfig(width=4)

@@ -85,16 +85,16 @@ def test_what_one_that_is_killed_leaves_another_takes_over(
     recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, shared = tmp_path / "whole", tmp_path / "run"
-    verb, train = "stage train-experts", experts._Training.expert
+    verb, train = "stage train-experts", experts.ExpertTraining.expert
     decoct(verb, recipe, whole, share=False)
 
-    def stuck(self: experts._Training, k: int, *rest: Any) -> Any:
+    def stuck(self: experts.ExpertTraining, k: int, *rest: Any) -> Any:
         """It never comes to the end of expert 2."""
         return train(self, k, *rest) if k < 2 else time.sleep(2 * ENDS_S)
 
     def killed() -> None:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(experts._Training, "expert", stuck)
+            patch.setattr(experts.ExpertTraining, "expert", stuck)
             decoct(verb, recipe, shared, share=True)
 
     def begun() -> bool:

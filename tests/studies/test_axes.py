@@ -12,7 +12,7 @@ from decoct.matching.loop import MatchingConfig
 from decoct.methods.mkdt import MKDT
 from decoct.run.recipe import Recipe, TeacherConfig, load_recipe
 from decoct.studies.axes import plan
-from decoct.training.experts import ExpertsConfig
+from decoct.training.expert import ExpertsConfig
 from decoct.training.teacher import SSLConfig
 
 COMMON = ("teacher", "size", "coding")

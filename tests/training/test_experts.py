@@ -25,7 +25,8 @@ from decoct.models.network import Network
 from decoct.models.registry import NetworkConfig, create_network
 from decoct.training import experts
 from decoct.training.difficulty import difficulty
-from decoct.training.experts import ExpertsConfig, expert_path, train_experts
+from decoct.training.expert import ExpertsConfig
+from decoct.training.experts import expert_path, train_experts
 from tests.conftest import COUNT, DIMENSIONS, smooth_pixels
 from tests.processes import Processes
 
@@ -157,7 +158,7 @@ def test_a_complete_folder_is_left_alone(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("nothing was to be trained")
 
-    monkeypatch.setattr(experts._Training, "expert", refuse)
+    monkeypatch.setattr(experts.ExpertTraining, "expert", refuse)
     config = replace(tiny_experts_config, count=3, epochs=1)
     train_experts(images=tiny_images, targets=tiny_targets, folder=made, config=config)
 
@@ -320,9 +321,9 @@ def test_a_process_leaves_to_others_what_they_have_claimed(
 ) -> None:
     """The bar counts what others make, too."""
     folder, trained, bar = tmp_path_factory.mktemp("shared"), [], []
-    train, claim = experts._Training.expert, claim_of(expert_path(folder, 1))
+    train, claim = experts.ExpertTraining.expert, claim_of(expert_path(folder, 1))
 
-    def expert(self: experts._Training, k: int, *rest: Any) -> dict[str, Tensor]:
+    def expert(self: experts.ExpertTraining, k: int, *rest: Any) -> dict[str, Tensor]:
         trained.append(k)
         return train(self, k, *rest)
 
@@ -331,7 +332,7 @@ def test_a_process_leaves_to_others_what_they_have_claimed(
         bar.append(total)
         yield lambda info: bar.append(-1)
 
-    monkeypatch.setattr(experts._Training, "expert", expert)
+    monkeypatch.setattr(experts.ExpertTraining, "expert", expert)
     monkeypatch.setattr(experts, "progress", progress)
     monkeypatch.setattr(claims, "_POLL_S", 0.01)
     monkeypatch.setattr(claims, "note", lambda text: shutil.copy(expert_path(made, 1), folder))
@@ -351,14 +352,14 @@ def _train_as_a_rank(folder: Path) -> list[int]:
     draws = torch.Generator().manual_seed(1)
     targets = fit_targets(torch.randn(COUNT, DIMENSIONS, generator=draws), TargetsConfig())
     config = ExpertsConfig(count=5, epochs=2, network=NetworkConfig(width=4, depth=2), batch=16)
-    trained, train = list[int](), experts._Training.expert
+    trained, train = list[int](), experts.ExpertTraining.expert
 
-    def expert(self: experts._Training, k: int, *rest: Any) -> dict[str, Tensor]:
+    def expert(self: experts.ExpertTraining, k: int, *rest: Any) -> dict[str, Tensor]:
         trained.append(k)
         return train(self, k, *rest)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(experts._Training, "expert", expert)
+        patch.setattr(experts.ExpertTraining, "expert", expert)
         patch.setattr(claims, "_POLL_S", 0.01)
         made = train_experts(images=images, targets=targets, folder=folder, config=config)
     assert all(file.exists() for file in made.files)

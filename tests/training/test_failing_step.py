@@ -17,7 +17,8 @@ from decoct.core.failing_step import FiniteThisTime, where_not_finite
 from decoct.core.place import FAILING_STEP, STATE
 from decoct.data.images import Images
 from decoct.training import experts
-from decoct.training.experts import ExpertsConfig, train_experts
+from decoct.training.expert import ExpertsConfig
+from decoct.training.experts import train_experts
 from decoct.training.loop import Losses, Step, train
 from tests.training.test_loop import LENGTH, RULES, fresh, losses_of, run, same
 

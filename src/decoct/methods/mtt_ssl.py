@@ -33,7 +33,8 @@ from decoct.methods.sizes import Sizes
 from decoct.methods.units import Action, Bench, Unit
 from decoct.models.network import Network
 from decoct.models.registry import NetworkConfig, create_network
-from decoct.training.experts import ExpertsConfig, Gradient, train_experts_by
+from decoct.training.expert import ExpertsConfig, Gradient
+from decoct.training.experts import train_experts_by
 from decoct.training.objective import Objective, view_loss
 from decoct.training.pretrain import PretrainConfig
 from decoct.training.ssl_pretrain import check_self_supervision

@@ -20,7 +20,8 @@ from decoct.methods.units import Unit, gradient_step
 from decoct.run.recipe import Recipe
 from decoct.run.stage import ANY_NUMBER, LEARNT, Artefact, Stage
 from decoct.training.difficulty import difficulty as measured_difficulty
-from decoct.training.experts import ExpertsConfig, train_experts
+from decoct.training.expert import ExpertsConfig
+from decoct.training.experts import train_experts
 
 _FORWARD = 1 / 3  # time of a forward pass, in steps
 

@@ -41,7 +41,7 @@ from decoct.methods.registry import METHODS, compared_by_default, configured, me
 from decoct.run.old_recipes import upgraded
 from decoct.run.recipe_file import read_recipe
 from decoct.training.assistant import AssistantConfig
-from decoct.training.experts import ExpertsConfig
+from decoct.training.expert import ExpertsConfig
 from decoct.training.pretrain import PretrainConfig, Trainer
 from decoct.training.ssl_pretrain import SSLPretrainConfig
 from decoct.training.teacher import SSLConfig

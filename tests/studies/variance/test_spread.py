@@ -12,7 +12,8 @@ from decoct.artefacts.trajectories import Trajectories
 from decoct.data.images import Images
 from decoct.matching.convnet_gradient import ConvNetGradient
 from decoct.studies.variance.spread import spread_by_epoch
-from decoct.training.experts import ExpertsConfig, train_experts_by
+from decoct.training.expert import ExpertsConfig
+from decoct.training.experts import train_experts_by
 
 
 def runs(moved: Tensor, start: Tensor | None = None) -> Trajectories:

@@ -16,7 +16,7 @@ from decoct.core import seeding
 from decoct.core.console import Advance
 from decoct.matching.kernel_ridge import exact
 from decoct.studies.variance.objectives import Problem
-from decoct.training.experts import Gradient
+from decoct.training.expert import Gradient
 
 _GROUPS = 8  # of the jackknife: the number of sums in memory, for any number of gradients
 

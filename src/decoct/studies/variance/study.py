@@ -38,7 +38,8 @@ from decoct.studies.variance.gradient_variance import measure_noise
 from decoct.studies.variance.matching import match_objective
 from decoct.studies.variance.objectives import NAMES, Name, Problem, choose_pictures, make_problem
 from decoct.studies.variance.spread import spread_by_epoch
-from decoct.training.experts import Gradient, train_experts_by
+from decoct.training.expert import Gradient
+from decoct.training.experts import train_experts_by
 
 
 @dataclass(frozen=True)
