@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 from decoct.artefacts.assistant import Assistant
 from decoct.artefacts.codes import Coded, pack, unpack
 from decoct.artefacts.hub import PREFIX, download
+from decoct.artefacts.levels import dequantised, limits_of, quantised
 from decoct.artefacts.old_formats import upgraded
 from decoct.artefacts.provenance import checked
 from decoct.artefacts.rule import TrainingRule
@@ -23,7 +24,6 @@ from decoct.data.images import denormalise, normalise
 from decoct.data.stored_views import NUMBERS, FreshViews, plain_views, show_views
 from decoct.models.registry import NetworkConfig
 
-_EXACT = 1e-3  # in steps of 255: the float32 rounding error of a byte
 _LABELLER = "labeller."  # before the names of its tensors
 _FLOAT_IMAGES = {"images", "initial"}  # what `save` may round to uint8
 
@@ -208,8 +208,8 @@ class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
         tensors = {n: value for n in wanted if (value := getattr(self, n)) is not None}
         if uint8:
             for name in _FLOAT_IMAGES & set(tensors):
-                limits = _limits(tensors[name], self.mean, self.std)
-                tensors[f"{name}.uint8"] = _quantise(tensors.pop(name), limits)
+                limits = limits_of(tensors[name], self.mean, self.std)
+                tensors[f"{name}.uint8"] = quantised(tensors.pop(name), limits)
                 tensors[f"{name}.range"] = limits
         tensors |= {f"history.{name}": values for name, values in self.history.items()}
         packed, codes = pack(self.coded)
@@ -253,7 +253,7 @@ class DistilledSet(Dataset[tuple[Tensor, Tensor]]):
         check_forms(history, dict.fromkeys(history, "float _"))
         check_forms(tensors, _STORED)
         for name in (name for name in _FLOAT_IMAGES if f"{name}.uint8" in tensors):
-            tensors[name] = _dequantise(tensors.pop(f"{name}.uint8"), tensors.pop(f"{name}.range"))
+            tensors[name] = dequantised(tensors.pop(f"{name}.uint8"), tensors.pop(f"{name}.range"))
         for name, part in coded.items():
             tensors[name] = _decode(name, part, tensors["mean"], tensors["std"])
         check_forms(tensors, _USED)
@@ -326,32 +326,6 @@ def _decode(name: str, part: Coded, mean: Tensor, std: Tensor) -> Tensor:
     return normalise(values, mean, std) if pixels else values
 
 
-def _limits(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """The 2 x C values that bytes 0 and 255 stand for: black and white if the images are real."""
-    levels = (images * std.view(1, -1, 1, 1) + mean.view(1, -1, 1, 1)) * 255
-    real = (levels - levels.round().clamp(0, 255)).abs().max() < _EXACT
-    ends = (
-        [-mean / std, (1 - mean) / std]
-        if real
-        else [images.amin((0, 2, 3)), images.amax((0, 2, 3))]
-    )
-    return torch.stack(ends)
-
-
-def _quantise(images: Tensor, limits: Tensor) -> Tensor:
-    """Float B x C x H x W to uint8."""
-    low, high = limits.view(2, 1, -1, 1, 1)
-    step = ((high - low) / 255).clamp_min(1e-12)
-    steps: Tensor = (images - low) / step
-    return steps.round().to(torch.uint8)
-
-
-def _dequantise(pixels: Tensor, limits: Tensor) -> Tensor:
-    low, high = limits.view(2, 1, -1, 1, 1)
-    values: Tensor = low + pixels.float() * ((high - low) / 255)
-    return values
-
-
 def load_distilled(path: Path | str) -> DistilledSet:
     """A distilled set from its file, ready for a `torch.utils.data.DataLoader`.
 
@@ -384,10 +358,3 @@ def resolve_size(*, size: int, fraction: float, total: int) -> int:
     if count < 1:
         raise DecoctError(f"{fraction:.3g} of {total} images is a distilled set of 0; ask for more")
     return count
-
-
-def versions() -> dict[str, str]:
-    """The versions of the software that makes an artefact."""
-    from decoct import __version__
-
-    return {"decoct": __version__, "torch": torch.__version__}

@@ -2,6 +2,8 @@
 
 from typing import Any, TypedDict
 
+import torch
+
 from decoct.core.forms import typed
 
 
@@ -30,3 +32,10 @@ def checked(content: Any) -> dict[str, Any]:
     typed(content, Provenance)
     found: dict[str, Any] = content
     return found
+
+
+def versions() -> dict[str, str]:
+    """The versions of the software that makes an artefact."""
+    from decoct import __version__
+
+    return {"decoct": __version__, "torch": torch.__version__}

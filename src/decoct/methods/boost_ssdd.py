@@ -13,8 +13,9 @@ from typing import Any, ClassVar
 import torch
 
 from decoct.artefacts.codes import Coded
-from decoct.artefacts.distilled import DistilledSet, versions
+from decoct.artefacts.distilled import DistilledSet
 from decoct.artefacts.factored import TURNS, Factored, FactoredShape, turned
+from decoct.artefacts.provenance import versions
 from decoct.artefacts.targets import Targets
 from decoct.core.errors import DecoctError
 from decoct.core.place import Place

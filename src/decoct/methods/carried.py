@@ -12,7 +12,8 @@ import torch
 
 from decoct.artefacts.assistant import Assistant
 from decoct.artefacts.codes import LOSSLESS, Coded, webp
-from decoct.artefacts.distilled import DistilledSet, versions
+from decoct.artefacts.distilled import DistilledSet
+from decoct.artefacts.provenance import versions
 from decoct.artefacts.rule import TrainingRule
 from decoct.core.place import Place
 from decoct.core.settings import Bounds, Settings, Share

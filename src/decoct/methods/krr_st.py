@@ -12,7 +12,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from decoct.artefacts.distilled import DistilledSet, versions
+from decoct.artefacts.distilled import DistilledSet
+from decoct.artefacts.provenance import versions
 from decoct.artefacts.targets import Targets
 from decoct.core.errors import DecoctError
 from decoct.core.place import Place

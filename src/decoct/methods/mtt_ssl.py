@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils import parameters_to_vector
 
-from decoct.artefacts.distilled import DistilledSet, versions
+from decoct.artefacts.distilled import DistilledSet
+from decoct.artefacts.provenance import versions
 from decoct.artefacts.trajectories import Trajectories
 from decoct.core import seeding
 from decoct.core.device import arithmetic

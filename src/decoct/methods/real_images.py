@@ -7,7 +7,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from decoct.artefacts.distilled import DistilledSet, versions
+from decoct.artefacts.distilled import DistilledSet
+from decoct.artefacts.provenance import versions
 from decoct.artefacts.rule import TrainingRule
 from decoct.artefacts.targets import Targets, TargetsConfig, fit_targets
 from decoct.core import seeding

@@ -9,7 +9,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from decoct.artefacts.distilled import DistilledSet, versions
+from decoct.artefacts.distilled import DistilledSet
+from decoct.artefacts.provenance import versions
 from decoct.artefacts.rule import TrainingRule
 from decoct.core import ranks, seeding
 from decoct.core.errors import DecoctError

@@ -12,7 +12,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from decoct.artefacts.distilled import versions
+from decoct.artefacts.provenance import versions
 from decoct.core import atomic
 from decoct.core.errors import DecoctError
 from decoct.evaluation.scores import Scores

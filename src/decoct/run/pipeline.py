@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from decoct.artefacts.assistant import Assistant
-from decoct.artefacts.distilled import DistilledSet, versions
+from decoct.artefacts.distilled import DistilledSet
 from decoct.artefacts.encoder import Encoder
+from decoct.artefacts.provenance import versions
 from decoct.artefacts.targets import Targets
 from decoct.artefacts.trajectories import Trajectories
 from decoct.core import atomic, checkpoint, ranks, storage
