@@ -10,13 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from decoct.core.errors import DecoctError
-from decoct.data.images import (
-    Images,
-    convert_channels,
-    denormalise,
-    normalise,
-    resize_and_crop,
-)
+from decoct.data.arrays import convert_channels, resize_and_crop
+from decoct.data.images import Images, denormalise, normalise
 
 DRAWS = np.random.default_rng(0)
 COLOUR = DRAWS.integers(0, 256, (6, 8, 8, 3), dtype=np.uint8)

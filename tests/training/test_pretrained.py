@@ -16,7 +16,8 @@ from torch import nn
 from decoct.artefacts.encoder import Encoder
 from decoct.artefacts.targets import TargetsConfig, compute_targets
 from decoct.core.errors import DecoctError
-from decoct.data.images import Images, resize_and_crop
+from decoct.data.arrays import resize_and_crop
+from decoct.data.images import Images
 from decoct.data.sources import load_images
 from decoct.models.network import Network
 from decoct.models.registry import NetworkConfig, create_network

@@ -18,7 +18,8 @@ from decoct.core.errors import DecoctError, DivergedError
 from decoct.core.failing_step import all_finite
 from decoct.core.forms import check_forms, understood
 from decoct.core.shapes import ByChannel, Features, Pixels
-from decoct.data.images import Images, convert_channels, normalise, resize_and_crop
+from decoct.data.arrays import convert_channels, resize_and_crop
+from decoct.data.images import Images, normalise
 from decoct.data.stream import stream_pixels
 from decoct.models.network import Network
 from decoct.models.registry import NetworkConfig

@@ -14,11 +14,12 @@ from decoct.core.on_disk import CHUNK, DiskTensor, rows_a_chunk, too_large
 from decoct.core.paths import exists
 from decoct.core.printable import brief
 from decoct.core.readable import check_regular
+from decoct.data.arrays import to_pixels
 from decoct.data.catalogue import called, catalogue_of, part_named, say_what_is_left_out
 from decoct.data.emoji import load_emoji_arrays
 from decoct.data.hugging_face import read_hugging_face
 from decoct.data.idx import find_idx, open_idx
-from decoct.data.images import Images, to_pixels, write_images
+from decoct.data.images import Images, write_images
 from decoct.data.listing import is_picture
 from decoct.data.numpy_files import StoredArray, open_arrays
 from decoct.data.parts import part_of

@@ -19,8 +19,9 @@ from decoct.core.errors import DecoctError
 from decoct.core.forms import typed, understood
 from decoct.core.settings import Count, Few, NonNegative, Positive, Settings
 from decoct.core.shapes import Index
+from decoct.data.arrays import convert_channels, resize_and_crop
 from decoct.data.augment import AugmentConfig, augmenter
-from decoct.data.images import Images, convert_channels, resize_and_crop
+from decoct.data.images import Images
 from decoct.data.tasks import Task
 from decoct.evaluation.probe import LabelShare, ProbeConfig, ProbeScore, label_draws, probe
 from decoct.evaluation.scores import Score, Scores
