@@ -15,6 +15,9 @@ from decoct.run.recipe import Recipe
 # A verb that waits, and, asked to stop, is not ready at once; without torch it starts at once.
 WAITING = """
 import os, signal, sys, time, types
+# whatever the tests' own shell ignores
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 for name in {ignored}:
     signal.signal(getattr(signal, name), signal.SIG_IGN)
 from decoct.cli import main
