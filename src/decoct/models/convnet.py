@@ -3,6 +3,7 @@
 from torch import nn
 
 from decoct.core.errors import DecoctError
+from decoct.models.mean_pool import MeanPool
 from decoct.models.network import Network
 
 
@@ -29,6 +30,6 @@ def convnet_body(*, channels: int, width: int, depth: int) -> nn.Sequential:
             nn.Conv2d(channels if i == 0 else width, width, kernel_size=3, padding=1),
             nn.GroupNorm(width, width),  # one group per channel: instance norm with affine
             nn.ReLU(),
-            nn.AvgPool2d(2),
+            MeanPool(),
         ]
     return nn.Sequential(*blocks, nn.Flatten())

@@ -3,6 +3,7 @@
 from torch import nn
 
 from decoct.core.errors import DecoctError
+from decoct.models.mean_pool import MeanPool
 from decoct.models.network import Network
 
 
@@ -32,7 +33,7 @@ def convnet_bn_body(*, channels: int, width: int, depth: int) -> nn.Sequential:
             nn.Conv2d(channels, width << i, kernel_size=3, padding=1),
             nn.BatchNorm2d(width << i),
             nn.ReLU(),
-            nn.AvgPool2d(2),
+            MeanPool(),
         ]
         channels = width << i
     return nn.Sequential(*blocks, nn.Flatten())

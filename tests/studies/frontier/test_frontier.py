@@ -121,6 +121,22 @@ def test_what_is_known_is_not_measured_again_even_without_the_runs_folder(
     assert [replace(c, keys=()) for c in again.cells] == [replace(c, keys=()) for c in found.cells]
 
 
+def test_a_stop_early_on_loses_no_seed_that_was_known(
+    recipe: Recipe, found: Frontier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first seed of every place comes first, and the file is written after each."""
+    measure = study._Study.measure
+
+    def stopped(self: study._Study, place: study.Place, *, seeds: int) -> None:
+        measure(self, place, seeds=seeds)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(study._Study, "measure", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        frontier(recipe=recipe, folder=tmp_path / "run", config=CONFIG)
+    assert Frontier.load(tmp_path / "run/frontier.json") == found
+
+
 def test_it_can_be_widened(recipe: Recipe, found: Frontier, tmp_path: Path) -> None:
     wider = replace(CONFIG, steps=(3, 6, 9), seeds=2)
     more = frontier(recipe=recipe, folder=tmp_path / "run", config=wider)

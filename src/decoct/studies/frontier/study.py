@@ -7,7 +7,7 @@ on held-out pool images alone. The winners are then trained and probed with ever
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import count, product
 from pathlib import Path
 from typing import ClassVar
 
@@ -84,9 +84,9 @@ def frontier(
 ) -> Frontier:
     """Measure all places, one seed after the other; also writes `frontier.json` after each.
 
-    Cells that the file already has are kept, even if the rest of the run's folder is gone, so it
-    can be continued on another machine. `jobs` processes share the work. Raises `DecoctError` if
-    the recipe holds no images out.
+    Cells that the file already has are kept with all of their seeds, even if the rest of the run's
+    folder is gone, so it can be continued on another machine. `jobs` processes share the work.
+    Raises `DecoctError` if the recipe holds no images out.
     """
     config, folder = config or FrontierConfig(), Path(folder)
     study = _Study(recipe, folder, config)
@@ -251,10 +251,12 @@ class _Study:
     def _cell(self, place: Place, rule: Rule, seeds: int) -> Cell:
         run, first = self._run(place, rule), self.recipe.seed
         scores: list[Score] = []
-        keys = []
-        for seed in range(first, first + seeds):
+        keys: list[str] = []
+        for seed in count(first):
             key = run.graph.key(probe_of(place.method, seed))
             known = self.known.get(key)
+            if known is None and seed >= first + seeds:
+                break  # what is known of later seeds stays, or a stop here would lose it
             if known is None:
                 scores += run.probe_scores(place.method, seed)
             else:
