@@ -37,3 +37,10 @@ def test_only_single_precision_on_a_cpu_is_a_convolution() -> None:
     assert _has_fast_convolution(torch.ones(1, 1, 2, 2)) == torch.backends.mkldnn.is_available()
     assert not _has_fast_convolution(torch.ones(1, 1, 2, 2, dtype=torch.float64))
     assert not _has_fast_convolution(torch.ones(1, 1, 2, 2, device="meta"))
+
+
+def test_what_is_exported_pools_as_every_format_knows_it() -> None:
+    traced = torch.jit.trace(MeanPool(), torch.ones(1, 2, 4, 4))
+    assert "avg_pool2d" in str(traced.graph)
+    exported = torch.export.export(MeanPool(), (torch.ones(1, 2, 4, 4),))
+    assert "avg_pool2d" in str(exported.graph)
