@@ -26,6 +26,6 @@ class MeanPool(nn.Module):
 
 def _has_fast_convolution(x: Tensor) -> bool:
     """Whether oneDNN takes the convolution; a compiler or an exporter has ways of its own."""
-    tracing: bool = torch.jit.is_tracing()  # type: ignore[no-untyped-call]
+    tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
     on_cpu = x.device.type == "cpu" and torch.backends.mkldnn.is_available()
     return on_cpu and x.dtype == torch.float32 and not (tracing or torch.compiler.is_compiling())
