@@ -9,7 +9,7 @@ QUICK := $(addprefix tests/,core data models artefacts matching evaluation train
 .PHONY: demo test lint types docs wheel oldest clean
 
 demo: $(VENV)/.installed
-	$(BIN)/decoct demo
+	$(BIN)/decoct demo --jobs 2
 
 test: $(VENV)/.dev
 	$(MAKE) --jobs 2 lint types docs
