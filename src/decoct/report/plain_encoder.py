@@ -63,7 +63,8 @@ def encoder() -> PlainEncoder:
 def source_code(encoder: Encoder) -> str:
     """A module whose function `encoder` makes the `PlainEncoder`; it imports torch alone.
 
-    The code is that of the network itself. A network of timm's is made by timm.
+    The code is that of the network itself, but for the pooling, which is torch's. A network of
+    timm's is made by timm.
     """
     body: Any = encoder.network.body
     parts: tuple[Any, ...] = ()
@@ -81,13 +82,14 @@ def source_code(encoder: Encoder) -> str:
             f"{make.__name__}(channels={encoder.channels}, width={first.out_channels}, "
             f"depth={encoder.config.depth})"
         )
+    definitions = "\n\n\n".join(inspect.getsource(p).rstrip() for p in (PlainEncoder, *parts))
     return _SOURCE.format(
         name=architecture(encoder),
         size=encoder.size,
         channels=encoder.channels,
         features=encoder.network.feature_count,
         imports="\n".join(["from collections.abc import Sequence", "", *imports]),
-        definitions="\n\n\n".join(inspect.getsource(p).rstrip() for p in (PlainEncoder, *parts)),
+        definitions=definitions.replace("MeanPool()", "nn.AvgPool2d(2)"),
         body=call,
         mean=numbers(encoder.mean),
         std=numbers(encoder.std),
