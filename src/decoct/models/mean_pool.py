@@ -10,7 +10,7 @@ from decoct.core.shapes import Pictures
 class MeanPool(nn.Module):
     """`nn.AvgPool2d(2)`, on a CPU by oneDNN's depthwise convolution.
 
-    There torch's own pooling takes nearly as long as the convolutions (`benchmarks/pooling.py`).
+    `benchmarks/pooling.py` compares a training step with either.
 
     >>> MeanPool()(torch.arange(4.0).view(1, 1, 2, 2)).item()
     1.5
