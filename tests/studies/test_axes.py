@@ -20,9 +20,19 @@ BASE = Recipe(
     method="mkdt",
     fraction=0.05,
     experts=ExpertsConfig(count=6, epochs=6),
-    matching=MatchingConfig(inner_steps=10, max_start_epoch=4, expert_epochs=2),
+    matching=MatchingConfig(iterations=60, inner_steps=10, max_start_epoch=4, expert_epochs=2),
 ).having(mkdt=MKDT(init="random"))
-AXES = ("init", "targets", "lr", "experts", "max-start-epoch", "expert-epochs", "steps", *COMMON)
+AXES = (
+    "init",
+    "targets",
+    "lr",
+    "experts",
+    "max-start-epoch",
+    "expert-epochs",
+    "steps",
+    "iterations",
+    *COMMON,
+)
 
 
 def flat(value: Any, path: str = "") -> dict[str, Any]:
@@ -74,6 +84,10 @@ def changes(axis: str, base: Recipe = BASE) -> dict[str, dict[str, Any]]:
             {"1": {"matching.expert_epochs": 1}, "2": {}, "3": {"matching.expert_epochs": 3}},
         ),
         ("steps", {"5": {"matching.inner_steps": 5}, "10": {}, "20": {"matching.inner_steps": 20}}),
+        (
+            "iterations",
+            {"30": {"matching.iterations": 30}, "60": {}, "120": {"matching.iterations": 120}},
+        ),
         (
             "teacher",
             {

@@ -111,6 +111,7 @@ class MKDT(Matched):
                 one_of(1, 2, 3),
             ),
             Axis("steps", "steps of the inner loop", "matching.inner_steps", scaled(0.5, 1, 2)),
+            Axis("iterations", "how long matching runs", "matching.iterations", scaled(0.5, 1, 2)),
         )
 
 
