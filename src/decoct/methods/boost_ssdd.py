@@ -158,6 +158,7 @@ class BoostSSDD(Regressed):
                 "boost_ssdd.labels",
                 one_of("assistant", "image"),
             ),
+            Axis("iterations", "how long it learns", "boost_ssdd.iterations", scaled(0.5, 1, 2)),
         )
 
 

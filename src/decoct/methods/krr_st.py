@@ -78,6 +78,7 @@ class KRRST(Regressed):
         return (
             Axis("population", "how many networks", "krr_st.population", one_of(1, 4, 10)),
             Axis("lifetime", "a network's steps", "krr_st.lifetime", scaled(0.5, 1, 2)),
+            Axis("iterations", "how long it learns", "krr_st.iterations", scaled(0.5, 1, 2)),
         )
 
 
