@@ -72,7 +72,7 @@ def draw_emoji() -> None:
     }
     _draw(axes, lines, _levels(frontier, network))
     axes.set_ylabel("accuracy, % (95 % interval)")
-    axes.legend(frameon=False, fontsize=8, ncols=2)
+    figure.legend(frameon=False, fontsize=8, ncols=5, loc="outside upper center")
     figure.savefig(DOCS / "assets" / "frontier-emoji.svg", metadata={"Date": None})
 
 
