@@ -95,6 +95,7 @@ GROUPS: dict[str, dict[str, Verb]] = {
             "measure what each part of a method contributes",
             flags=(
                 ("--axes init experts=1,5", "what to vary; default: all axes of the method"),
+                _JOBS,
                 _MARKDOWN,
             ),
         ),
@@ -104,6 +105,7 @@ GROUPS: dict[str, dict[str, Verb]] = {
             flags=(
                 ("--tune.lr-factors ...", "factors on a method's learning rate"),
                 ("--tune.epochs ...", "numbers of epochs for pre-training"),
+                _JOBS,
             ),
         ),
         "fit": Verb(

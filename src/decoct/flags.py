@@ -149,9 +149,9 @@ _OWN_FLAGS: dict[str, tuple[tuple[str, Any, Any], ...]] = {
     "compare": (_DEVICES, _JOBS, _SHARE, _LOG),
     "stage": (_DEVICES, _SHARE, _LOG),
     "doctor": (_DEVICES,),
-    "tune": (("tune", TuneConfig, TuneConfig()),),
+    "tune": (("tune", TuneConfig, TuneConfig()), _JOBS),
     "fit": (("fit", FitConfig, FitConfig()), _JOBS),
-    "ablate": (("axes", _AXES, ()), _MARKDOWN),
+    "ablate": (("axes", _AXES, ()), _JOBS, _MARKDOWN),
     "frontier": (
         ("frontier", FrontierConfig, FrontierConfig()),
         _JOBS,

@@ -189,7 +189,8 @@ def _compare(call: Call) -> None:
 
 
 def _tune(call: Call) -> None:
-    tuning = tune(recipe=call.recipe, folder=call.flags.out, config=call.flags.tune)
+    flags = call.flags
+    tuning = tune(recipe=call.recipe, folder=flags.out, config=flags.tune, jobs=flags.jobs)
     epochs = tuning.epochs()
     factors = ", ".join(f"{m}: {r:g}" for m, r in tuning.lr_factors(epochs).items())
     print(columns(tuning_rows(tuning)))
@@ -212,9 +213,9 @@ def _fit(call: Call) -> None:
 
 
 def _ablate(call: Call) -> None:
-    out = call.flags.out
-    ablation = ablate(recipe=call.recipe, folder=out, axes=call.flags.axes)
-    print(ablation_markdown(ablation) if call.flags.markdown else ablation_text(ablation))
+    flags, out = call.flags, call.flags.out
+    ablation = ablate(recipe=call.recipe, folder=out, axes=flags.axes, jobs=flags.jobs)
+    print(ablation_markdown(ablation) if flags.markdown else ablation_text(ablation))
     note(f"all accuracies: {out / 'ablation.json'}; decoct report {out} plots them")
 
 

@@ -127,6 +127,21 @@ def test_two_axes_end_to_end(
     assert describe(folder / "ablation.json").endswith(ablation_text(more))
 
 
+def test_processes_side_by_side_find_the_same(recipe: Recipe, tmp_path: Path) -> None:
+    axes = ("experts=2,3", "size=20,30")  # with `full`, and with experts that variants share
+    alone = ablate(recipe=recipe, folder=tmp_path / "alone", axes=axes)
+    shared = ablate(recipe=recipe, folder=tmp_path / "shared", axes=axes, jobs=2)
+    assert shared == Ablation.load(tmp_path / "shared" / "ablation.json")
+    assert [(o.axis, o.value, o.base) for o in shared.outcomes] == [
+        (o.axis, o.value, o.base) for o in alone.outcomes
+    ]
+    for own, other in zip(shared.outcomes, alone.outcomes, strict=True):
+        assert own.loss == pytest.approx(other.loss, rel=1e-3)  # fewer threads add up otherwise
+        assert [replace(s, accuracy=0) for s in own.scores] == [
+            replace(s, accuracy=0) for s in other.scores
+        ]
+
+
 def test_interrupted_and_resumed_it_is_as_if_unbroken(
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

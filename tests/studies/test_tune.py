@@ -118,6 +118,25 @@ def test_the_error_is_the_mean_over_seeds(tiny_recipe: Recipe, tmp_path: Path) -
     assert error(0, 2) == pytest.approx((alone + second) / 2, rel=1e-12)
 
 
+def test_processes_side_by_side_find_the_same(
+    tiny_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = TuneConfig(lr_factors=(0.5, 1.0), epochs=(1,), seeds=2, methods=("random",))
+    alone = tune(recipe=tiny_recipe, folder=tmp_path / "alone", config=config)
+
+    def refuse(*arguments: object) -> None:
+        raise AssertionError("a worker has done this")
+
+    monkeypatch.setattr(Run, "pretrained", refuse)
+    shared = tune(recipe=tiny_recipe, folder=tmp_path / "shared", config=config, jobs=2)
+    assert [replace(t, error=0) for t in shared.trials] == [
+        replace(t, error=0) for t in alone.trials
+    ]
+    assert [t.error for t in shared.trials] == pytest.approx(
+        [t.error for t in alone.trials], rel=1e-3
+    )
+
+
 def test_the_recipes_own_factors_do_not_count(tiny_recipe: Recipe, tmp_path: Path) -> None:
     config = TuneConfig(lr_factors=(1.0,), epochs=(1,), methods=("random",))
     own = replace(

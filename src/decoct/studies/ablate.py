@@ -13,22 +13,27 @@ from decoct.core.errors import DecoctError
 from decoct.evaluation.scores import REFERENCE, UPPER, Score
 from decoct.methods.registry import method_kind
 from decoct.run.doctor import duration_text
-from decoct.run.method_stages import set_of
+from decoct.run.lock import lock_folder
+from decoct.run.method_stages import probe_of, set_of
 from decoct.run.pipeline import Run
 from decoct.run.recipe import Recipe
+from decoct.run.workers import Job, stage_jobs, workers
 from decoct.studies.ablation import Ablation, Outcome, ends
 from decoct.studies.axes import Variant, axes_of, plan
 
 _CACHED_S = 1.0  # a variant that took less existed already, so its time says nothing about others
 
 
-def ablate(*, recipe: Recipe, folder: Path | str, axes: Sequence[str] = ()) -> Ablation:
+def ablate(
+    *, recipe: Recipe, folder: Path | str, axes: Sequence[str] = (), jobs: int = 1
+) -> Ablation:
     """Distil, pre-train and probe with one thing changed at a time, for every seed of the recipe.
 
     It varies the recipe's `method`, which must make a set. `axes` are among those that the method
     declares, `teacher` and `size`, given by name (`init`) or with values (`experts=1,5`); none
     means all. `folder` is the recipe's own run, whose stages are used and added to. It writes
     `ablation.json` there again after each variant; after an interrupt, the same call continues.
+    If more than one of `jobs` processes share the work, it is written when all are finished.
     Raises `DecoctError`, before any work, for an unknown axis and for a variant that cannot run.
     """
     if not method_kind(recipe.method).makes_set:
@@ -43,6 +48,8 @@ def ablate(*, recipe: Recipe, folder: Path | str, axes: Sequence[str] = ()) -> A
     base.pool, base.tasks  # noqa: B018 - load once for all variants
     _check(todo.values(), base)
     base.save_recipe()
+    if jobs != 1:
+        _make(variants, base, jobs)
     found: dict[str, Outcome] = {}
     upper: tuple[Score, ...] = ()
     for key, variant in _announced(todo):
@@ -77,6 +84,17 @@ def _check(variants: Iterable[Variant], base: Run) -> None:
                 f"axis {variant.axis}, value {variant.value}: {error}; give the values that you "
                 f"want, as in --axes {variant.axis}=..."
             ) from error
+
+
+def _make(variants: Sequence[Variant], base: Run, jobs: int) -> None:
+    """Make all sets and probe them, in several processes; `_measure` and `_upper` find them."""
+    wanted: dict[str, Job] = {}
+    for run in (base, *(_run(variant.recipe, base) for variant in variants)):
+        upper = (UPPER,) if run is base and _has_upper(base, variants) else ()
+        methods = (run.recipe.method, REFERENCE, *upper)
+        wanted |= stage_jobs(run, [probe_of(m, s) for m in methods for s in run.graph.seeds])
+    with lock_folder(base.folder), workers(jobs) as pool:
+        pool.do(wanted, label="stages of all variants, side by side")
 
 
 def _announced(todo: Mapping[str, Variant]) -> Iterator[tuple[str, Variant]]:
@@ -119,9 +137,12 @@ def _measure(run: Run) -> Outcome:
 
 def _upper(base: Run, variants: Sequence[Variant]) -> tuple[Score, ...]:
     """The accuracies of `full`, whatever the set's size, for the gap; empty if not compared."""
-    if UPPER not in base.recipe.compare.methods or all(v.axis != "size" for v in variants):
-        return ()
-    return tuple(s for seed in base.graph.seeds for s in base.probe_scores(UPPER, seed))
+    seeds = base.graph.seeds if _has_upper(base, variants) else ()
+    return tuple(s for seed in seeds for s in base.probe_scores(UPPER, seed))
+
+
+def _has_upper(base: Run, variants: Sequence[Variant]) -> bool:
+    return UPPER in base.recipe.compare.methods and any(v.axis == "size" for v in variants)
 
 
 def _placed(

@@ -24,11 +24,9 @@ from decoct.evaluation.target_probe import check_left_out
 from decoct.methods.carried import Carrying
 from decoct.methods.registry import METHODS, method_kind
 from decoct.run.budget import size_within
-from decoct.run.lock import lock_folder
 from decoct.run.pipeline import Run
 from decoct.run.recipe import Recipe
-from decoct.run.workers import Job, workers
-from decoct.studies.held_out import error_jobs, kept_error
+from decoct.studies.held_out import find_errors, kept_error
 
 Quality = Annotated[int, Bounds(at_least=1, at_most=LOSSLESS)]
 
@@ -119,10 +117,12 @@ def fit(
     ways = (_run(way, base, budget) for way in _ways(base.recipe, config))
     runs = [run for run in ways if run is not None]
     seeds = range(recipe.seed, recipe.seed + config.seeds)
+    label = "ways to divide the budget"
     if runs and jobs != 1:
-        _share(runs, recipe.method, seeds, jobs)
+        wanted = ((run, recipe.method, seed) for run, seed in product(runs, seeds))
+        find_errors(wanted, folder=folder, jobs=jobs, label=label)
     found = []
-    with progress("ways to divide the budget", total=len(runs)) as advance:
+    with progress(label, total=len(runs)) as advance:
         for run in runs:
             error = float(np.mean([kept_error(run, recipe.method, seed) for seed in seeds]))
             candidate = _candidate(run, error)
@@ -167,15 +167,6 @@ def _run(recipe: Recipe, base: Run, budget: int) -> Run | None:
         note(str(error))
         return None
     return Run(recipe.having(size=size), base.folder, alike=base)
-
-
-def _share(runs: list[Run], method: str, seeds: range, jobs: int) -> None:
-    """Find all errors in several processes; `kept_error` then reads them."""
-    wanted: dict[str, Job] = {}
-    for run, seed in product(runs, seeds):
-        wanted |= error_jobs(run, method, seed)
-    with lock_folder(runs[0].folder), workers(jobs) as pool:
-        pool.do(wanted, label="ways to divide the budget, side by side")
 
 
 def _candidate(run: Run, error: float) -> Candidate:

@@ -1,7 +1,7 @@
 """The error on pool images held out: what settings are chosen by, without a task or a label."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,11 @@ from decoct.core import storage
 from decoct.core.errors import DivergedError
 from decoct.core.forms import typed, understood
 from decoct.evaluation.target_probe import target_probe_error
+from decoct.run.lock import lock_folder
 from decoct.run.method_stages import encoder_of
 from decoct.run.pipeline import Run
 from decoct.run.recipe import Recipe
-from decoct.run.workers import Job, run_in_worker, stage_jobs
+from decoct.run.workers import Job, run_in_worker, stage_jobs, workers
 
 
 def error_key(run: Run, method: str, seed: int) -> str:
@@ -82,3 +83,14 @@ def error_jobs(
     needed = stage_jobs(run, encoder.inputs)
     error = Job(find, (run.recipe, run.folder, method, seed), frozenset(needed))
     return {**needed, error_key(run, method, seed): error}
+
+
+def find_errors(
+    wanted: Iterable[tuple[Run, str, int]], *, folder: Path, jobs: int, label: str
+) -> None:
+    """Find the errors of runs, methods and seeds in several processes; `kept_error` reads them."""
+    found: dict[str, Job] = {}
+    for run, method, seed in wanted:
+        found |= error_jobs(run, method, seed)
+    with lock_folder(folder), workers(jobs) as pool:
+        pool.do(found, label=f"{label}, side by side")

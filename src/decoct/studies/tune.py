@@ -22,7 +22,7 @@ from decoct.evaluation.target_probe import check_left_out
 from decoct.methods.registry import METHODS
 from decoct.run.pipeline import Run
 from decoct.run.recipe import Recipe
-from decoct.studies.held_out import kept_error
+from decoct.studies.held_out import find_errors, kept_error
 
 _LENGTH = REFERENCE  # all methods get the length that is best for this one
 
@@ -116,22 +116,29 @@ def _trial(content: dict[str, Any]) -> Trial:
     return trial
 
 
-def tune(*, recipe: Recipe, folder: Path | str, config: TuneConfig | None = None) -> Tuning:
+def tune(
+    *, recipe: Recipe, folder: Path | str, config: TuneConfig | None = None, jobs: int = 1
+) -> Tuning:
     """Try the grid for every method; the run's folder keeps each trial for later calls.
 
-    Also writes `tuning.json`. Raises `DecoctError` if the recipe holds no images out.
+    Also writes `tuning.json`. `jobs` processes share the work. Raises `DecoctError` if the recipe
+    holds no images out.
     """
     config, folder = config or TuneConfig(), Path(folder)
     methods = config.methods or tuple(m for m in recipe.compare.methods if m in tuned())
     if not methods:
         raise DecoctError("compare.methods names nothing that is tuned")
     check_left_out(Run(recipe, folder).split[1])
+    seeds = range(recipe.seed, recipe.seed + config.seeds)
     grid = [(m, r, e) for m in methods for e in config.epochs for r in config.lr_factors]
+    runs = [Run(_variant(recipe, factor, epochs), folder) for _, factor, epochs in grid]
+    label = "tuning, trials"
+    if jobs != 1:
+        wanted = ((run, m, seed) for run, (m, *_) in zip(runs, grid, strict=True) for seed in seeds)
+        find_errors(wanted, folder=folder, jobs=jobs, label=label)
     trials = []
-    with progress("tuning, trials", total=len(grid)) as advance:
-        for method, factor, epochs in grid:
-            run = Run(_variant(recipe, factor, epochs), folder)
-            seeds = range(recipe.seed, recipe.seed + config.seeds)
+    with progress(label, total=len(grid)) as advance:
+        for run, (method, factor, epochs) in zip(runs, grid, strict=True):
             error = float(np.mean([kept_error(run, method, seed) for seed in seeds]))
             trials.append(Trial(method, factor, epochs, error))
             advance(f"{method}, lr x {factor:g}, {epochs} epochs: {error:.3f}")
