@@ -137,6 +137,7 @@ def test_processes_side_by_side_find_the_same(recipe: Recipe, tmp_path: Path) ->
     ]
     for own, other in zip(shared.outcomes, alone.outcomes, strict=True):
         assert own.loss == pytest.approx(other.loss, rel=1e-3)  # fewer threads add up otherwise
+        assert own.bytes == other.bytes > 0
         assert [replace(s, accuracy=0) for s in own.scores] == [
             replace(s, accuracy=0) for s in other.scores
         ]
@@ -205,7 +206,7 @@ def outcome(value: str, base: bool, **methods: dict[tuple[int, str], float]) -> 
         for method, found in methods.items()
         for (seed, task), accuracy in found.items()
     ]
-    return Outcome("size", value, base, tuple(scores), loss=(1.0, 0.75), seconds=12.3)
+    return Outcome("size", value, base, tuple(scores), (1.0, 0.75), seconds=12.3, bytes=1_234_567)
 
 
 def test_lines_are_paired_by_seed() -> None:
@@ -233,10 +234,11 @@ def test_lines_are_paired_by_seed() -> None:
         "gap recovered",
         "loss",
         "seconds",
+        "bytes",
     ]
     assert first[:3] == ["5% (own)", "46.0 ± 12.7", ""]
     assert second[2] == "+2.5 ± 6.4, within noise"
-    assert second[-2:] == ["1.000 to 0.750", "12"]
+    assert second[-3:] == ["1.000 to 0.750", "12", "1.2 MB"]
 
 
 def test_a_sure_difference_is_not_called_noise() -> None:
@@ -260,12 +262,15 @@ def test_a_sure_difference_is_not_called_noise() -> None:
 
 
 def test_an_old_file_is_still_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It has no descriptions of its axes, and the varied method is always called mkdt."""
+    """It has no descriptions of its axes and no bytes; the varied method is always called mkdt."""
     outcomes = (
         outcome("5%", True, mkdt=OWN, random=RANDOM),
         outcome("10%", False, mkdt=BETTER, random=OWN),
     )
+    outcomes = tuple(replace(o, bytes=0) for o in outcomes)
     old = {"name": "mine", "outcomes": [asdict(o) for o in outcomes]}
+    for content in old["outcomes"]:
+        del content["bytes"]
     with monkeypatch.context() as patch:
         patch.setattr(storage, "FORMAT_VERSION", 1)
         storage.save_json(tmp_path / "ablation.json", old, kind="ablation")

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 
+from rich.filesize import decimal as size_text
+
 from decoct.evaluation.interval import Interval, mark
 from decoct.report.table import columns, labels_phrase, markdown, markdown_text, resampled
 from decoct.studies.ablation import Ablation, Line, Outcome
 
-_HEADER = ("", "mean", "to own", "random", "over random", "loss", "seconds")
+_HEADER = ("", "mean", "to own", "random", "over random", "loss", "seconds", "bytes")
 
 
 def ablation_rows(ablation: Ablation, axis: str, labels: str) -> list[list[str]]:
@@ -42,7 +44,7 @@ def ablation_legend(ablation: Ablation) -> str:
         "interval includes zero (without any difference, one\ninterval in twenty excludes zero by "
         "chance); random: the same number of real images with the same\nteacher's targets; loss of "
         "matching: means over the first and last twentieth of the iterations;\nseconds: to distil "
-        "a set"
+        "a set; bytes: of a set, with all that training on it needs"
     )
 
 
@@ -63,6 +65,7 @@ def _row(line: Line) -> list[str]:
         _difference(line.against_random),
         " to ".join(f"{loss:.3f}" for loss in outcome.loss or ()),
         f"{outcome.seconds:.0f}",
+        size_text(outcome.bytes) if outcome.bytes else "",
     ]
 
 

@@ -123,7 +123,7 @@ def _measure(run: Run) -> Outcome:
     method, seeds = run.recipe.method, run.graph.seeds
     scores = [s for seed in seeds for m in (method, REFERENCE) for s in run.probe_scores(m, seed)]
     sets = [run.distilled(method, seed) for seed in seeds]
-    losses = [ends(found.history["loss"].tolist()) for found in sets if "loss" in found.history]
+    losses = [ends(made.history["loss"].tolist()) for made in sets if "loss" in made.history]
     seconds = run.stages.seconds()
     return Outcome(
         axis="",
@@ -132,6 +132,7 @@ def _measure(run: Run) -> Outcome:
         scores=tuple(scores),
         loss=tuple(np.mean(losses, axis=0).tolist()) if losses else None,
         seconds=float(np.mean([seconds.get(set_of(method, seed), 0.0) for seed in seeds])),
+        bytes=round(np.mean([made.bytes for made in sets])),
     )
 
 

@@ -24,6 +24,7 @@ class Outcome:
     scores: tuple[Score, ...]  # of mkdt and random; on axis `size` also of full, if it is compared
     loss: tuple[float, ...] | None  # at the beginning and end, mean over seeds; None: no loss
     seconds: float  # to distil a set, mean over seeds
+    bytes: int = 0  # of a set, mean over seeds; older files do not say
 
 
 @dataclass(frozen=True)
