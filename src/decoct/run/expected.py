@@ -33,8 +33,8 @@ MEASURED = (
     Expected("resnet10 16", 1_184_914, 120, 0.79),
     Expected("resnet10 16", 290_748, 480, 0.97),
     Expected("resnet10 16", 1_184_914, 480, 1.01),
-    Expected("resnet10 16", 290_748, 1_920, 1.04),
-    Expected("resnet10 16", 1_184_914, 1_920, 1.07),
+    Expected("resnet10 16", 290_748, 1_920, 1.06),
+    Expected("resnet10 16", 1_184_914, 1_920, 1.06),
 )
 
 
