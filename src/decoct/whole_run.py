@@ -85,7 +85,7 @@ def print_comparison(run: Run, jobs: int) -> None:
     if run.recipe.compare.tasks:
         scores = compare(run)
         run.save_manifest()  # finds the seconds of stages that were there
-        print(text_table(scores))
+        print(text_table(scores, run.recipe.method))
         print(f"\nwhat each method costs\n{columns(_cost_rows(run, scores))}\n")
         print(f"all accuracies: {run.folder / 'scores.json'}")
     if run.recipe.images.holdout:

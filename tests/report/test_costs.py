@@ -208,6 +208,16 @@ def test_margins_are_paired_by_seed() -> None:
     assert by_method["ssl-full-steps"] == "+23.5 ± 6.4"
 
 
+def test_a_runs_own_method_is_set_against_the_others() -> None:
+    scores = scores_of({m: EVERY[m] for m in ("random", "ssl-full", "mkdt")})
+    title = "mkdt over the others, mean over tasks (~ within noise)"
+    assert f"{title}\n{columns(margin_rows(scores, 'mkdt'))}\n" in text_table(scores, "mkdt")
+    # against random alone it has been said; a method that was not compared has nothing to say
+    alone = scores_of({m: EVERY[m] for m in ("random", "mkdt")})
+    for found, method in ((scores, "random"), (scores, "carried"), (alone, "mkdt")):
+        assert "over the others" not in text_table(found, method)
+
+
 def test_without_a_longer_method_there_are_no_terms_of_epochs() -> None:
     scores = scores_of({m: EVERY[m] for m in ("random", "full-steps")})
     ((name, steps),) = scores.terms()

@@ -189,6 +189,14 @@ def test_text_in_plots_is_escaped() -> None:
         assert EVIL in page.text
 
 
+def test_many_series_leave_their_plot_room() -> None:
+    """A legend of 29 lines left none, which matplotlib said in a warning, an error here."""
+    few, many = ({f"seed {i}": [2.0, 1.0] for i in range(count)} for count in (3, 29))
+    drawn = str(curves(many, title="loss", x="iteration", y="loss"))
+    assert "seed 28" not in drawn
+    assert "seed 2" in str(curves(few, title="loss", x="iteration", y="loss"))
+
+
 def test_the_teacher_is_among_the_differences(tmp_path: Path) -> None:
     make_run(tmp_path)
     found = make_scores(seeds=3)

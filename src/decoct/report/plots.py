@@ -15,6 +15,8 @@ from decoct.core.printable import printable
 from decoct.evaluation.interval import Interval, is_sure
 from decoct.report.svg import ACCENT, COLOURS, INK, MUTED, PAPER, SERIES, STYLE, new_figure, svg_of
 
+_NAMED = 2 * SERIES  # a legend of more series would leave their plot no room
+
 
 @dataclass(frozen=True)
 class Whisker:
@@ -63,7 +65,7 @@ def curves(
         axes.margins(x=0.02)
         axes.grid(visible=False, axis="x")
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        if len(series) > 1:
+        if 1 < len(series) <= _NAMED:
             axes.legend(fontsize=9)
         return svg_of(figure, title)
 

@@ -151,8 +151,11 @@ def _cell(row: Row, what: str) -> str:
     return "" if over is None else f"{over.signed()}{_BRIEF[mark(over)]}"
 
 
-def text_table(scores: Scores) -> str:
-    """Every choice of labels, in columns, and a summary of the differences to random."""
+def text_table(scores: Scores, method: str = REFERENCE) -> str:
+    """Every choice of labels, in columns, and a summary of the differences to random.
+
+    Unless it is `random`, also of the differences between `method`, the run's own, and the others.
+    """
     parts = []
     for name, part in scores.terms():
         for labels in part.labels():
@@ -164,6 +167,10 @@ def text_table(scores: Scores) -> str:
         if len(rows) > 1 and len(part.labels()) > 1:
             title = "difference to random, mean over tasks" + f", {name}" * bool(name)
             parts.append(f"{title} (~ within noise)\n{columns(rows)}")
+        others = set(_methods(part)) - {method, REFERENCE}
+        if method != REFERENCE and method in _methods(part) and others:
+            title = f"{method} over the others, mean over tasks" + f", {name}" * bool(name)
+            parts.append(f"{title} (~ within noise)\n{columns(margin_rows(part, method))}")
     weak = textwrap.fill(weak_teacher(scores), _LINE)
     return "\n\n".join(filter(None, [*parts, legend(scores), weak]))
 
