@@ -128,17 +128,18 @@ def tune(
     methods = config.methods or tuple(m for m in recipe.compare.methods if m in tuned())
     if not methods:
         raise DecoctError("compare.methods names nothing that is tuned")
-    check_left_out(Run(recipe, folder).split[1])
+    base = Run(recipe, folder)
+    check_left_out(base.split[1])
     seeds = range(recipe.seed, recipe.seed + config.seeds)
     grid = [(m, r, e) for m in methods for e in config.epochs for r in config.lr_factors]
-    runs = [Run(_variant(recipe, factor, epochs), folder) for _, factor, epochs in grid]
     label = "tuning, trials"
     if jobs != 1:
-        wanted = ((run, m, seed) for run, (m, *_) in zip(runs, grid, strict=True) for seed in seeds)
+        wanted = ((_run(base, r, e), m, seed) for m, r, e in grid for seed in seeds)
         find_errors(wanted, folder=folder, jobs=jobs, label=label)
     trials = []
     with progress(label, total=len(grid)) as advance:
-        for run, (method, factor, epochs) in zip(runs, grid, strict=True):
+        for method, factor, epochs in grid:
+            run = _run(base, factor, epochs)
             error = float(np.mean([kept_error(run, method, seed) for seed in seeds]))
             trials.append(Trial(method, factor, epochs, error))
             advance(f"{method}, lr x {factor:g}, {epochs} epochs: {error:.3f}")
@@ -147,9 +148,13 @@ def tune(
     return tuning
 
 
-def _variant(recipe: Recipe, lr_factor: float, epochs: int) -> Recipe:
+def _run(base: Run, lr_factor: float, epochs: int) -> Run:
+    """A run with another factor and length, sharing the data that they do not change."""
+    recipe = base.recipe
     pretraining = replace(recipe.pretrain, lr_factor=lr_factor, epochs=epochs)
-    return replace(recipe, pretrain=pretraining, compare=replace(recipe.compare, lr_factors={}))
+    compared = replace(recipe.compare, lr_factors={})
+    changed = replace(recipe, pretrain=pretraining, compare=compared)
+    return Run(changed, base.folder, alike=base)
 
 
 def _finite(error: float) -> float | None:
