@@ -21,7 +21,7 @@ SEEDS = range(2)
 
 def accuracy(distilled: DistilledSet) -> list[float]:
     """By seed: the demo's pre-training, probed on the emoji's groups at 5 % of the labels."""
-    config = PretrainConfig(network=NetworkConfig(width=32), epochs=40)
+    config = PretrainConfig(network=NetworkConfig(width=16), epochs=40)
     task, found = load_task("emoji"), []
     for seed in SEEDS:
         encoder = pretrain(distilled=distilled, config=config, seed=seed)
